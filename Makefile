@@ -1,0 +1,48 @@
+# The two commands are `make run` and `make test`. Needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: run test lint types check lock clean
+
+run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
+	@exec $(BIN)/python -m portal.run
+
+test: $(VENV)/dev.stamp  ## Run the whole suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+migrations: $(VENV)/dev.stamp
+	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
+
+check: lint types migrations test
+
+lock: $(VENV)/dev.stamp  ## Write requirements/ anew from pyproject.toml
+	$(BIN)/uv pip compile -q -U pyproject.toml --all-extras --group portal --universal --python-version 3.11 \
+	  --custom-compile-command "make lock" -o requirements/run.txt
+	$(BIN)/uv pip compile -q -U pyproject.toml --all-extras --group portal --group test --group lint --universal \
+	  --python-version 3.11 -c requirements/run.txt --custom-compile-command "make lock" -o requirements/dev.txt
+
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/run.stamp: requirements/run.txt $(VENV)/python.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/python.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@ $(VENV)/run.stamp
+
+clean:
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage

@@ -1,0 +1,123 @@
+"""How this portal takes uploads in: what an embedding portal would copy and adapt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+
+from portal.models import File, Folder, PreviousVersion
+from uploads import destinations
+from uploads.api.dates import format_date
+from uploads.exceptions import FolderNotFound
+from uploads.models import State, UploadSession
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "updated")
+
+
+class PortalDestination(destinations.Destination):
+    def folder(self, user: AbstractBaseUser, folder_id: str) -> destinations.Folder:
+        folder = Folder.objects.filter(owner=user.pk, pk=_as_id(folder_id)).first()
+        if folder is None:
+            raise FolderNotFound
+        return destinations.Folder(folder.pk, folder.path)
+
+    def subfolder(
+        self, user: AbstractBaseUser, folder: destinations.Folder, names: Sequence[str]
+    ) -> destinations.Folder:
+        path, created = [int(pk) for pk in folder.path], []
+        for name in names:
+            child, new = Folder.objects.get_or_create(
+                parent_id=path[-1], title=name, defaults={"owner_id": user.pk, "ancestors": path}
+            )
+            path.append(child.pk)
+            if new:
+                created.append(child.pk)
+        return destinations.Folder(path[-1], path, created)
+
+    def publish(self, session: UploadSession) -> destinations.PublishedFile:
+        # Holding the folder makes the choice of a title safe: nobody else publishes into it meanwhile.
+        folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
+        if folder is None:
+            raise FolderNotFound
+        file = File.objects.filter(folder=folder, title=session.file_name).first()
+        if file is None or session.create_new:
+            title = _free_title(folder, session.file_name) if file else session.file_name
+            file = File(folder=folder, title=title, created=session.file_created_at or timezone.now())
+        else:
+            PreviousVersion.objects.create(file=file, **{name: getattr(file, name) for name in CONTENT_FIELDS})
+            file.version += 1
+        file.content = session.object_name  # The object is there: its name is all it takes.
+        file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
+        file.updated = timezone.now()
+        file.save()
+        return destinations.PublishedFile(
+            id=file.pk,
+            folder_id=folder.pk,
+            title=file.title,
+            version=file.version,
+            details=describe(file, session.owner),
+        )
+
+    def discard(self, session: UploadSession) -> None:
+        for folder_id in reversed(session.created_folders):
+            with transaction.atomic():
+                folder = Folder.objects.select_for_update().filter(pk=folder_id).first()
+                if folder and not _in_use(folder, besides=session):
+                    folder.delete()
+
+
+def describe(file: File, user: User | None) -> dict[str, Any]:
+    """Return the file as the protocol's clients know it (FileDto)."""
+    who = {"id": str(user.pk), "displayName": user.get_username()} if user else None
+    return {
+        "id": file.pk,
+        "title": file.title,
+        "folderId": file.folder_id,
+        "version": file.version,
+        "versionGroup": file.version,
+        "fileExst": PurePosixPath(file.title).suffix.lower(),
+        "fileType": 0,
+        "fileEntryType": 2,
+        "fileStatus": 0,
+        "access": 0,
+        "rootFolderType": 5,
+        "contentLength": filesizeformat(file.size).replace("\xa0", " "),
+        "pureContentLength": file.size,
+        "created": format_date(file.created),
+        "createdBy": who,
+        "updated": format_date(file.updated),
+        "updatedBy": who,
+        "viewUrl": file.get_absolute_url(),
+        "webUrl": file.folder.get_absolute_url(),
+        "security": {},
+        "viewAccessibility": {},
+    }
+
+
+def _as_id(text: str) -> int:
+    """Return a database id, or 0, which no row has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _free_title(folder: Folder, title: str) -> str:
+    """Return ``title`` with the first free number, as in ``report (1).pdf``."""
+    path = PurePosixPath(title)
+    taken = set(File.objects.filter(folder=folder, title__startswith=path.stem).values_list("title", flat=True))
+    number = 1
+    while (candidate := f"{path.stem} ({number}){path.suffix}") in taken:
+        number += 1
+    return candidate
+
+
+def _in_use(folder: Folder, *, besides: UploadSession) -> bool:
+    coming = UploadSession.objects.filter(folder_id=str(folder.pk), state__in=[State.OPEN, State.COMPLETING])
+    return folder.files.exists() or folder.folders.exists() or coming.exclude(pk=besides.pk).exists()

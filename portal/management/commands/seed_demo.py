@@ -1,0 +1,36 @@
+"""Make the demo's users and folder; safe to repeat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+from rest_framework.authtoken.models import Token
+
+from portal.models import Folder
+
+
+class Command(BaseCommand):
+    help = "Make the users demo/demo and admin/admin; prints the API token of demo."
+
+    def handle(self, **_: Any) -> None:
+        demo = self._user("demo")
+        self._user("admin", is_staff=True, is_superuser=True)
+        if not Folder.objects.filter(owner=demo, parent=None).exists():
+            # The curl examples of the documentation say folder 1.
+            taken = Folder.objects.filter(pk=1).exists()
+            Folder.objects.create(pk=None if taken else 1, owner=demo, title="My documents")
+        self.stdout.write(Token.objects.get_or_create(user=demo)[0].key)
+
+    def _user(self, name: str, **flags: bool) -> User:
+        user, new = User.objects.get_or_create(username=name, defaults=flags)
+        if new:
+            user.set_password(name)
+            user.save()
+        return user
+
+
+def has_demo_credentials() -> bool:
+    """Tell whether anybody could log in with what the documentation says."""
+    return any(user.check_password(user.username) for user in User.objects.filter(username__in=["demo", "admin"]))

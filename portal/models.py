@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+
+class Folder(models.Model):
+    """A folder of a user; the one without a parent is the root."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="folders")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="folders")
+    title = models.CharField(max_length=170)
+    ancestors = models.JSONField(default=list, help_text="Ids from the root to the parent.")
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("title",)
+        constraints = (
+            models.UniqueConstraint(fields=["parent", "title"], name="portal_folder_title"),
+            models.UniqueConstraint(fields=["owner"], condition=models.Q(parent=None), name="portal_one_root_folder"),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("folder", args=[self.pk])
+
+    @property
+    def path(self) -> list[int]:
+        """Ids from the root to this folder."""
+        return [*self.ancestors, self.pk]
+
+
+class Content(models.Model):
+    """Stored bytes; the FileField adopts the object that an upload session wrote."""
+
+    content = models.FileField(max_length=1024)
+    content_type = models.CharField(max_length=255)
+    size = models.BigIntegerField()
+    crc32 = models.BigIntegerField()
+    version = models.PositiveIntegerField(default=1)
+    updated = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        abstract = True
+
+
+class File(Content):
+    """A file in a folder, with its current content."""
+
+    folder = models.ForeignKey(Folder, models.CASCADE, related_name="files")
+    title = models.CharField(max_length=170)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("title",)
+        constraints = (models.UniqueConstraint(fields=["folder", "title"], name="portal_file_title"),)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("download", args=[self.pk])
+
+
+class PreviousVersion(Content):
+    """A content that a file had before it was replaced."""
+
+    file = models.ForeignKey(File, models.CASCADE, related_name="previous_versions")
+
+    class Meta:
+        ordering = ("-version",)
+        constraints = (models.UniqueConstraint(fields=["file", "version"], name="portal_file_version"),)
+
+    def __str__(self) -> str:
+        return f"{self.file_id} v{self.version}"

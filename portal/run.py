@@ -1,0 +1,286 @@
+"""``make run``: the demo portal with all it needs under one supervisor.
+
+Starts an S3 server if none is configured, migrates, seeds the demo, then gunicorn and Celery; says when all
+is ready; ends everything it started when it is told to stop or when one of them dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import io
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from portal import weed
+
+START_TIMEOUT = 90
+STOP_TIMEOUT = 15
+"""Seconds until a process that does not stop by itself is killed."""
+
+
+class Stop(Exception):
+    """Raised where the supervisor waits when it is told to stop."""
+
+
+class Supervisor:
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.store: weed.Weed | None = None
+
+    def start(self, name: str, *command: str) -> None:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: Ctrl-C reaches the supervisor only, which stops things in order.
+                start_new_session=True,
+            )
+
+    def last_words(self, name: str) -> str:
+        """Return the end of a process's log."""
+        log = self.logs / f"{name}.log"
+        return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
+
+    def watch(self) -> str:
+        """Return the name of the first process that ends."""
+        while True:
+            for name, process in self.processes.items():
+                if process.poll() is not None:
+                    return name
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop everything, the store last: those before it may still be writing to it."""
+        for process in self.processes.values():
+            _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _signal(process, signal.SIGKILL)
+                process.wait()
+        if self.store:
+            self.store.stop()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """Signal a process; when killing, its children too, which it can no longer stop itself."""
+    try:
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+    except ProcessLookupError:
+        pass
+
+
+def main() -> int:
+    options = _options()
+    data = Path(options.data_dir).resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    # Held until this process ends, however it ends.
+    lock = (data / "lock").open("w")
+    problem = _port_problem(options.host, options.port) or _lock_problem(lock, data)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _raise_stop)
+    supervisor = Supervisor(data / "log")
+    try:
+        return _run(supervisor, options, data)
+    except Stop:
+        print("Stopping …", flush=True)
+        return 0
+    except weed.WeedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        supervisor.stop()
+
+
+def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int:
+    for directory in ("files", "static", "log", "broker/queue", "broker/control"):
+        (data / directory).mkdir(parents=True, exist_ok=True)
+    os.environ["DATA_DIR"] = str(data)
+    _configure(supervisor, data)
+    token = _prepare()
+    local = _is_loopback(options.host)
+    if not local and _demo_credentials_work():
+        print(
+            f"Refusing to serve on {options.host}: the demo credentials demo/demo and admin/admin work.\n"
+            "Serve on loopback, or change both passwords first.",
+            file=sys.stderr,
+        )
+        return 1
+    python = sys.executable
+    supervisor.start(
+        "web",
+        *(python, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread"),
+        *("--workers", options.workers, "--threads", options.threads, "--bind", f"{options.host}:{options.port}"),
+        *("--timeout", "120", "--keep-alive", "15", "--log-level", "warning"),
+    )
+    supervisor.start(
+        "worker", *(python, "-m", "celery", "-A", "portal", "worker", "--loglevel", "warning", "--concurrency", "1")
+    )
+    supervisor.start(
+        "beat",
+        *(python, "-m", "celery", "-A", "portal", "beat", "--loglevel", "warning"),
+        *("--schedule", str(data / "beat"), "--pidfile", ""),
+    )
+    url = f"http://{'127.0.0.1' if local else options.host}:{options.port}"
+    _wait_until_healthy(supervisor, url)
+    print(_ready_block(url, token, data), flush=True)
+    ended = supervisor.watch()
+    print(f"{ended} ended; stopping the rest. The end of its log:\n{supervisor.last_words(ended)}", file=sys.stderr)
+    return 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"))
+    parser.add_argument("--data-dir", default=os.environ.get("DATA_DIR", "var"))
+    parser.add_argument("--workers", default=os.environ.get("WEB_WORKERS", "2"))
+    parser.add_argument("--threads", default=os.environ.get("WEB_THREADS", "8"))
+    return parser.parse_args()
+
+
+def _port_problem(host: str, port: int) -> str:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        return (
+            f"Cannot serve on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another port: make run PORT=8001"
+        )
+    return ""
+
+
+def _lock_problem(lock: TextIO, data: Path) -> str:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return f"Another portal is running on {data}. Stop it, or choose another directory: make run DATA_DIR=./var2"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _configure(supervisor: Supervisor, data: Path) -> None:
+    """Fill in what the environment does not say, and leave it where manage.py finds it."""
+    given = os.environ.get("SECRET_KEY")
+    settings = {"SECRET_KEY": given or _kept_secret(data / "secret-key"), "DATA_DIR": str(data)}
+    if "AWS_STORAGE_BUCKET_NAME" not in os.environ:
+        if weed.find():
+            supervisor.store = weed.start(data / "weed")
+            settings |= supervisor.store.environment
+        else:
+            print("No SeaweedFS for this platform: files are kept in the file system instead of S3.", flush=True)
+    os.environ.update(settings)
+    environment = data / "environment"
+    environment.touch(mode=0o600)
+    environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+
+def _kept_secret(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(50))
+    return path.read_text()
+
+
+def _prepare() -> str:
+    """Bring the database up to date and seed it; return the demo user's API token."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    import django
+    from django.core.management import call_command
+    from django.db import connections
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    output = io.StringIO()
+    call_command("seed_demo", stdout=output)
+    connections.close_all()
+    return output.getvalue().strip()
+
+
+def _demo_credentials_work() -> bool:
+    from portal.management.commands.seed_demo import has_demo_credentials
+
+    return has_demo_credentials()
+
+
+def _wait_until_healthy(supervisor: Supervisor, url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    answer = "no answer"
+    while time.monotonic() < deadline:
+        for name, process in supervisor.processes.items():
+            if process.poll() is not None:
+                sys.exit(f"{name} ended while starting. The end of its log:\n{supervisor.last_words(name)}")
+        try:
+            urllib.request.urlopen(f"{url}/healthz", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            answer = error.read().decode()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    sys.exit(f"The portal is not healthy after {START_TIMEOUT} seconds: {answer}")
+
+
+def _ready_block(url: str, token: str, data: Path) -> str:
+    store = os.environ.get("AWS_S3_ENDPOINT_URL") or os.environ.get("AWS_STORAGE_BUCKET_NAME") or str(data / "files")
+    return f"""
+──────────────────────────────────────────────────────────────────────────────
+ Ready.  Ctrl-C stops everything.
+
+   Portal   {url}/           demo / demo
+   Admin    {url}/admin/     admin / admin
+   Token    {token}
+   Files    {store}
+   Logs     {data / "log"}
+
+ Upload a file of two chunks (paste this into another terminal):
+
+   head -c 15000000 /dev/urandom > /tmp/example.bin
+   location=$(curl -s -H "Authorization: Token {token}" \\
+     -d FileName=example.bin -d FileSize=15000000 \\
+     {url}/api/2.0/files/1/upload/create_session \\
+     | {sys.executable} -c 'import json, sys; print(json.load(sys.stdin)["data"]["location"])')
+   head -c 10485760 /tmp/example.bin \\
+     | curl -s -H "Authorization: Token {token}" -F file=@- "$location"; echo
+   tail -c +10485761 /tmp/example.bin \\
+     | curl -s -H "Authorization: Token {token}" -F file=@- "$location"; echo
+──────────────────────────────────────────────────────────────────────────────
+"""
+
+
+def _raise_stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

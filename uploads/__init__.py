@@ -1,0 +1,1 @@
+"""Upload sessions for Django: resumable, chunk by chunk, straight into the portal's storage."""

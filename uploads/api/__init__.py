@@ -1,0 +1,1 @@
+"""The REST API: reads requests, calls one verb of ``uploads.sessions``, words the answer."""

@@ -1,0 +1,170 @@
+"""Request bodies as streams: a block at a time from the socket, nothing spooled to disk.
+
+Django and DRF parse forms into temporary files, and find nothing in a body of chunked encoding because it
+has no Content-Length. So chunks are read from the WSGI input here, whose end the server knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import TooManyFieldsSent
+from django.http import QueryDict
+from django.http.request import HttpRequest
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from uploads.exceptions import BodyHidden, IncompleteBody, InvalidRequest, MalformedForm, NoBoundary, NoFilePart
+from uploads.sessions import Chunk
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+BLOCK_SIZE = 256 * 2**10
+MAX_FIELDS_SIZE = 2**20
+"""Bytes of a body that carries fields, not a file."""
+MAX_SEGMENTS = 100
+"""Parts of a form; clients send the file and a handful of fields."""
+
+
+def read_chunk(request: Request) -> Chunk:
+    """Return the chunk that the request carries, as the first file of a form or as the whole body."""
+    http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
+    length = _declared_length(http)
+    if _content_type(http)[0] == "multipart/form-data":
+        return Chunk(_first_file(http), at_most=length)
+    return Chunk(_blocks(http), at_most=length)
+
+
+def read_fields(request: Request) -> dict[str, Any]:
+    """Return the fields of the query and of a form or JSON body, their names in lower case.
+
+    Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON.
+    """
+    http = request._request  # noqa: SLF001 - see read_chunk
+    return {name.lower(): value for name, value in {**http.GET.dict(), **_body_fields(http)}.items()}
+
+
+def _body_fields(request: HttpRequest) -> dict[str, Any]:
+    kind = _content_type(request)[0]
+    if kind == "multipart/form-data":
+        return _form_fields(request)
+    data = _read_all(_blocks(request))
+    if not data:
+        return {}
+    if kind == "application/x-www-form-urlencoded":
+        try:
+            return QueryDict(data, encoding="utf-8").dict()
+        except TooManyFieldsSent as error:
+            raise InvalidRequest(str(error)) from error
+    return _json_object(data)
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        msg = "The body is not valid JSON."
+        raise InvalidRequest(msg) from error
+    if not isinstance(fields, dict):
+        msg = "The body must be a JSON object."
+        raise InvalidRequest(msg)
+    return fields
+
+
+def _form_fields(request: HttpRequest) -> dict[str, Any]:
+    fields: dict[str, bytearray] = {}
+    value, size = bytearray(), 0
+    for event in _form_events(request):
+        if isinstance(event, MultipartSegment):
+            value = fields[event.name] = bytearray()
+        elif event:
+            size += len(event)
+            if size > MAX_FIELDS_SIZE:
+                break
+            value += event
+    if size > MAX_FIELDS_SIZE:
+        raise InvalidRequest(_TOO_LONG)
+    return {name: value.decode(errors="replace") for name, value in fields.items()}
+
+
+def _first_file(request: HttpRequest) -> Iterator[bytes]:
+    """Yield the first file of the form; names mean nothing, clients call it what they like."""
+    found = inside = False
+    for event in _form_events(request):
+        if isinstance(event, MultipartSegment):
+            inside = not found and (event.filename is not None or "Content-Type" in dict(event.headerlist))
+            found = found or inside
+        elif event and inside:
+            yield bytes(event)
+    if not found:
+        raise NoFilePart
+
+
+def _form_events(request: HttpRequest) -> Iterator[MultipartSegment | bytes | bytearray | None]:
+    boundary = _content_type(request)[1].get("boundary")
+    if not boundary:
+        raise NoBoundary
+    try:
+        # Field and file names may be in any encoding, and nothing here depends on them.
+        parser = PushMultipartParser(boundary, header_charset="latin1", max_segment_count=MAX_SEGMENTS)
+        for block in _blocks(request):
+            if not parser.closed:
+                yield from parser.parse(block)
+        parser.close()
+    except MultipartError as error:
+        raise MalformedForm(reason=str(error)) from error
+
+
+def _content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
+    kind, options = parse_options_header(request.META.get("CONTENT_TYPE", ""))
+    return kind.lower(), options
+
+
+def _blocks(request: HttpRequest) -> Iterator[bytes]:
+    """Yield the body; raise IncompleteBody if it is shorter than declared or its framing is broken."""
+    source, declared = _source(request), _declared_length(request)
+    received = 0
+    while True:
+        try:
+            block = source.read(BLOCK_SIZE)
+        except Exception as error:  # Each server has its own errors for a client that went away.
+            raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
+        if not block:
+            break
+        received += len(block)
+        yield block
+    if declared is not None and received < declared:
+        raise IncompleteBody(received=received, declared=declared)
+
+
+def _source(request: HttpRequest) -> Any:
+    """Return what to read the body from; the server's input ends by itself where it says so (PEP 3333 has no word)."""
+    if _declared_length(request) is None and "wsgi.input" in request.META:
+        if not request.META.get("wsgi.input_terminated"):
+            raise BodyHidden
+        return request.META["wsgi.input"]
+    return request
+
+
+def _declared_length(request: HttpRequest) -> int | None:
+    """Return the Content-Length, 0 if there is no body at all, None for chunked encoding."""
+    if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return None
+    try:
+        return max(0, int(request.META.get("CONTENT_LENGTH") or 0))
+    except ValueError:
+        return 0
+
+
+def _read_all(blocks: Iterator[bytes]) -> bytes:
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) > MAX_FIELDS_SIZE:
+            raise InvalidRequest(_TOO_LONG)
+    return bytes(data)
+
+
+_TOO_LONG = f"The fields are longer than {MAX_FIELDS_SIZE} bytes."

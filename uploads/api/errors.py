@@ -1,0 +1,79 @@
+"""Errors on the wire: the real HTTP status, and a body that clients of either dialect understand."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated
+from rest_framework.response import Response
+
+from uploads.exceptions import Forbidden, SessionNotFound, Unauthenticated, UploadError
+
+logger = logging.getLogger(__name__)
+
+
+def body(message: str, code: str, status: int) -> dict[str, Any]:
+    """Return the error in both dialects: ``success``/``message`` and the API's ``error`` object.
+
+    ``stack`` and ``hresult`` are there because one client's schema demands them.
+    """
+    return {
+        "success": False,
+        "message": message,
+        "error": {"message": message, "type": code, "stack": "", "hresult": 0},
+        "status": 1,
+        "statusCode": status,
+    }
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer an error of ours, of DRF or of Django; None leaves any other to Django."""
+    domain = _as_upload_error(error)
+    if domain is not None:
+        return _respond(domain)
+    if isinstance(error, APIException):
+        code = error.get_codes()
+        text = str(error.detail) if isinstance(error.detail, str) else _first_text(error.detail)
+        response = Response(
+            body(text, code if isinstance(code, str) else error.default_code, error.status_code), error.status_code
+        )
+        wait = getattr(error, "wait", None)
+        if wait is not None:  # A throttle knows when.
+            response["Retry-After"] = str(int(wait) + 1)
+        return response
+    return None
+
+
+def _as_upload_error(error: Exception) -> UploadError | None:
+    match error:
+        case UploadError():
+            return error
+        case NotAuthenticated() | AuthenticationFailed():
+            return Unauthenticated(str(error.detail))
+        case PermissionDenied():
+            return Forbidden()
+        case Http404():
+            return SessionNotFound()
+    return None
+
+
+def _respond(error: UploadError) -> Response:
+    if error.status >= 500:
+        logger.warning("%s: %s", error.code, error, exc_info=error.__cause__)
+    response = Response(body(str(error), error.code, error.status), error.status)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _first_text(detail: Any) -> str:
+    """Return the first message of DRF's nested details, after the name of its field."""
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        return f"{name}: {_first_text(inner)}"
+    if isinstance(detail, list):
+        return _first_text(detail[0])
+    return str(detail)

@@ -1,0 +1,68 @@
+"""What clients send. Answers are worded in ``responses``: request is not response."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from uploads.api import dates
+from uploads.sessions import FileRequest
+
+
+class SizeField(serializers.IntegerField):
+    """Bytes; a number or its decimal text."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or (isinstance(data, float) and not (math.isfinite(data) and data.is_integer())):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """A boolean as JSON or forms spell it; null and empty text mean false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if data is None or data == "":
+            return False
+        return bool(super().to_internal_value(data))
+
+
+class MomentField(serializers.Field[Any, Any, Any, Any]):
+    """A date in any form that clients of the protocol write; ``{}`` and empty text mean none."""
+
+    default_error_messages = {"invalid": "not a date that can be read"}
+
+    def to_internal_value(self, data: Any) -> datetime | None:
+        if isinstance(data, dict):
+            data = next((value for name, value in data.items() if str(name).lower() == "utctime"), "")
+        if data in ("", None):
+            return None
+        try:
+            return dates.parse(data)
+        except (TypeError, ValueError, AttributeError):
+            self.fail("invalid")
+
+
+class SessionRequest(serializers.Serializer[Any]):
+    """The body of create_session; field names are looked up in lower case."""
+
+    filename = serializers.CharField(trim_whitespace=False, max_length=4096)
+    filesize = SizeField(default=0, min_value=0)
+    relativepath = serializers.CharField(default="", allow_blank=True, allow_null=True, max_length=4096)
+    createon = MomentField(default=None, allow_null=True)
+    encrypted = FlagField(default=False, allow_null=True)
+    createnewifexist = FlagField(default=False, allow_null=True)
+
+    def file_request(self) -> FileRequest:
+        data = self.validated_data
+        return FileRequest(
+            name=data["filename"],
+            size=data["filesize"],
+            relative_path=data["relativepath"] or "",
+            created_at=data["createon"],
+            encrypted=bool(data["encrypted"]),
+            create_new=bool(data["createnewifexist"]),
+        )

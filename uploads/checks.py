@@ -1,0 +1,68 @@
+"""System checks: what can be known of the settings without any I/O. Each setting's check id is in ``conf``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from uploads import conf, stores
+from uploads.destinations import Destination
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    return list(_check_settings())
+
+
+def _check_settings() -> Iterator[CheckMessage]:
+    given = conf.given()
+    unknown = sorted(set(given) - set(conf.names()))
+    if unknown:
+        hint = f"Known names: {', '.join(conf.names())}."
+        yield Error(f"settings.UPLOADS has unknown names: {', '.join(unknown)}.", hint=hint, id="uploads.E001")
+        return
+    invalid = list(_check_values(given))
+    yield from invalid
+    if not invalid:
+        yield from _check_destination()
+        yield from _check_storage()
+
+
+def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
+    for field in dataclasses.fields(conf.Settings):
+        value = given.get(field.name, field.default)
+        if not field.metadata["valid"](value):
+            yield Error(
+                f"settings.UPLOADS[{field.name!r}] is {value!r}, which is not a valid {field.metadata['unit']}.",
+                hint=field.metadata["text"],
+                id=field.metadata["check"],
+            )
+
+
+def _check_destination() -> Iterator[CheckMessage]:
+    path = conf.current().DESTINATION
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        yield Error(f"settings.UPLOADS['DESTINATION'] cannot be imported: {error}.", id="uploads.E020")
+        return
+    if not (isinstance(found, type) and issubclass(found, Destination)):
+        yield Error(f"{path} is not a subclass of uploads.destinations.Destination.", id="uploads.E021")
+
+
+def _check_storage() -> Iterator[CheckMessage]:
+    alias = conf.current().STORAGE
+    if alias not in settings.STORAGES:
+        yield Error(f"settings.UPLOADS['STORAGE'] names {alias!r}, which is not in STORAGES.", id="uploads.E022")
+        return
+    try:
+        store = stores.get_store(alias)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
+        return
+    yield from store.check()

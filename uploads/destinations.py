@@ -1,0 +1,107 @@
+"""What a portal tells the app about itself: one class, named by ``UPLOADS["DESTINATION"]``.
+
+Install::
+
+    # settings.py
+    UPLOADS = {"DESTINATION": "portal.destination.PortalDestination"}
+
+and override what the portal has. ``folder`` and ``publish`` are required; every other method has a
+default that does no harm. To refuse something, raise an error of ``uploads.exceptions``; nothing is
+changed then. To be told of something, use ``uploads.signals``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+from uploads import conf
+from uploads.exceptions import RelativePathUnsupported
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from uploads.models import UploadSession
+
+Id = int | str
+"""An id of the portal. Integers are integers in JSON, anything else is a string."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the portal that the user may upload to."""
+
+    id: Id
+    path: Sequence[Id]
+    """Ids from the root folder to this one, both included."""
+    created: Sequence[Id] = ()
+    """Those of them that ``subfolder`` has just made, outermost first."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """The portal's file, as the answer to the last chunk tells it (protocol: 201)."""
+
+    id: Id
+    folder_id: Id
+    title: str
+    version: int = 1
+    provider_key: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    """The ``file`` object. URLs that start with ``/`` are made absolute for the client."""
+
+
+class Destination:
+    """The portal, seen from an upload. Instances are made per use and keep no state."""
+
+    def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
+        """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.
+
+        Runs at creation, outside any transaction. Raise FolderNotFound for a folder the user may not see.
+        """
+        raise NotImplementedError
+
+    def subfolder(self, user: AbstractBaseUser, folder: Folder, names: Sequence[str]) -> Folder:
+        """Return the folder that ``names`` lead to below ``folder``, making what is missing.
+
+        Runs at creation for a relativePath; the names are cleaned. List what was made in ``created``,
+        so that ``discard`` can remove it if no file ever comes.
+        """
+        raise RelativePathUnsupported
+
+    def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
+        """Veto the upload by raising, or change ``session.storage``; the session is not saved yet.
+
+        Runs at creation, before the store is asked for anything: the place for quotas and file types.
+        """
+
+    def object_name(self, session: UploadSession) -> str:
+        """Return the name under which the storage keeps the file; it must be unique to the session.
+
+        Never build it from ``session.file_name`` alone: that is the client's.
+        """
+        return f"{conf.current().OBJECT_PREFIX}/{session.created_at:%Y/%m}/{session.id.hex}"
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        """Make the portal's file of the finished object ``session.object_name`` and return it.
+
+        Runs in the transaction that marks the session completed, in a request or in Celery. The object is
+        final: assign its name to a FileField, nothing needs to be read or copied. Raising an
+        ``UploadError`` fails the session; any other exception is tried again later.
+        """
+        raise NotImplementedError
+
+    def discard(self, session: UploadSession) -> None:
+        """Clean up after a session that ended without a file: remove ``session.created_folders`` still empty.
+
+        May run more than once for a session.
+        """
+
+
+def get_destination() -> Destination:
+    """Return the portal's destination."""
+    destination: Destination = import_string(conf.current().DESTINATION)()
+    return destination

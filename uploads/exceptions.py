@@ -1,0 +1,207 @@
+"""Every way an upload can be refused: one row each, with a stable code, an HTTP status and a text.
+
+Raise one; ``uploads.api`` renders it. Clients compare ``code``; the text is for people and may change.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class UploadError(Exception):
+    """Base of all errors; the session it concerns is as it was before the call."""
+
+    code: ClassVar[str] = "upload_error"
+    status: ClassVar[int] = 400
+    text: ClassVar[str] = "The upload request could not be carried out."
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may succeed, or None when it will not."""
+
+    def __init__(self, text: str = "", **context: object) -> None:
+        self.context = context
+        super().__init__(text or self.text.format_map(context))
+
+
+class InvalidRequest(UploadError):
+    code = "invalid_request"
+    text = "The request is malformed."
+
+
+class InvalidName(UploadError):
+    code = "invalid_name"
+    text = "The file or folder name is not usable."
+
+
+class EncryptionUnsupported(UploadError):
+    code = "encryption_unsupported"
+    text = "This portal's storage cannot encrypt files at rest; create the session without Encrypted."
+
+
+class RelativePathUnsupported(UploadError):
+    code = "relative_path_unsupported"
+    text = "This portal does not create subfolders for uploads."
+
+
+class NoFilePart(UploadError):
+    code = "no_file_part"
+    text = "The form has no file part: send the chunk as one file field."
+
+
+class NoBoundary(UploadError):
+    code = "no_boundary"
+    text = (
+        "The Content-Type multipart/form-data has no boundary. "
+        "Let the HTTP library set Content-Type, or send the chunk as a raw body."
+    )
+
+
+class MalformedForm(UploadError):
+    code = "malformed_form"
+    text = "The multipart/form-data body is malformed: {reason}."
+
+
+class IncompleteBody(UploadError):
+    code = "incomplete_body"
+    text = "The body ended early: {received} bytes came, {declared} were declared. Send the chunk again."
+
+
+class BodyHidden(UploadError):
+    code = "length_required"
+    status = 411
+    text = "The web server passes no body without Content-Length: send Content-Length with the chunk."
+
+
+class ChunkTooSmall(UploadError):
+    code = "chunk_too_small"
+    text = "A chunk that is not the last must have at least {minimum} bytes; this one has {size}."
+
+
+class ChunkNotMultiple(UploadError):
+    code = "chunk_not_multiple"
+    text = "A chunk that is not the last must be a multiple of {multiple} bytes; this one has {size}."
+
+
+class ChunkBeyondFile(UploadError):
+    code = "chunk_beyond_file"
+    text = "The chunk goes beyond the declared file size: {remaining} of {total} bytes are still to come."
+
+
+class EmptyChunk(UploadError):
+    code = "empty_chunk"
+    text = "The chunk is empty."
+
+
+class Unauthenticated(UploadError):
+    code = "not_authenticated"
+    status = 401
+    text = "Authentication is required."
+
+
+class Forbidden(UploadError):
+    code = "forbidden"
+    status = 403
+    text = "Access denied."
+
+
+class FolderNotFound(UploadError):
+    code = "folder_not_found"
+    status = 404
+    text = "The folder does not exist."
+
+
+class FileNotFound(UploadError):
+    code = "file_not_found"
+    status = 404
+    text = "The file does not exist."
+
+
+class SessionNotFound(UploadError):
+    code = "session_not_found"
+    status = 404
+    text = "The upload session does not exist."
+
+
+class OffsetMismatch(UploadError):
+    code = "offset_mismatch"
+    status = 409
+    text = "The chunk starts at byte {offset}, but {expected} bytes are stored: continue at {expected}."
+
+
+class SessionClosed(UploadError):
+    code = "session_closed"
+    status = 409
+    text = "The upload session is {state}; it accepts no more chunks."
+
+
+class PartsExhausted(UploadError):
+    code = "parts_exhausted"
+    status = 409
+    text = "Too many interrupted writes used up the parts of this upload; create a new session."
+
+
+class SessionExpired(UploadError):
+    code = "session_expired"
+    status = 410
+    text = "The upload session has expired; create a new one."
+
+
+class SessionAborted(UploadError):
+    code = "session_aborted"
+    status = 410
+    text = "The upload session was aborted; create a new one."
+
+
+class ChunkTooLarge(UploadError):
+    code = "chunk_too_large"
+    status = 413
+    text = "A chunk may have at most {maximum} bytes."
+
+
+class FileTooLarge(UploadError):
+    code = "file_too_large"
+    status = 413
+    text = "The file is larger than {maximum} bytes, the most that can be stored here."
+
+
+class SessionBusy(UploadError):
+    code = "session_busy"
+    status = 423
+    text = "Another request is writing to this upload session; try again shortly."
+    retry_after = 2
+
+
+class LeaseLost(SessionBusy):
+    """The writer was too slow and another one took over; what it wrote is not counted."""
+
+    text = "Another request took this upload session over; ask for its state and continue there."
+
+
+class CompletionFailed(UploadError):
+    code = "completion_failed"
+    status = 409
+    text = "The file could not be completed: {reason}"
+
+
+class StoreUnavailable(UploadError):
+    """The store did not do it, or did not say whether it did; nothing is counted, so a retry is safe."""
+
+    code = "storage_unavailable"
+    status = 503
+    text = "The storage is not available at the moment; send the chunk again."
+    retry_after = 5
+
+
+class UploadGone(UploadError):
+    """The store no longer knows the multipart upload: it was aborted or completed outside."""
+
+    code = "upload_gone"
+    status = 410
+    text = "The storage no longer has this upload; create a new session."
+
+
+class StoredObjectWrong(UploadError):
+    """HEAD of the completed object contradicts the row: it must not be published."""
+
+    code = "stored_object_wrong"
+    status = 409
+    text = "The stored object is not what was uploaded: {reason}."

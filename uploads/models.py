@@ -1,0 +1,206 @@
+"""Upload sessions and their parts: the only truth about progress."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from uploads import parts
+
+
+class State(models.TextChoices):
+    OPEN = "open", _("open")
+    """Accepts chunks."""
+    COMPLETING = "completing", _("completing")
+    """All bytes are stored; the file is being assembled, verified and published."""
+    COMPLETED = "completed", _("completed")
+    """The portal has the file."""
+    ABORTED = "aborted", _("aborted")
+    """Ended by the client or an operator."""
+    EXPIRED = "expired", _("expired")
+    """Ended because nothing happened for the session's lifetime."""
+    FAILED = "failed", _("failed")
+    """All bytes are stored, but completing was given up; an operator can retry."""
+
+
+class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
+    def open(self) -> UploadSessionQuerySet:
+        return self.filter(state=State.OPEN)
+
+    def idle(self) -> UploadSessionQuerySet:
+        """Return the sessions that no living writer holds, by the database's clock."""
+        return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
+
+    def stale(self) -> UploadSessionQuerySet:
+        """Return what the expiry task ends: open, past their time, with no living writer."""
+        return self.open().idle().filter(expires_at__lte=Now())
+
+    def unreleased(self) -> UploadSessionQuerySet:
+        """Return the ended sessions whose bytes may still be in the store."""
+        return self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
+
+    def due(self) -> UploadSessionQuerySet:
+        """Return the sessions whose completion nobody carries on at the moment."""
+        return self.idle().filter(state=State.COMPLETING).filter(Q(retry_at=None) | Q(retry_at__lte=Now()))
+
+    def retired(self, retention: timedelta) -> UploadSessionQuerySet:
+        """Return the ended sessions that hold nothing and were last touched longer ago than ``retention``."""
+        ended = Q(state=State.COMPLETED) | Q(state__in=[State.ABORTED, State.EXPIRED], storage_released=True)
+        return self.filter(ended, updated_at__lt=timezone.now() - retention)
+
+
+class UploadSession(models.Model):
+    """One file on its way into the portal."""
+
+    State = State
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="upload_sessions", verbose_name=_("owner")
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
+
+    folder_id = models.CharField(_("folder"), max_length=255)
+    path = models.JSONField(_("path"), default=list, help_text=_("Folder ids from the root to the folder."))
+    created_folders = models.JSONField(default=list, help_text=_("Folders this session made; removed if unused."))
+    file_name = models.CharField(_("file name"), max_length=255)
+    file_size = models.BigIntegerField(_("file size"), help_text=_("Declared, in bytes."))
+    content_type = models.CharField(_("content type"), max_length=255)
+    file_created_at = models.DateTimeField(_("file created"), null=True)
+    encrypted = models.BooleanField(_("encrypted"), default=False)
+    create_new = models.BooleanField(default=False, help_text=_("Keep an existing file of that name; add another."))
+
+    storage = models.CharField(_("storage"), max_length=255)
+    object_name = models.CharField(_("object name"), max_length=1024)
+    upload_id = models.TextField(_("upload id"), blank=True, help_text=_("The store's id of the multipart upload."))
+    part_size = models.BigIntegerField(_("part size"), help_text=_("Planned, in bytes."))
+    storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
+
+    bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
+    crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
+    tail_size = models.BigIntegerField(
+        default=0, help_text=_("Bytes at the end that are an object of their own, being too few for a part.")
+    )
+    last_number = models.PositiveIntegerField(
+        default=0, help_text=_("The highest part number that any writer may have used.")
+    )
+
+    fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
+    lease_until = models.DateTimeField(_("writer's lease"), null=True)
+
+    attempts = models.PositiveIntegerField(_("completion attempts"), default=0)
+    retry_at = models.DateTimeField(_("next attempt"), null=True)
+    failure = models.TextField(_("failure"), blank=True)
+    file_id = models.CharField(_("file"), max_length=255, blank=True)
+    result = models.JSONField(_("result"), null=True, help_text=_("The published file, as the client is told."))
+
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("last activity"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"))
+
+    objects = UploadSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("upload session")
+        verbose_name_plural = _("upload sessions")
+        ordering = ("-created_at",)
+        permissions = (("end_uploadsession", "Can abort and expire upload sessions"),)
+        indexes = (
+            models.Index(fields=["expires_at"], condition=Q(state=State.OPEN), name="uploads_open_expires"),
+            models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="uploads_completing_retry"),
+            models.Index(
+                fields=["updated_at"],
+                condition=Q(storage_released=False, state__in=[State.ABORTED, State.EXPIRED]),
+                name="uploads_unreleased",
+            ),
+            models.Index(fields=["-created_at"], name="uploads_newest"),
+            models.Index(fields=["owner", "state"], name="uploads_owner_state"),
+        )
+        constraints = (
+            models.CheckConstraint(condition=Q(state__in=State.values), name="uploads_session_state"),
+            models.CheckConstraint(
+                condition=Q(file_size__gte=0, file_size__lte=parts.MAX_OBJECT_SIZE), name="uploads_session_file_size"
+            ),
+            models.CheckConstraint(
+                condition=Q(bytes_stored__gte=0, bytes_stored__lte=F("file_size")), name="uploads_session_bytes_stored"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.COMPLETING, State.COMPLETED, State.FAILED])
+                | Q(bytes_stored=F("file_size")),
+                name="uploads_session_complete_is_whole",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.COMPLETED) | ~Q(file_id=""), name="uploads_session_completed_has_file"
+            ),
+            models.CheckConstraint(condition=Q(last_number__lte=parts.MAX_PARTS), name="uploads_session_last_number"),
+            models.UniqueConstraint(fields=["storage", "object_name"], name="uploads_session_object"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.file_name} ({self.id.hex})"
+
+    @property
+    def is_whole(self) -> bool:
+        return self.bytes_stored == self.file_size
+
+    @property
+    def remaining(self) -> int:
+        """Bytes still to come."""
+        return self.file_size - self.bytes_stored
+
+    def change(self, *, held: bool = True, **values: Any) -> bool:
+        """Write ``values`` to the row if nobody else took the session over meanwhile; tell whether that was so.
+
+        ``held`` False also takes the session out of the hands of whoever holds it.
+        """
+        values["updated_at"] = timezone.now()
+        fence = self.fence
+        if not held:
+            values["fence"] = fence + 1
+        rows = UploadSession.objects.filter(pk=self.pk, fence=fence, state=self.state).update(**values)
+        if rows:
+            for name, value in values.items():
+                setattr(self, name, value)
+        return bool(rows)
+
+
+class UploadPart(models.Model):
+    """Committed bytes of a session: a part of the multipart upload, or an object of its own while too small for one."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="parts", verbose_name=_("session"))
+    offset = models.BigIntegerField(_("offset"), help_text=_("Where in the file it starts, in bytes."))
+    size = models.BigIntegerField(_("size"))
+    crc32 = models.BigIntegerField(_("CRC-32"))
+    number = models.PositiveIntegerField(_("part number"), null=True, help_text=_("In the store's multipart upload."))
+    etag = models.CharField(_("ETag"), max_length=255, blank=True)
+    piece = models.CharField(_("own object"), max_length=1100, blank=True)
+    created_at = models.DateTimeField(_("stored"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("part")
+        verbose_name_plural = _("parts")
+        ordering = ("offset",)
+        constraints = (
+            models.UniqueConstraint(fields=["session", "offset"], name="uploads_part_offset"),
+            models.UniqueConstraint(fields=["session", "number"], name="uploads_part_number"),
+            models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="uploads_part_extent"),
+            models.CheckConstraint(
+                condition=Q(number=None) | Q(number__gte=1, number__lte=parts.MAX_PARTS),
+                name="uploads_part_number_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(number=None, piece__gt="") | Q(number__isnull=False, piece=""),
+                name="uploads_part_one_place",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"

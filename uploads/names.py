@@ -1,0 +1,45 @@
+"""Names as clients send them, made safe to show, to store and to download under (protocol: file titles)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+
+from uploads.exceptions import InvalidName
+
+MAX_LENGTH = 170
+"""Characters of a file or folder title, as the protocol's own servers cut it."""
+
+_RESERVED = re.compile(r'[*+:"<>?|\\/]')
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def clean(name: str) -> str:
+    """Return ``name`` as a title; raise InvalidName if nothing usable is left of it."""
+    title = _cut("".join(_printable(character) for character in name.strip()))
+    title = _RESERVED.sub("_", title)
+    if title in ("", ".", ".."):
+        raise InvalidName
+    return title
+
+
+def split_path(path: str) -> list[str]:
+    """Return the folder titles of a relativePath; empty segments are skipped, ``.`` and ``..`` refused."""
+    return [clean(segment) for segment in path.split("/") if segment.strip()]
+
+
+def _printable(character: str) -> str:
+    hidden = unicodedata.category(character) in _UNPRINTABLE or character in _BIDI_CONTROLS
+    return "_" if hidden else character
+
+
+def _cut(name: str) -> str:
+    """Shorten the name but keep its extension, which tells people and programs what the file is."""
+    if len(name) <= MAX_LENGTH:
+        return name
+    extension = PurePosixPath(name.replace("/", "_")).suffix
+    if len(extension) > MAX_LENGTH // 2:
+        extension = ""
+    return name[: MAX_LENGTH - len(extension)].rstrip() + extension

@@ -1,0 +1,61 @@
+"""How bytes become parts: pure arithmetic, no I/O.
+
+Limits of S3 multipart uploads, from "Amazon S3 multipart upload limits" in the S3 user guide.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+MIN_PART_SIZE = 5 * 2**20
+MAX_PART_SIZE = 5 * 2**30
+MAX_PARTS = 10_000
+MAX_OBJECT_SIZE = MAX_PARTS * MAX_PART_SIZE
+
+PLANNED_PARTS = 9_000
+"""Parts a plan uses at most. The rest of the 10,000 is for writes whose outcome nobody knows: their
+part numbers are never used again, because a straggler could still overwrite the part."""
+
+_POLYNOMIAL = 0xEDB88320
+_ONE = 1 << 31
+
+
+def minimum_part_size(total: int, store_minimum: int) -> int:
+    """Return the size in bytes below which a part that is not the last would waste a part number."""
+    return min(MAX_PART_SIZE, max(store_minimum, -(-total // PLANNED_PARTS)))
+
+
+def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
+    """Return the part size in bytes for a file of ``total`` bytes: ``preferred`` unless that makes too many parts."""
+    return max(preferred, minimum_part_size(total, store_minimum))
+
+
+def combine_crc32(first: int, second: int, second_length: int) -> int:
+    """Return the CRC-32 of A+B from those of A and B and the length of B in bytes.
+
+    Appending n bytes multiplies A's remainder by x^(8n) modulo the CRC polynomial.
+    """
+    return _multiply(_power_of_x8(second_length), first) ^ second
+
+
+def _multiply(a: int, b: int) -> int:
+    """Multiply two polynomials over GF(2) modulo the CRC polynomial; bit 31 is x^0."""
+    product = 0
+    while a:
+        if a & _ONE:
+            product ^= b
+        a = (a << 1) & 0xFFFFFFFF
+        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+@cache
+def _power_of_x8(exponent: int) -> int:
+    """Return x^(8 * exponent); cached, since nearly all parts of a portal have one of a few sizes."""
+    result, base = _ONE, _ONE >> 8
+    while exponent:
+        if exponent & 1:
+            result = _multiply(result, base)
+        base = _multiply(base, base)
+        exponent >>= 1
+    return result

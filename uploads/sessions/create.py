@@ -1,0 +1,98 @@
+"""Create a session."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from uploads import conf, names, parts, signals
+from uploads.destinations import Folder, get_destination
+from uploads.exceptions import EncryptionUnsupported, FileTooLarge
+from uploads.models import UploadSession
+from uploads.sessions.writer import upload_of
+from uploads.stores import get_store
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """What a client says of the file it is going to send."""
+
+    name: str
+    size: int
+    """In bytes."""
+    relative_path: str = ""
+    created_at: datetime | None = None
+    encrypted: bool = False
+    create_new: bool = False
+
+
+def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
+    """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
+
+    Raises what the destination raises, InvalidName, FileTooLarge, EncryptionUnsupported or StoreUnavailable;
+    then nothing is left behind.
+    """
+    if file.size > parts.MAX_OBJECT_SIZE:
+        raise FileTooLarge(maximum=parts.MAX_OBJECT_SIZE)
+    destination = get_destination()
+    title, subfolders = names.clean(file.name), names.split_path(file.relative_path)
+    folder = destination.folder(user, folder_id)
+    if subfolders:
+        folder = destination.subfolder(user, folder, subfolders)
+    session = _new_session(user, folder, title, file)
+    try:
+        destination.accept(user, session)
+        _open_upload(session)
+    except BaseException:
+        destination.discard(session)
+        raise
+    logger.info("session %s: created for %d bytes", session.pk, session.file_size)
+    signals.session_created.send(UploadSession, session=session)
+    return session
+
+
+def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileRequest) -> UploadSession:
+    config = conf.current()
+    now = timezone.now()
+    return UploadSession(
+        owner_id=user.pk,
+        folder_id=str(folder.id),
+        path=list(folder.path),
+        created_folders=list(folder.created),
+        file_name=title,
+        file_size=file.size,
+        content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
+        file_created_at=file.created_at,
+        encrypted=file.encrypted,
+        create_new=file.create_new,
+        storage=config.STORAGE,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + config.SESSION_LIFETIME,
+    )
+
+
+def _open_upload(session: UploadSession) -> None:
+    store = get_store(session.storage)
+    if session.encrypted and not store.supports_encryption:
+        raise EncryptionUnsupported
+    session.object_name = get_destination().object_name(session)
+    session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
+    session.upload_id = store.create(
+        session.object_name, content_type=session.content_type, encrypted=session.encrypted
+    )
+    try:
+        session.save(force_insert=True)
+    except BaseException:
+        store.abort(upload_of(session))
+        raise

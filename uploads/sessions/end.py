@@ -1,0 +1,112 @@
+"""End sessions without a file: abort, expire, and give back what they hold."""
+
+from __future__ import annotations
+
+import logging
+
+from django.utils import timezone
+
+from uploads import conf, signals
+from uploads.destinations import get_destination
+from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
+from uploads.models import State, UploadSession
+from uploads.sessions.writer import upload_of
+from uploads.stores import get_store
+
+logger = logging.getLogger(__name__)
+
+ENDABLE = (State.OPEN, State.FAILED)
+
+
+def abort(session: UploadSession) -> UploadSession:
+    """End the session as its client or an operator wishes; a writer at work cannot commit any more.
+
+    Raises SessionExpired or SessionClosed if it has ended already; aborting an aborted one is fine.
+    """
+    return _end(session, State.ABORTED)
+
+
+def expire_now(session: UploadSession) -> UploadSession:
+    """End the session as if its time were up."""
+    return _end(session, State.EXPIRED)
+
+
+def expire_stale(*, batch_size: int) -> int:
+    """End the sessions whose time is up and release what ended ones hold; return how many expired.
+
+    Safe to run twice at once: each session changes hands by compare-and-set.
+    """
+    total = 0
+    while True:
+        found, expired = _expire_batch(batch_size)
+        total += expired
+        if found < batch_size:
+            break
+    for session in UploadSession.objects.unreleased().order_by("updated_at")[:batch_size]:
+        release(session)
+    return total
+
+
+def _expire_batch(size: int) -> tuple[int, int]:
+    """Expire one batch; return how many sessions were found and how many of them this call expired."""
+    stale = list(UploadSession.objects.stale().order_by("expires_at")[:size])
+    expired = 0
+    for session in stale:
+        # The row may have got a chunk or another reaper since it was read.
+        rows = UploadSession.objects.stale().filter(pk=session.pk, fence=session.fence)
+        if rows.update(state=State.EXPIRED, fence=session.fence + 1, lease_until=None, updated_at=timezone.now()):
+            session.state, session.fence = State.EXPIRED, session.fence + 1
+            _after_end(session)
+            expired += 1
+    return len(stale), expired
+
+
+def purge(*, limit: int) -> int:
+    """Delete the rows of sessions that ended longer ago than the retention; return how many."""
+    ids = UploadSession.objects.retired(conf.current().RETENTION).values_list("pk", flat=True)[:limit]
+    return UploadSession.objects.filter(pk__in=list(ids)).delete()[1].get("uploads.UploadSession", 0)
+
+
+def release(session: UploadSession) -> None:
+    """Give back what an ended session holds: bytes in the store, empty folders in the portal.
+
+    What fails is logged and tried again by the expiry task.
+    """
+    try:
+        store = get_store(session.storage)
+        store.abort(upload_of(session))
+        pieces = session.parts.filter(number=None).values_list("piece", flat=True)
+        # The object itself exists only if completing failed after the store had made it.
+        store.delete([*pieces, session.object_name] if session.is_whole else pieces)
+        get_destination().discard(session)
+    except UploadError as error:
+        logger.warning("session %s: not released yet: %s", session.pk, error)
+        return
+    except Exception:
+        logger.exception("session %s: not released yet", session.pk)
+        return
+    session.change(storage_released=True)
+
+
+def _end(session: UploadSession, state: State) -> UploadSession:
+    for _attempt in range(3):
+        if session.state == state:
+            return session
+        if session.state == State.EXPIRED:
+            raise SessionExpired
+        if session.state not in ENDABLE:
+            raise SessionClosed(state=session.get_state_display())
+        if session.change(held=False, state=state, lease_until=None):
+            _after_end(session)
+            return session
+        session.refresh_from_db()
+    raise SessionBusy
+
+
+def _after_end(session: UploadSession) -> None:
+    logger.info(
+        "session %s: %s with %d of %d bytes", session.pk, session.state, session.bytes_stored, session.file_size
+    )
+    signal = signals.session_aborted if session.state == State.ABORTED else signals.session_expired
+    release(session)
+    signal.send(UploadSession, session=session)

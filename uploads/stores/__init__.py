@@ -1,0 +1,45 @@
+"""Where bytes rest: a store writes what a session receives into one of the portal's ``STORAGES``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage, storages
+
+from uploads.stores.filesystem import FileSystemStore
+
+if TYPE_CHECKING:
+    from django.core.files.storage import Storage
+
+    from uploads.stores.base import Store
+
+SUPPORTED = "Supported: storages.backends.s3.S3Storage and django.core.files.storage.FileSystemStorage."
+
+# The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
+# would make one for every thread, though clients are thread-safe.
+_stores: WeakKeyDictionary[Storage, Store] = WeakKeyDictionary()
+
+
+def get_store(alias: str) -> Store:
+    """Return the store that writes to ``STORAGES[alias]``; raise ImproperlyConfigured if none can."""
+    storage = storages[alias]
+    if storage not in _stores:
+        _stores[storage] = _make_store(alias, storage)
+    return _stores[storage]
+
+
+def _make_store(alias: str, storage: Storage) -> Store:
+    if isinstance(storage, FileSystemStorage):
+        return FileSystemStore(storage)
+    try:
+        from uploads.stores import s3
+    except ImportError:
+        pass
+    else:
+        if isinstance(storage, s3.S3Storage):
+            return s3.S3Store(storage)
+    kind = f"{type(storage).__module__}.{type(storage).__qualname__}"
+    msg = f"STORAGES[{alias!r}] is a {kind}, which uploads cannot write to in parts."
+    raise ImproperlyConfigured(msg)

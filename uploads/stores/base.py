@@ -1,0 +1,91 @@
+"""The store interface: few methods, no policy.
+
+Every method may be called again after an unknown outcome. A store raises ``StoreUnavailable`` when it
+did not do a thing or cannot say whether it did, and ``UploadGone`` when it no longer knows the upload.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from django.core.checks import CheckMessage
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload: the final name of the object and the store's id of the attempt."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stored part, as it is named when the object is completed."""
+
+    number: int
+    size: int
+    crc32: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store says of a finished object."""
+
+    size: int
+    crc32: int | None
+    """Of the full object, or None if the store keeps no such checksum."""
+    encryption: str
+    """The server-side encryption algorithm, or an empty string."""
+
+
+class Store(ABC):
+    min_part_size: int = 1
+    """Bytes that every part but the last must have."""
+    supports_encryption: bool = False
+    """Whether the store can encrypt objects at rest."""
+
+    @abstractmethod
+    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
+        """Begin an upload whose finished object will be called ``name``; return the store's id of it."""
+
+    @abstractmethod
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+        """Store ``data``, the part ``number``, which starts at byte ``offset`` of the file; return its ETag.
+
+        The store refuses data whose CRC-32 is another, if it can.
+        """
+
+    def sync(self, upload: Upload) -> None:
+        """Make the parts put so far durable; a chunk is acknowledged only after this."""
+
+    @abstractmethod
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+        """Make the object of its parts. May be repeated; the outcome is known only after ``stat``."""
+
+    @abstractmethod
+    def stat(self, name: str) -> StoredObject | None:
+        """Return what the store says of the object, or None if there is none."""
+
+    @abstractmethod
+    def abort(self, upload: Upload) -> None:
+        """Drop the upload and its parts; an upload that is already gone is fine."""
+
+    @abstractmethod
+    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+        """Store ``data`` as an object of its own, because it is too small to be a part yet."""
+
+    @abstractmethod
+    def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield the object's bytes, or ``size`` of them from byte ``start`` on; also good for downloads."""
+
+    @abstractmethod
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; missing ones are fine."""
+
+    def check(self) -> list[CheckMessage]:
+        """Return system check messages about the storage's configuration, without any I/O."""
+        return []

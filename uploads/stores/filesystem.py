@@ -1,0 +1,129 @@
+"""The store on Django's ``FileSystemStorage``.
+
+A file is written in place under a hidden name beside its final one, synced to disk for every chunk, and
+renamed when it is complete: no copy, and nobody sees half a file.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uploads.exceptions import StoreUnavailable, UploadGone
+from uploads.stores.base import Part, Store, StoredObject, Upload
+
+if TYPE_CHECKING:
+    from django.core.files.storage import FileSystemStorage
+
+READ_SIZE = 2**20
+
+
+class FileSystemStore(Store):
+    def __init__(self, storage: FileSystemStorage) -> None:
+        self.storage = storage
+
+    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
+        upload = Upload(name, uuid.uuid4().hex)
+        hidden = self._hidden(upload)
+        with _errors_translated():
+            self._make_directory(hidden.parent)
+            hidden.touch(exist_ok=False)
+            _sync(hidden.parent)
+        return upload.id
+
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+        with _errors_translated(), self._hidden(upload).open("r+b", buffering=0) as file:
+            file.seek(offset)
+            _write(file.fileno(), data)
+        return ""
+
+    def sync(self, upload: Upload) -> None:
+        with _errors_translated():
+            _sync(self._hidden(upload))
+
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+        hidden, final = self._hidden(upload), self._path(upload.name)
+        with _errors_translated():
+            if final.exists() and not hidden.exists():
+                return
+            os.truncate(hidden, sum(part.size for part in parts))
+            if self.storage.file_permissions_mode is not None:
+                hidden.chmod(self.storage.file_permissions_mode)
+            hidden.rename(final)
+            _sync(final.parent)
+
+    def stat(self, name: str) -> StoredObject | None:
+        try:
+            return StoredObject(self._path(name).stat().st_size, crc32=None, encryption="")
+        except FileNotFoundError:
+            return None
+
+    def abort(self, upload: Upload) -> None:
+        with _errors_translated():
+            self._hidden(upload).unlink(missing_ok=True)
+
+    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+        path = self._path(name)
+        with _errors_translated():
+            self._make_directory(path.parent)
+            with path.open("wb", buffering=0) as file:
+                _write(file.fileno(), data)
+                os.fsync(file.fileno())
+            _sync(path.parent)
+
+    def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        with _errors_translated(), self._path(name).open("rb", buffering=0) as file:
+            file.seek(start)
+            remaining = self.storage.size(name) - start if size is None else size
+            while block := file.read(min(READ_SIZE, remaining)):
+                remaining -= len(block)
+                yield block
+
+    def delete(self, names: Iterable[str]) -> None:
+        with _errors_translated():
+            for name in names:
+                self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return Path(self.storage.path(name))
+
+    def _hidden(self, upload: Upload) -> Path:
+        final = self._path(upload.name)
+        return final.with_name(f".{final.name}.{upload.id}")
+
+    def _make_directory(self, directory: Path) -> None:
+        mode = self.storage.directory_permissions_mode
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            if mode is not None:
+                path.chmod(mode)
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UploadGone from error
+    except OSError as error:
+        raise StoreUnavailable from error
+
+
+def _write(descriptor: int, data: bytearray) -> None:
+    """Write all of ``data``; the system may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

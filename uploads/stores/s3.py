@@ -1,0 +1,178 @@
+"""The store on django-storages' ``S3Storage``: parts of a multipart upload, by the storage's own boto3 client.
+
+Client, bucket, location and object parameters are the portal's; nothing of them is configured twice.
+Per file: CreateMultipartUpload, one UploadPart per part, CompleteMultipartUpload, HeadObject. Never a list,
+a copy or a rename.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from django.core.checks import CheckMessage, Warning
+from storages.backends.s3 import S3Storage
+from storages.utils import clean_name, safe_join
+
+from uploads import conf
+from uploads.exceptions import StoreUnavailable, UploadGone
+from uploads.parts import MIN_PART_SIZE
+from uploads.stores.base import Part, Store, StoredObject, Upload
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+READ_SIZE = 2**20
+MULTIPART_PARAMETERS = frozenset(
+    {"ACL", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Metadata", "RequestPayer"}
+    | {"StorageClass", "Tagging", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "ExpectedBucketOwner"}
+)
+"""The object parameters of the portal that CreateMultipartUpload and PutObject both take."""
+
+_GONE = frozenset({"NoSuchUpload"})
+_REFUSED = _GONE | {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidRequest"}
+"""Answers to CompleteMultipartUpload that no repetition will change."""
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+__all__ = ["S3Storage", "S3Store"]
+
+
+class S3Store(Store):
+    min_part_size = MIN_PART_SIZE
+    supports_encryption = True
+
+    def __init__(self, storage: S3Storage) -> None:
+        self.storage = storage
+        self._client: S3Client | None = None
+
+    @property
+    def client(self) -> S3Client:
+        """Return the storage's client; made at first use, because making it reads credentials."""
+        if self._client is None:
+            self._client = self.storage.connection.meta.client
+        return self._client
+
+    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
+        parameters = self._object_parameters(name, encrypted=encrypted)
+        with _errors_translated():
+            answer = self.client.create_multipart_upload(
+                **self._address(name),
+                ContentType=content_type,
+                ChecksumAlgorithm="CRC32",
+                ChecksumType="FULL_OBJECT",
+                **parameters,
+            )
+        return answer["UploadId"]
+
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+        with _errors_translated():
+            answer = self.client.upload_part(
+                **self._address(upload.name),
+                UploadId=upload.id,
+                PartNumber=number,
+                Body=data,  # type: ignore[arg-type]  # the stubs do not know that boto3 takes it
+                ChecksumCRC32=_encode(crc32),
+            )
+        if not answer.get("ETag"):
+            raise StoreUnavailable
+        return answer["ETag"]
+
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+        listed = [
+            {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _encode(part.crc32)} for part in parts
+        ]
+        with _errors_translated(final=_REFUSED):
+            self.client.complete_multipart_upload(
+                **self._address(upload.name),
+                UploadId=upload.id,
+                ChecksumCRC32=_encode(crc32),
+                ChecksumType="FULL_OBJECT",
+                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+            )
+
+    def stat(self, name: str) -> StoredObject | None:
+        try:
+            with _errors_translated():
+                answer = self.client.head_object(**self._address(name), ChecksumMode="ENABLED")
+        except KeyError:
+            return None
+        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        checksum = answer.get("ChecksumCRC32") if full else None
+        return StoredObject(
+            size=answer["ContentLength"],
+            crc32=_decode(checksum) if checksum else None,
+            encryption=answer.get("ServerSideEncryption", ""),
+        )
+
+    def abort(self, upload: Upload) -> None:
+        with suppress(UploadGone), _errors_translated():
+            self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
+
+    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+        parameters = self._object_parameters(name, encrypted=encrypted)
+        with _errors_translated():
+            self.client.put_object(
+                **self._address(name),
+                Body=data,  # type: ignore[arg-type]  # as above
+                ChecksumCRC32=_encode(crc32),
+                **parameters,
+            )
+
+    def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        # A range that starts behind the last byte is an error in HTTP, so all of an empty object has none.
+        some: dict[str, Any] = (
+            {"Range": f"bytes={start}-{'' if size is None else start + size - 1}"} if start or size else {}
+        )
+        try:
+            with _errors_translated():
+                yield from self.client.get_object(**self._address(name), **some)["Body"].iter_chunks(READ_SIZE)
+        except KeyError as error:
+            raise UploadGone from error
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            with _errors_translated():
+                self.client.delete_object(**self._address(name))
+
+    def check(self) -> list[CheckMessage]:
+        if self.storage.bucket_name:
+            return []
+        return [Warning("The S3 storage for uploads has no bucket_name.", id="uploads.W001")]
+
+    def _address(self, name: str) -> dict[str, Any]:
+        return {"Bucket": self.storage.bucket_name, "Key": safe_join(self.storage.location, clean_name(name))}
+
+    def _object_parameters(self, name: str, *, encrypted: bool) -> dict[str, Any]:
+        parameters = {"ACL": self.storage.default_acl} if self.storage.default_acl else {}
+        parameters |= self.storage.get_object_parameters(name)
+        if encrypted:
+            parameters["ServerSideEncryption"] = conf.current().ENCRYPTION
+            if key := conf.current().ENCRYPTION_KEY_ID:
+                parameters["SSEKMSKeyId"] = key
+        return {name: value for name, value in parameters.items() if name in MULTIPART_PARAMETERS}
+
+
+@contextmanager
+def _errors_translated(final: frozenset[str] = _GONE) -> Iterator[None]:
+    """Raise UploadGone for the codes in ``final``, KeyError for a missing object, else StoreUnavailable."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _MISSING:
+            raise KeyError(code) from error
+        raise (UploadGone if code in final else StoreUnavailable) from error
+    except (BotoCoreError, HTTPClientError) as error:
+        raise StoreUnavailable from error
+
+
+def _encode(crc32: int) -> str:
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode("ascii")
+
+
+def _decode(checksum: str) -> int:
+    return int.from_bytes(base64.b64decode(checksum), "big")

@@ -1,0 +1,22 @@
+"""Celery tasks: thin, repeatable, safe to run twice at once. Schedule them as ``README.md`` says."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from uploads import conf, sessions
+
+
+@shared_task(ignore_result=True, soft_time_limit=600)
+def expire_sessions() -> int:
+    """End the sessions whose time is up, batch by batch, and forget the ones that ended long ago."""
+    size = conf.current().BATCH_SIZE
+    expired = sessions.expire_stale(batch_size=size)
+    sessions.purge(limit=size)
+    return expired
+
+
+@shared_task(ignore_result=True, soft_time_limit=600)
+def complete_sessions() -> int:
+    """Carry on the sessions that have all bytes but no file yet, because a store or a process failed."""
+    return sessions.complete_due(limit=conf.current().BATCH_SIZE)
