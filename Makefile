@@ -10,7 +10,7 @@ run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8
 	@exec $(BIN)/python -m portal.run
 
 test: $(VENV)/dev.stamp  ## Run the whole suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.lanes $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -34,6 +34,10 @@ class Stop(Exception):
     """Raised where the supervisor waits when it is told to stop."""
 
 
+class Unreachable(Exception):  # noqa: N818 - says what is
+    """A configured service does not answer; the text says which."""
+
+
 class Supervisor:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -108,7 +112,7 @@ def main() -> int:
     except Stop:
         print("Stopping …", flush=True)
         return 0
-    except weed.WeedError as error:
+    except (weed.WeedError, Unreachable) as error:
         print(error, file=sys.stderr)
         return 1
     finally:
@@ -139,7 +143,9 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
         *("--timeout", "120", "--keep-alive", "15", "--log-level", "warning"),
     )
     supervisor.start(
-        "worker", *(python, "-m", "celery", "-A", "portal", "worker", "--loglevel", "warning", "--concurrency", "1")
+        "worker",
+        *(python, "-m", "celery", "-A", "portal", "worker", "--loglevel", "warning", "--pool", "threads"),
+        *("--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat"),
     )
     supervisor.start(
         "beat",
@@ -217,10 +223,14 @@ def _prepare() -> str:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     import django
     from django.core.management import call_command
-    from django.db import connections
+    from django.db import OperationalError, connections
 
     django.setup()
-    call_command("migrate", verbosity=0)
+    try:
+        call_command("migrate", verbosity=0)
+    except OperationalError as error:
+        message = f"The database cannot be used: {error}"
+        raise Unreachable(message) from error
     output = io.StringIO()
     call_command("seed_demo", stdout=output)
     connections.close_all()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -73,7 +75,9 @@ def _check_database() -> None:
 def _check_store() -> None:
     storage: Any = default_storage
     if isinstance(storage, FileSystemStorage):
-        storage.listdir("")
+        Path(storage.location).mkdir(parents=True, exist_ok=True)
+        if not os.access(storage.location, os.W_OK):
+            raise PermissionError(storage.location)
     else:
         storage.connection.meta.client.head_bucket(Bucket=storage.bucket_name)
 

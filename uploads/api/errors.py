@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
-from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
 
-from uploads.exceptions import Forbidden, SessionNotFound, Unauthenticated, UploadError
+from uploads.exceptions import Forbidden, InvalidRequest, SessionNotFound, Unauthenticated, UploadError
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if domain is not None:
         return _respond(domain)
     if isinstance(error, APIException):
-        code = error.get_codes()
-        text = str(error.detail) if isinstance(error.detail, str) else _first_text(error.detail)
-        response = Response(
-            body(text, code if isinstance(code, str) else error.default_code, error.status_code), error.status_code
-        )
+        code = error.default_code
+        response = Response(body(_first_text(error.detail), code, error.status_code), error.status_code)
         wait = getattr(error, "wait", None)
         if wait is not None:  # A throttle knows when.
             response["Retry-After"] = str(int(wait) + 1)
@@ -53,6 +50,8 @@ def _as_upload_error(error: Exception) -> UploadError | None:
             return error
         case NotAuthenticated() | AuthenticationFailed():
             return Unauthenticated(str(error.detail))
+        case ValidationError():
+            return InvalidRequest(_first_text(error.detail))
         case PermissionDenied():
             return Forbidden()
         case Http404():

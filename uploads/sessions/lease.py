@@ -2,7 +2,8 @@
 
 A lease is a deadline on the row, by the database's clock, and a fencing number that grows with every change
 of hands. A holder that lost it cannot commit: every write to the row names the fencing number. It cannot
-damage the store either: a part number that a lost holder may still be writing to is never used again.
+damage the store either: a part number that a lost holder may still be writing to is never used again, and
+where parts are written in place, each write happens under a lock that a newcomer waits for.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class Lease:
         if time.monotonic() - self._renewed > conf.current().LEASE_DURATION.total_seconds() / 3:
             self._write(lease_until=_deadline())
 
+    def check(self) -> None:
+        """Raise LeaseLost if the lease has run out by this host's clock, asking nobody; safe in any thread."""
+        if time.monotonic() - self._renewed >= conf.current().LEASE_DURATION.total_seconds():
+            raise LeaseLost
+
     def start(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
         """Begin a store call beside the caller."""
         self._executor = self._executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="uploads-store")
@@ -88,9 +94,10 @@ class Lease:
         self.session.change(lease_until=None, last_number=last_number)
 
     def _write(self, **values: Any) -> None:
+        asked = time.monotonic()
         if not self.session.change(**values):
             raise LeaseLost
-        self._renewed = time.monotonic()
+        self._renewed = asked
 
 
 @contextmanager

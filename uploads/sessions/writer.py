@@ -70,7 +70,10 @@ class PartWriter:
 
     def _put(self, number: int, offset: int, data: bytearray) -> tuple[int, str]:
         crc32 = zlib.crc32(data)
-        return crc32, self.store.put_part(self.upload, number=number, offset=offset, data=data, crc32=crc32)
+        with self.store.writing(self.upload):
+            self.lease.check()
+            etag = self.store.put_part(self.upload, number=number, offset=offset, data=data, crc32=crc32)
+        return crc32, etag
 
     def _finish_part(self) -> None:
         if self._under_way:

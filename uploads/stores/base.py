@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from django.core.checks import CheckMessage
@@ -51,6 +52,10 @@ class Store(ABC):
     @abstractmethod
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
         """Begin an upload whose finished object will be called ``name``; return the store's id of it."""
+
+    def writing(self, upload: Upload) -> AbstractContextManager[object]:
+        """Keep other writers of this upload waiting, for a store where a late part would damage a newer one."""
+        return nullcontext()
 
     @abstractmethod
     def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:

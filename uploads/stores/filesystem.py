@@ -6,6 +6,7 @@ renamed when it is complete: no copy, and nobody sees half a file.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,12 @@ class FileSystemStore(Store):
             hidden.touch(exist_ok=False)
             _sync(hidden.parent)
         return upload.id
+
+    @contextmanager
+    def writing(self, upload: Upload) -> Iterator[None]:
+        with _errors_translated(), self._hidden(upload).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
         with _errors_translated(), self._hidden(upload).open("r+b", buffering=0) as file:

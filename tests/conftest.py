@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from portal import settings as portal_settings
+from portal import weed
+from portal.models import Folder
+from tests.helpers import Uploader
+from uploads import sessions
+from uploads.models import UploadSession
+from uploads.stores import get_store
+from uploads.stores.base import Store
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
+    """A real S3 server, for as long as the tests run."""
+    server = weed.start(tmp_path_factory.mktemp("weed"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_storage(s3: weed.Weed) -> dict[str, Any]:
+    """The portal's S3 storage, pointed at the test's server."""
+    storage = copy.deepcopy(portal_settings.S3_STORAGE)
+    storage["OPTIONS"] |= {
+        "bucket_name": s3.environment["AWS_STORAGE_BUCKET_NAME"],
+        "endpoint_url": s3.endpoint,
+        "access_key": s3.environment["AWS_ACCESS_KEY_ID"],
+        "secret_key": s3.environment["AWS_SECRET_ACCESS_KEY"],
+        "location": "media",
+        "client_config": storage["OPTIONS"]["client_config"].merge(
+            type(storage["OPTIONS"]["client_config"])(s3={"addressing_style": "path", "payload_signing_enabled": False})
+        ),
+    }
+    return storage
+
+
+@pytest.fixture
+def file_storage(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": tmp_path / "files", "file_permissions_mode": 0o640},
+    }
+
+
+@pytest.fixture
+def use_storage(settings: Any) -> Callable[[dict[str, Any]], Store]:
+    def use(storage: dict[str, Any]) -> Store:
+        settings.STORAGES = {**settings.STORAGES, "default": storage}
+        return get_store("default")
+
+    return use
+
+
+@pytest.fixture(params=["s3", "filesystem"])
+def store(request: pytest.FixtureRequest, use_storage: Callable[[dict[str, Any]], Store]) -> Store:
+    """Each of the stores in turn; the test runs on both."""
+    return use_storage(request.getfixturevalue("s3_storage" if request.param == "s3" else "file_storage"))
+
+
+@pytest.fixture
+def s3_store(s3_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], Store]) -> Store:
+    return use_storage(s3_storage)
+
+
+@pytest.fixture
+def file_store(file_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], Store]) -> Store:
+    return use_storage(file_storage)
+
+
+@pytest.fixture
+def s3_client(s3_store: Store) -> Any:
+    return get_store("default").client
+
+
+@pytest.fixture
+def s3_uploads(s3_client: Any, s3: weed.Weed) -> Callable[[], set[str]]:
+    """The ids of the multipart uploads under way that the test began."""
+
+    def uploads() -> set[str]:
+        try:
+            answer = s3_client.list_multipart_uploads(Bucket=weed.BUCKET)
+        except s3_client.exceptions.NoSuchBucket:  # what the server says before the first upload
+            return set()
+        return {upload["UploadId"] for upload in answer.get("Uploads", [])}
+
+    before = uploads()
+    return lambda: uploads() - before
+
+
+@pytest.fixture
+def s3_keys(s3_client: Any) -> Callable[[], set[str]]:
+    """The objects that the test made."""
+
+    def keys() -> set[str]:
+        pages = s3_client.get_paginator("list_objects_v2").paginate(Bucket=weed.BUCKET)
+        return {item["Key"] for page in pages for item in page.get("Contents", [])}
+
+    before = keys()
+    return lambda: keys() - before
+
+
+@pytest.fixture
+def uploads_settings(settings: Any) -> Callable[..., None]:
+    """Change some of ``settings.UPLOADS``."""
+
+    def change(**values: Any) -> None:
+        settings.UPLOADS = {**settings.UPLOADS, **values}
+
+    return change
+
+
+@pytest.fixture
+def small_chunks(uploads_settings: Callable[..., None]) -> None:
+    """Chunks of any size, so that tests need not push megabytes."""
+    uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    return User.objects.create_user("demo", password="demo")
+
+
+@pytest.fixture
+def other_user(db: None) -> User:
+    return User.objects.create_user("other", password="other")
+
+
+@pytest.fixture
+def root(user: User) -> Folder:
+    return Folder.objects.create(owner=user, title="My documents")
+
+
+@pytest.fixture
+def api(user: User) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def uploader(api: APIClient, root: Folder) -> Uploader:
+    return Uploader(api, root.pk)
+
+
+@pytest.fixture
+def open_session(user: User, root: Folder) -> Callable[..., UploadSession]:
+    """Create a session below HTTP."""
+
+    def create(size: int = 100, name: str = "file.bin", **options: Any) -> UploadSession:
+        return sessions.create(user, str(root.pk), sessions.FileRequest(name=name, size=size, **options))
+
+    return create
+
+
+def pytest_report_header() -> str:
+    return f"database: {os.environ.get('DATABASE_URL', 'SQLite')}"

@@ -1,0 +1,70 @@
+"""``make run``: what it starts, it ends; what it cannot do, it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from portal.weed import free_ports
+from tests.e2e.conftest import ROOT, Demo
+
+
+def refused(**environment: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-m", "portal.run"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 1, run.stdout
+    return run.stderr
+
+
+def running_on(directory: str) -> list[str]:
+    """Return the processes whose environment names the data directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if directory.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux to see all processes")
+def test_it_ends_what_it_started(start_demo: Callable[..., Demo]) -> None:
+    demo = start_demo()
+    directory = demo.environment["DATA_DIR"]
+    assert requests.get(f"{demo.url}/healthz", timeout=10).json() == {"database": "ok", "store": "ok", "broker": "ok"}
+    assert len(running_on(directory)) >= 5
+    demo.stop()
+    assert demo.process.returncode == 0
+    assert running_on(directory) == []
+
+
+def test_a_busy_port_and_a_busy_directory_are_clear(demo: Demo) -> None:
+    busy = {"PORT": demo.environment["PORT"], "DATA_DIR": demo.environment["DATA_DIR"]}
+    assert "Address already in use. Choose another port" in refused(**busy)
+    assert "Another portal is running" in refused(**busy | {"PORT": str(free_ports(1)[0])})
+
+
+def test_the_demo_is_not_served_beyond_loopback(tmp_path: Path) -> None:
+    message = refused(HOST="0.0.0.0", PORT=str(free_ports(1)[0]), DATA_DIR=str(tmp_path))  # noqa: S104
+    assert "Refusing to serve on 0.0.0.0" in message
+
+
+@pytest.mark.parametrize("broken", [{"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}])
+def test_a_service_out_of_reach_is_named(broken: dict[str, str], tmp_path: Path) -> None:
+    message = refused(PORT=str(free_ports(1)[0]), DATA_DIR=str(tmp_path), **broken)
+    assert "The database cannot be used: connection" in message
+    assert "Traceback" not in message

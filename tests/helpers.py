@@ -1,0 +1,58 @@
+"""What several tests need: a client of the protocol, and chunks made of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.files.base import ContentFile
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from uploads.sessions import Chunk
+
+MIB = 2**20
+
+
+def some_bytes(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def chunk_of(*blocks: bytes) -> Chunk:
+    return Chunk(iter(blocks))
+
+
+def sha256(blocks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class Uploader:
+    """A client of the protocol on Django's test client."""
+
+    def __init__(self, api: APIClient, folder_id: object) -> None:
+        self.api = api
+        self.url = f"/api/2.0/files/{folder_id}/upload/create_session"
+
+    def create(self, size: int, name: str = "file.bin", **fields: Any) -> Any:
+        response = self.api.post(self.url, {"FileName": name, "FileSize": size, **fields}, format="json")
+        assert response.status_code == 200, response.content
+        return response.json()["response"]["data"]
+
+    def send(self, session: dict[str, Any], data: bytes) -> Response:
+        return self.api.post(session["location"], {"file": ContentFile(data, "blob")}, format="multipart")
+
+    def send_raw(self, session: dict[str, Any], data: bytes, **headers: Any) -> Response:
+        headers.setdefault("content_type", "application/octet-stream")
+        return self.api.generic("POST", session["location"], data, **headers)
+
+    def state(self, session: dict[str, Any]) -> Any:
+        return self.api.get(session["location"]).json()["data"]
+
+    def download(self, finished: Response) -> bytes:
+        url = finished.json()["data"]["file"]["viewUrl"]
+        return b"".join(self.api.get(url).streaming_content)

@@ -1,0 +1,62 @@
+"""``make test``: the whole suite on what every machine has, then on the services that answer here.
+
+Arguments go to pytest, for the first lane only: ``make test ARGS="-k admin"``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from kombu import Connection
+
+POSTGRESQL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+
+
+def main() -> int:
+    failed = run("SQLite, SeaweedFS, filesystem broker", {}, *sys.argv[1:])
+    if sys.argv[1:]:
+        return failed
+    if database_answers(POSTGRESQL):
+        extra = {"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {}
+        failed |= run(f"PostgreSQL{', Redis' if extra else ''}", {"DATABASE_URL": POSTGRESQL, **extra})
+    else:
+        print(f"\nSkipped: no PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).")
+    for name, url in (("Redis", REDIS), ("RabbitMQ", RABBITMQ)):
+        if not broker_answers(url):
+            print(f"\nSkipped: no {name} at its usual address (TEST_{name.upper()}_URL).")
+        elif name == "RabbitMQ":
+            failed |= run(name, {"CELERY_BROKER_URL": url}, "tests/e2e", "-k", "celery")
+    return failed
+
+
+def run(name: str, environment: dict[str, str], *arguments: str) -> int:
+    print(f"\n=== {name}", flush=True)
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, env=os.environ | environment, check=False).returncode
+
+
+def database_answers(url: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def broker_answers(url: str) -> bool:
+    try:
+        with Connection(url, connect_timeout=3) as connection:
+            connection.ensure_connection(max_retries=1, timeout=3)
+    except Exception:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

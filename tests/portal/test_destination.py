@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from portal.models import File, Folder
+from tests.helpers import Uploader, chunk_of
+from uploads import sessions
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
+
+
+def upload(uploader: Uploader, data: bytes, **fields: object) -> dict[str, object]:
+    return uploader.send(uploader.create(len(data), name="report.tar.gz", **fields), data).json()["data"]
+
+
+def test_the_same_name_again_is_a_new_version(uploader: Uploader, file_store: Store) -> None:
+    first, second = upload(uploader, b"one"), upload(uploader, b"two!")
+    assert (second["id"], second["version"]) == (first["id"], 2)
+    file = File.objects.get()
+    assert b"".join(file_store.read(str(file.content.name))) == b"two!"
+    before = file.previous_versions.get()
+    assert b"".join(file_store.read(str(before.content.name))) == b"one"
+
+
+def test_create_new_if_exist_finds_a_free_title(uploader: Uploader) -> None:
+    titles = [upload(uploader, b"x", createNewIfExist=True)["title"] for _ in range(3)]
+    assert titles == ["report.tar.gz", "report.tar (1).gz", "report.tar (2).gz"]
+
+
+def test_the_object_is_adopted_as_it_is(open_session: OpenSession, file_store: Store) -> None:
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    assert File.objects.get().content.name == session.object_name
+
+
+def test_a_folder_that_went_away_fails_the_session(open_session: OpenSession, root: Folder) -> None:
+    session = open_session(3)
+    root.delete()
+    session = sessions.receive(session, chunk_of(b"abc"))
+    assert (session.state, session.failure) == (State.FAILED, "The folder does not exist.")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework.test import APIClient
+
+from portal.models import File, Folder
+from tests.helpers import Uploader
+from uploads.stores.base import Store
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+@pytest.fixture
+def browser(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client
+
+
+def test_the_home_page_is_the_root_folder(browser: Client, user: User) -> None:
+    response = browser.get("/", follow=True)
+    assert response.request["PATH_INFO"] == Folder.objects.get(owner=user).get_absolute_url()
+    assert "My documents" in response.content.decode()
+
+
+def test_visitors_are_asked_to_log_in(client: Client, db: None) -> None:
+    assert client.get("/", follow=True).request["PATH_INFO"] == "/login/"
+
+
+def test_a_folder_shows_files_and_folders(browser: Client, uploader: Uploader, file_store: Store) -> None:
+    uploader.send(uploader.create(2048, name="one.txt"), bytes(2048))
+    uploader.send(uploader.create(1, name="two.txt", RelativePath="sub"), b"x")
+    page = browser.get("/", follow=True).content.decode()
+    assert "one.txt" in page
+    assert "2.0\xa0KB" in page
+    assert "sub" in page
+    assert "two.txt" not in page
+
+
+def test_foreign_folders_and_files_do_not_exist(
+    client: Client, other_user: User, uploader: Uploader, file_store: Store, root: Folder
+) -> None:
+    uploader.send(uploader.create(1), b"x")
+    client.force_login(other_user)
+    assert client.get(root.get_absolute_url()).status_code == 404
+    assert client.get(File.objects.get().get_absolute_url()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "body", "content_range"),
+    [
+        (None, 200, b"0123456789", None),
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=8-100", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, b"", "bytes */10"),
+        ("bytes=4-2", 416, b"", "bytes */10"),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+def test_download_and_ranges(
+    store: Store,
+    api: APIClient,
+    uploader: Uploader,
+    header: str | None,
+    status: int,
+    body: bytes,
+    content_range: str | None,
+) -> None:
+    uploader.send(uploader.create(10), b"0123456789")
+    headers: Any = {"Range": header} if header else {}
+    response = api.get(File.objects.get().get_absolute_url(), headers=headers)
+    assert response.status_code == status
+    assert response.get("Content-Range") == content_range
+    assert b"".join(response) == body
+
+
+@pytest.mark.parametrize(
+    ("name", "disposition"),
+    [
+        ("page.html", 'attachment; filename="page.html"'),
+        ("drawing.svg", 'attachment; filename="drawing.svg"'),
+        ("photo.png", 'inline; filename="photo.png"'),
+        ("übel.bin", "attachment; filename*=utf-8''%C3%BCbel.bin"),
+    ],
+)
+def test_files_are_saved_unless_known_to_be_safe(
+    file_store: Store, api: APIClient, uploader: Uploader, name: str, disposition: str
+) -> None:
+    response = api.get(uploader.send(uploader.create(1, name=name), b"x").json()["data"]["file"]["viewUrl"])
+    assert response["Content-Disposition"] == disposition
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_health(client: Client, store: Store, db: None) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.json()["store"]) == (200, "ok")
+
+
+def test_health_names_what_is_wrong(client: Client, s3_storage: dict[str, Any], use_storage: Any, db: None) -> None:
+    s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
+    use_storage(s3_storage)
+    response = client.get("/healthz")
+    assert response.status_code == 503
+    assert json.loads(response.content)["store"] == "EndpointConnectionError"

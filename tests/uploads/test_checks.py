@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from uploads import conf
+from uploads.checks import check_settings
+
+
+def ids() -> list[str]:
+    return [message.id or "" for message in check_settings()]
+
+
+def test_the_portal_passes(file_store: object) -> None:
+    assert ids() == []
+
+
+def test_the_portal_passes_on_s3(s3_store: object) -> None:
+    assert ids() == []
+
+
+def test_every_setting_has_a_check_of_its_own() -> None:
+    checks = [field.metadata["check"] for field in dataclasses.fields(conf.Settings)]
+    assert len(checks) == len(set(checks))
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(conf.Settings), ids=lambda field: field.name)
+def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None], file_store: object) -> None:
+    uploads_settings(**{field.name: object()})
+    assert ids() == [field.metadata["check"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "check"),
+    [
+        ({"CHUNK_SIZE": 5}, "uploads.E001"),
+        ({"DESTINATION": ""}, "uploads.E002"),
+        ({"SESSION_LIFETIME": timedelta(0)}, "uploads.E005"),
+        ({"MIN_CHUNK_SIZE": True}, "uploads.E006"),
+        ({"PART_SIZE": 5 * 2**20}, "uploads.E009"),
+        ({"LOCATION_AUTH": "anybody"}, "uploads.E013"),
+        ({"DESTINATION": "portal.destination.Nothing"}, "uploads.E020"),
+        ({"DESTINATION": "portal.models.File"}, "uploads.E021"),
+        ({"STORAGE": "attic"}, "uploads.E022"),
+    ],
+)
+def test_problem(values: dict[str, Any], check: str, uploads_settings: Callable[..., None], file_store: object) -> None:
+    uploads_settings(**values)
+    assert ids() == [check]
+
+
+def test_unsupported_storage(settings: Any) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    (message,) = check_settings()
+    assert message.id == "uploads.E023"
+    assert "InMemoryStorage" in message.msg
+    assert "S3Storage" in str(message.hint)
+
+
+def test_s3_without_a_bucket_is_a_warning(
+    s3_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], object]
+) -> None:
+    s3_storage["OPTIONS"]["bucket_name"] = ""
+    use_storage(s3_storage)
+    assert ids() == ["uploads.W001"]
+
+
+def test_an_unknown_name_is_an_error_at_run_time_too(uploads_settings: Callable[..., None]) -> None:
+    uploads_settings(CHUNK_SIZE=5)
+    with pytest.raises(ImproperlyConfigured, match="CHUNK_SIZE"):
+        conf.current()

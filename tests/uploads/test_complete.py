@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from portal.destination import PortalDestination
+from portal.models import File
+from tests.helpers import chunk_of
+from uploads import sessions, signals
+from uploads.destinations import PublishedFile
+from uploads.exceptions import CompletionFailed, Forbidden, SessionClosed
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+class MovedOut(PortalDestination):
+    """A portal that cannot take files at the moment."""
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        msg = "database of files is down"
+        raise RuntimeError(msg)
+
+
+class Vetoes(PortalDestination):
+    def publish(self, session: UploadSession) -> PublishedFile:
+        reason = "The folder is closed."
+        raise Forbidden(reason)
+
+
+def use(uploads_settings: Callable[..., None], destination: type) -> None:
+    uploads_settings(DESTINATION=f"{destination.__module__}.{destination.__qualname__}")
+
+
+def test_the_crc32_of_the_file_is_kept(store: Store, open_session: OpenSession) -> None:
+    session = open_session(9)
+    for block in (b"123", b"456", b"789"):
+        session = sessions.receive(session, chunk_of(block))
+    assert session.crc32 == 0xCBF43926
+    assert File.objects.get().crc32 == 0xCBF43926
+
+
+def test_encrypted_files_are_verified_to_be(s3_store: Store, open_session: OpenSession) -> None:
+    session = sessions.receive(open_session(3, encrypted=True), chunk_of(b"abc"))
+    stored = s3_store.stat(session.object_name)
+    assert stored
+    assert stored.encryption == "AES256"
+
+
+def test_an_unencrypted_object_is_never_published_as_encrypted(s3_store: Store, open_session: OpenSession) -> None:
+    session = open_session(3)
+    UploadSession.objects.update(encrypted=True)  # as if the store had ignored what it was told
+    session = sessions.receive(UploadSession.objects.get(), chunk_of(b"abc"))
+    assert session.state == State.FAILED
+    assert "not encrypted" in session.failure
+    assert not File.objects.exists()
+    with pytest.raises(CompletionFailed, match="not encrypted"):
+        sessions.receive(session, chunk_of(b"abc"))
+
+
+def test_a_portal_in_trouble_gets_the_file_later(
+    store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    use(uploads_settings, MovedOut)
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    assert session.state == State.COMPLETING
+    assert session.retry_at > timezone.now()
+    assert sessions.complete_due(limit=10) == 0
+
+    use(uploads_settings, PortalDestination)
+    UploadSession.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
+    assert sessions.complete_due(limit=10) == 1
+    assert b"".join(store.read(str(File.objects.get().content.name))) == b"abc"
+    assert UploadSession.objects.get().state == State.COMPLETED
+
+
+def test_completing_is_given_up_after_some_attempts_and_an_operator_can_retry(
+    file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(COMPLETION_ATTEMPTS=2)
+    use(uploads_settings, MovedOut)
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    session = sessions.complete(session)
+    assert session.state == State.FAILED
+    assert session.failure == "The portal could not take the file over."
+
+    use(uploads_settings, PortalDestination)
+    assert sessions.retry(UploadSession.objects.get()).state == State.COMPLETED
+
+
+def test_a_veto_at_publication_fails_the_session_at_once(
+    file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    use(uploads_settings, Vetoes)
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    assert (session.state, session.failure) == (State.FAILED, "The folder is closed.")
+
+
+def test_a_completed_session_cannot_be_ended(file_store: Store, open_session: OpenSession) -> None:
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    with pytest.raises(SessionClosed):
+        sessions.abort(session)
+
+
+def test_signals_tell_the_story(file_store: Store, open_session: OpenSession) -> None:
+    told: list[str] = []
+
+    def listen(name: str) -> Callable[..., None]:
+        def receiver(session: UploadSession, **_: Any) -> None:
+            told.append(name)
+
+        getattr(signals, name).connect(receiver, weak=False, dispatch_uid=name)
+        return receiver
+
+    names = ["session_created", "chunk_stored", "session_completed", "session_aborted"]
+    for name in names:
+        listen(name)
+    try:
+        sessions.receive(open_session(3), chunk_of(b"abc"))
+        sessions.abort(open_session(3))
+    finally:
+        for name in names:
+            getattr(signals, name).disconnect(dispatch_uid=name)
+    assert told == ["session_created", "chunk_stored", "session_completed", "session_created", "session_aborted"]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from portal.models import Folder
+from tests.helpers import MIB, chunk_of, some_bytes
+from uploads import sessions, tasks
+from uploads.exceptions import SessionExpired
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+
+
+def age(**by: float) -> None:
+    """Let time pass for every session there is."""
+    moment = timezone.now() - timedelta(**by)
+    UploadSession.objects.update(expires_at=moment, updated_at=moment)
+
+
+def test_expiry_leaves_nothing_in_the_bucket(
+    s3_store: Store,
+    open_session: OpenSession,
+    s3_uploads: Callable[[], set[str]],
+    s3_keys: Callable[[], set[str]],
+    uploads_settings: Callable[..., None],
+) -> None:
+    uploads_settings(MIN_CHUNK_SIZE=MIB)
+    half = sessions.receive(open_session(100 * MIB), chunk_of(some_bytes(11 * MIB)))
+    sessions.receive(half, chunk_of(some_bytes(MIB)))
+    assert s3_uploads() == {half.upload_id}
+    age(seconds=1)
+    assert tasks.expire_sessions() == 1
+    assert s3_uploads() == set()
+    assert s3_keys() == set()
+    half.refresh_from_db()
+    assert (half.state, half.storage_released) == (State.EXPIRED, True)
+
+
+def test_expiry_leaves_nothing_on_disk(file_store: Store, open_session: OpenSession, tmp_path: Path) -> None:
+    open_session()
+    age(seconds=1)
+    sessions.expire_stale(batch_size=10)
+    assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+
+
+def test_expiry_goes_in_batches_and_spares_the_living(file_store: Store, open_session: OpenSession) -> None:
+    for _ in range(5):
+        open_session()
+    age(seconds=1)
+    alive = open_session()
+    assert sessions.expire_stale(batch_size=2) == 5
+    assert sessions.expire_stale(batch_size=2) == 0
+    assert list(UploadSession.objects.open()) == [alive]
+
+
+def test_expiry_waits_for_a_writer_at_work(file_store: Store, open_session: OpenSession) -> None:
+    open_session()
+    age(seconds=1)
+    UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
+    assert sessions.expire_stale(batch_size=10) == 0
+
+
+def test_what_could_not_be_released_is_released_later(
+    s3_store: Store, open_session: OpenSession, s3_uploads: Callable[[], set[str]]
+) -> None:
+    session = open_session()
+    UploadSession.objects.update(storage="attic")  # a storage that is not configured at the moment
+    session.refresh_from_db()
+    sessions.abort(session)
+    assert (session.state, session.storage_released) == (State.ABORTED, False)
+    UploadSession.objects.update(storage="default")
+    sessions.expire_stale(batch_size=10)
+    assert UploadSession.objects.get().storage_released
+    assert s3_uploads() == set()
+
+
+def test_folders_of_a_session_that_ended_are_removed_if_empty(
+    file_store: Store, open_session: OpenSession, root: Folder
+) -> None:
+    first = open_session(relative_path="a/b")
+    second = open_session(relative_path="a/c")
+    sessions.abort(first)
+    assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a", "c"}
+    sessions.abort(second)
+    # The folder a was made by the first session; it was in use then, and the second did not make it.
+    assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a"}
+
+
+def test_ended_sessions_are_forgotten_after_the_retention(file_store: Store, open_session: OpenSession) -> None:
+    sessions.abort(open_session())
+    sessions.receive(open_session(0), chunk_of())
+    kept = open_session()
+    UploadSession.objects.update(updated_at=timezone.now() - timedelta(days=31))
+    assert sessions.purge(limit=10) == 2
+    assert list(UploadSession.objects.all()) == [kept]
+
+
+def test_abort_may_be_repeated_but_not_after_expiry(file_store: Store, open_session: OpenSession) -> None:
+    session = sessions.abort(open_session())
+    assert sessions.abort(session).state == State.ABORTED
+    expired = sessions.expire_now(open_session())
+    with pytest.raises(SessionExpired):
+        sessions.abort(expired)
+
+
+def test_command(file_store: Store, open_session: OpenSession) -> None:
+    session = open_session(name="forgotten.iso")
+    age(seconds=1)
+    output = io.StringIO()
+    call_command("expire_uploads", "--dry-run", stdout=output)
+    assert session.id.hex in output.getvalue()
+    assert "forgotten.iso" in output.getvalue()
+    assert UploadSession.objects.get().state == State.OPEN
+    call_command("expire_uploads", stdout=output)
+    assert "1 sessions expired" in output.getvalue()
+    assert UploadSession.objects.get().state == State.EXPIRED

@@ -1,0 +1,128 @@
+"""The contract of a store, on every store there is."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import some_bytes
+from uploads.exceptions import StoreUnavailable, UploadGone
+from uploads.stores.base import Part, Store, Upload
+
+PART = 5 * 2**20
+"""The smallest part that every store takes."""
+
+
+@pytest.fixture
+def upload(store: Store, request: pytest.FixtureRequest) -> Upload:
+    name = f"contract/{abs(hash(request.node.nodeid))}"
+    return Upload(name, store.create(name, content_type="text/plain", encrypted=False))
+
+
+def put(store: Store, upload: Upload, number: int, offset: int, data: bytes) -> Part:
+    crc32 = zlib.crc32(data)
+    etag = store.put_part(upload, number=number, offset=offset, data=bytearray(data), crc32=crc32)
+    return Part(number, len(data), crc32, etag)
+
+
+def finish(store: Store, upload: Upload, data: bytes) -> list[Part]:
+    """Store ``data`` in two parts and complete it."""
+    parts = [put(store, upload, 1, 0, data[:PART]), put(store, upload, 2, PART, data[PART:])]
+    store.sync(upload)
+    store.complete(upload, parts, crc32=zlib.crc32(data))
+    return parts
+
+
+def test_parts_become_the_object(store: Store, upload: Upload) -> None:
+    data = some_bytes(PART + 123)
+    assert store.stat(upload.name) is None
+    finish(store, upload, data)
+    stored = store.stat(upload.name)
+    assert stored
+    assert stored.size == len(data)
+    assert stored.crc32 in (None, zlib.crc32(data))
+    assert stored.encryption == ""
+    assert b"".join(store.read(upload.name)) == data
+    assert b"".join(store.read(upload.name, start=PART - 1, size=3)) == data[PART - 1 : PART + 2]
+
+
+def test_part_numbers_may_have_gaps(store: Store, upload: Upload) -> None:
+    data = some_bytes(PART + 5)
+    parts = [put(store, upload, 3, 0, data[:PART]), put(store, upload, 9999, PART, data[PART:])]
+    store.complete(upload, parts, crc32=zlib.crc32(data))
+    assert b"".join(store.read(upload.name)) == data
+
+
+def test_a_part_put_again_replaces_the_first(store: Store, upload: Upload) -> None:
+    put(store, upload, 1, 0, b"wrong")
+    part = put(store, upload, 1, 0, b"right")
+    store.complete(upload, [part], crc32=part.crc32)
+    assert b"".join(store.read(upload.name)) == b"right"
+
+
+def test_an_empty_object_has_one_empty_part(store: Store, upload: Upload) -> None:
+    store.complete(upload, [put(store, upload, 1, 0, b"")], crc32=0)
+    stored = store.stat(upload.name)
+    assert stored
+    assert stored.size == 0
+    assert b"".join(store.read(upload.name)) == b""
+
+
+def test_completing_again_changes_nothing(store: Store, upload: Upload) -> None:
+    data = some_bytes(PART + 1)
+    parts = finish(store, upload, data)
+    store.complete(upload, parts, crc32=zlib.crc32(data))
+    assert b"".join(store.read(upload.name)) == data
+
+
+def test_an_aborted_upload_is_gone(store: Store, upload: Upload) -> None:
+    put(store, upload, 1, 0, b"data")
+    store.abort(upload)
+    store.abort(upload)
+    with pytest.raises(UploadGone):
+        put(store, upload, 2, 4, b"more")
+    assert store.stat(upload.name) is None
+
+
+def test_pieces_are_objects_of_their_own(store: Store) -> None:
+    store.put_piece("pieces/1", bytearray(b"abc"), crc32=zlib.crc32(b"abc"), encrypted=False)
+    assert b"".join(store.read("pieces/1")) == b"abc"
+    store.delete(["pieces/1", "pieces/2"])
+    with pytest.raises(UploadGone):
+        b"".join(store.read("pieces/1"))
+
+
+def test_s3_refuses_a_damaged_part(s3_store: Store) -> None:
+    upload = Upload("damaged", s3_store.create("damaged", content_type="a/b", encrypted=False))
+    with pytest.raises(StoreUnavailable):
+        s3_store.put_part(upload, number=1, offset=0, data=bytearray(b"data"), crc32=zlib.crc32(b"date"))
+
+
+def test_s3_encrypts_and_says_so(s3_store: Store) -> None:
+    upload = Upload("secret", s3_store.create("secret", content_type="a/b", encrypted=True))
+    part = put(s3_store, upload, 1, 0, b"data")
+    s3_store.complete(upload, [part], crc32=part.crc32)
+    stored = s3_store.stat("secret")
+    assert stored
+    assert stored.encryption == "AES256"
+
+
+def test_s3_out_of_reach_is_a_passing_condition(s3_storage: dict, use_storage: object) -> None:
+    s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
+    store = use_storage(s3_storage)  # type: ignore[operator]
+    with pytest.raises(StoreUnavailable):
+        store.create("x", content_type="a/b", encrypted=False)
+
+
+def test_a_file_is_hidden_until_it_is_complete(file_store: Store, tmp_path: Path) -> None:
+    name = "2026/11/example"
+    upload = Upload(name, file_store.create(name, content_type="a/b", encrypted=False))
+    part = put(file_store, upload, 1, 0, b"data")
+    directory = tmp_path / "files" / "2026" / "11"
+    assert [path.name for path in directory.iterdir()] == [f".example.{upload.id}"]
+    file_store.complete(upload, [part], crc32=part.crc32)
+    (final,) = directory.iterdir()
+    assert final.name == "example"
+    assert final.stat().st_mode & 0o777 == 0o640
