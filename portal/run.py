@@ -34,7 +34,7 @@ class Stop(Exception):
     """Raised where the supervisor waits when it is told to stop."""
 
 
-class Unreachable(Exception):  # noqa: N818 - says what is
+class Unreachable(Exception):
     """A configured service does not answer; the text says which."""
 
 

@@ -11,7 +11,6 @@ from django.urls import reverse
 from tests.helpers import chunk_of
 from uploads import sessions
 from uploads.models import State, UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 LIST = "/admin/uploads/uploadsession/"
