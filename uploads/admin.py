@@ -99,7 +99,8 @@ class UploadSessionAdmin(SessionAdmin):
     def progress(self, session: UploadSession) -> SafeString:
         share = session.bytes_stored / session.file_size if session.file_size else float(session.is_whole)
         return format_html(
-            '<progress max="1" value="{}" style="width:8em;vertical-align:middle"></progress> {}&nbsp;%',
+            '<span style="white-space:nowrap"><progress max="1" value="{}" style="width:5em;vertical-align:middle">'
+            "</progress> {}&nbsp;%</span>",
             f"{share:.4f}",
             int(share * 100),
         )
