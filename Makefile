@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint types check lock clean
+.PHONY: run test lint types migrations docs check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
 	@exec $(BIN)/python -m portal.run
@@ -22,6 +22,9 @@ types: $(VENV)/dev.stamp
 
 migrations: $(VENV)/dev.stamp
 	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
+
+docs: $(VENV)/dev.stamp  ## Write the tables of the documentation anew
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m docs.tables
 
 check: lint types migrations test
 

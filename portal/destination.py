@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,13 @@ from django.utils import timezone
 from portal.models import File, Folder, PreviousVersion
 from uploads import destinations
 from uploads.api.dates import format_date
-from uploads.exceptions import FolderNotFound
+from uploads.exceptions import FileNotFound, FolderNotFound
 from uploads.models import State, UploadSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "updated")
+CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "updated", "encrypted")
 
 
 class PortalDestination(destinations.Destination):
@@ -43,21 +43,26 @@ class PortalDestination(destinations.Destination):
                 created.append(child.pk)
         return destinations.Folder(path[-1], path, created)
 
+    def file(self, user: AbstractBaseUser, file_id: str) -> destinations.EditableFile:
+        file = File.objects.select_related("folder").filter(folder__owner=user.pk, pk=_as_id(file_id)).first()
+        if file is None:
+            raise FileNotFound
+        return destinations.EditableFile(file.pk, file.title, destinations.Folder(file.folder_id, file.folder.path))
+
+    def existing(self, user: AbstractBaseUser, folder: destinations.Folder, titles: Sequence[str]) -> Collection[str]:
+        return set(
+            File.objects.filter(folder_id=folder.id, title__in=titles, encrypted=False).values_list("title", flat=True)
+        )
+
     def publish(self, session: UploadSession) -> destinations.PublishedFile:
         # Holding the folder makes the choice of a title safe: nobody else publishes into it meanwhile.
         folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
         if folder is None:
             raise FolderNotFound
-        file = File.objects.filter(folder=folder, title=session.file_name).first()
-        if file is None or session.create_new:
-            title = _free_title(folder, session.file_name) if file else session.file_name
-            file = File(folder=folder, title=title, created=session.file_created_at or timezone.now())
-        else:
-            PreviousVersion.objects.create(file=file, **{name: getattr(file, name) for name in CONTENT_FIELDS})
-            file.version += 1
+        file = _edited_file(session) if session.file_id else _new_file_or_version(session, folder)
         file.content = session.object_name  # The object is there: its name is all it takes.
         file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
-        file.updated = timezone.now()
+        file.encrypted, file.updated = session.encrypted, timezone.now()
         file.save()
         return destinations.PublishedFile(
             id=file.pk,
@@ -73,6 +78,27 @@ class PortalDestination(destinations.Destination):
                 folder = Folder.objects.select_for_update().filter(pk=folder_id).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
+
+
+def _edited_file(session: UploadSession) -> File:
+    """Return the file whose content the session replaces; the object it had goes when that is certain."""
+    file = File.objects.select_for_update().filter(pk=session.file_id).first()
+    if file is None:
+        raise FileNotFound
+    name, storage = str(file.content.name), file.content.storage
+    transaction.on_commit(lambda: storage.delete(name))
+    return file
+
+
+def _new_file_or_version(session: UploadSession, folder: Folder) -> File:
+    """Return the file for a title of the folder: a new one, or the one that is there with a new version."""
+    file = File.objects.filter(folder=folder, title=session.file_name).first()
+    if file is None or session.create_new:
+        title = _free_title(folder, session.file_name) if file else session.file_name
+        return File(folder=folder, title=title, created=session.file_created_at or timezone.now())
+    PreviousVersion.objects.create(file=file, **{name: getattr(file, name) for name in CONTENT_FIELDS})
+    file.version += 1
+    return file
 
 
 def describe(file: File, user: User | None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Content(models.Model):
     size = models.BigIntegerField()
     crc32 = models.BigIntegerField()
     version = models.PositiveIntegerField(default=1)
+    encrypted = models.BooleanField(default=False, help_text="At rest, as the uploader demanded.")
     updated = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -36,6 +36,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "uploads",
     "portal",
 ]
@@ -87,9 +89,24 @@ LOGOUT_REDIRECT_URL = "login"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "uploads.api.authentication.BearerAuthentication",
+        "uploads.api.authentication.RawTokenAuthentication",
         "rest_framework.authentication.BasicAuthentication",
+        "uploads.api.authentication.SameOriginSessionAuthentication",
+        "uploads.api.authentication.CookieTokenAuthentication",
     ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Upload sessions",
+    "VERSION": "1",
+    "DESCRIPTION": "Open a session, send chunks to its location, get the file.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "PREPROCESSING_HOOKS": ["portal.schema.only_uploads"],
+    # The pages come from the sidecar package, so that they work offline.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # Storage

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth import views as auth
-from django.urls import include, path
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from portal import views
+from portal import api, views
 
 urlpatterns = [
     path("", include("uploads.api.urls")),
+    re_path(
+        r"^api/2\.0/authentication(?:\.json)?/?$",
+        api.AuthenticationView.as_view({"post": "create"}),
+        name="authentication",
+    ),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", views.home, name="home"),
     path("folders/<int:folder_id>/", views.folder, name="folder"),
     path("files/<int:file_id>/download", views.download, name="download"),

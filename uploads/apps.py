@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from django.apps import AppConfig
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
@@ -14,3 +17,5 @@ class UploadsConfig(AppConfig):
         from uploads.checks import check_settings
 
         checks.register(check_settings, "uploads")
+        if find_spec("drf_spectacular"):
+            import_module("uploads.api.schema")

@@ -96,6 +96,13 @@ class Settings:
         "`owner`: a chunk needs its session's owner; `capability`: knowing the location is enough.",
         lambda value: value in ("owner", "capability"),
     )
+    UPLOAD_THREADS: int = _setting(
+        15,
+        17,
+        "count",
+        "What `files/settings` tells clients about requests at a time (`maxUploadThreadCount`).",
+        _is_size,
+    )
     COMPLETION_ATTEMPTS: int = _setting(
         10, 14, "count", "How often completing a file is tried before the session is `failed`.", _is_size
     )

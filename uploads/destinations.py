@@ -12,14 +12,14 @@ changed then. To be told of something, use ``uploads.signals``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
 from uploads import conf
-from uploads.exceptions import RelativePathUnsupported
+from uploads.exceptions import EditUnsupported, RelativePathUnsupported
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -39,6 +39,15 @@ class Folder:
     """Ids from the root folder to this one, both included."""
     created: Sequence[Id] = ()
     """Those of them that ``subfolder`` has just made, outermost first."""
+
+
+@dataclass(frozen=True)
+class EditableFile:
+    """A file of the portal whose content the user may replace."""
+
+    id: Id
+    title: str
+    folder: Folder
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,17 @@ class Destination:
         so that ``discard`` can remove it if no file ever comes.
         """
         raise RelativePathUnsupported
+
+    def file(self, user: AbstractBaseUser, file_id: str) -> EditableFile:
+        """Return the file whose content ``user`` may replace; raise FileNotFound or Forbidden.
+
+        Runs when an edit session is created. ``publish`` then finds the id in ``session.file_id``.
+        """
+        raise EditUnsupported
+
+    def existing(self, user: AbstractBaseUser, folder: Folder, titles: Sequence[str]) -> Collection[str]:
+        """Return those of the cleaned ``titles`` that files of the folder have; clients warn before replacing them."""
+        return ()
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
         """Veto the upload by raising, or change ``session.storage``; the session is not saved yet.

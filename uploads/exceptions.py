@@ -86,6 +86,22 @@ class ChunkBeyondFile(UploadError):
     text = "The chunk goes beyond the declared file size: {remaining} of {total} bytes are still to come."
 
 
+class ChunkNumberInvalid(UploadError):
+    code = "chunk_number_invalid"
+    text = "The chunk number must be between 1 and {highest}."
+
+
+class ContentRangeInvalid(UploadError):
+    code = "content_range_invalid"
+    text = "The Content-Range {value!r} contradicts the chunk or the session: {reason}."
+
+
+class EditUnsupported(UploadError):
+    code = "edit_unsupported"
+    status = 403
+    text = "This portal does not replace the content of files."
+
+
 class EmptyChunk(UploadError):
     code = "empty_chunk"
     text = "The chunk is empty."
@@ -125,6 +141,18 @@ class OffsetMismatch(UploadError):
     code = "offset_mismatch"
     status = 409
     text = "The chunk starts at byte {offset}, but {expected} bytes are stored: continue at {expected}."
+
+
+class ModeConflict(UploadError):
+    code = "mode_conflict"
+    status = 409
+    text = "The upload session gets {mode} chunks; the two ways of sending do not mix."
+
+
+class UploadIncomplete(UploadError):
+    code = "upload_incomplete"
+    status = 409
+    text = "The file is not complete: {stored} of {total} bytes are stored{missing}."
 
 
 class SessionClosed(UploadError):

@@ -31,6 +31,15 @@ class State(models.TextChoices):
     """All bytes are stored, but completing was given up; an operator can retry."""
 
 
+class Mode(models.TextChoices):
+    UNDECIDED = "", _("undecided")
+    """No chunk is stored yet."""
+    SEQUENTIAL = "sequential", _("in order")
+    """Chunks come one after another; the last byte completes the file."""
+    NUMBERED = "numbered", _("numbered")
+    """Chunks come in any order, several at once; finalize completes the file."""
+
+
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
@@ -61,6 +70,7 @@ class UploadSession(models.Model):
     """One file on its way into the portal."""
 
     State = State
+    Mode = Mode
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(
@@ -81,9 +91,13 @@ class UploadSession(models.Model):
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
     upload_id = models.TextField(_("upload id"), blank=True, help_text=_("The store's id of the multipart upload."))
+    max_chunks = models.PositiveIntegerField(
+        default=1, help_text=_("The highest chunk number, if all but the last chunk have the minimum size.")
+    )
     part_size = models.BigIntegerField(_("part size"), help_text=_("Planned, in bytes."))
     storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
 
+    mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
     crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
     tail_size = models.BigIntegerField(
@@ -99,7 +113,9 @@ class UploadSession(models.Model):
     attempts = models.PositiveIntegerField(_("completion attempts"), default=0)
     retry_at = models.DateTimeField(_("next attempt"), null=True)
     failure = models.TextField(_("failure"), blank=True)
-    file_id = models.CharField(_("file"), max_length=255, blank=True)
+    file_id = models.CharField(
+        _("file"), max_length=255, blank=True, help_text=_("The file to replace, then the file that was published.")
+    )
     result = models.JSONField(_("result"), null=True, help_text=_("The published file, as the client is told."))
 
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -126,6 +142,7 @@ class UploadSession(models.Model):
         )
         constraints = (
             models.CheckConstraint(condition=Q(state__in=State.values), name="uploads_session_state"),
+            models.CheckConstraint(condition=Q(mode__in=Mode.values), name="uploads_session_mode"),
             models.CheckConstraint(
                 condition=Q(file_size__gte=0, file_size__lte=parts.MAX_OBJECT_SIZE), name="uploads_session_file_size"
             ),
@@ -165,7 +182,7 @@ class UploadSession(models.Model):
         fence = self.fence
         if not held:
             values["fence"] = fence + 1
-        rows = UploadSession.objects.filter(pk=self.pk, fence=fence, state=self.state).update(**values)
+        rows = UploadSession.objects.filter(pk=self.pk, fence=fence, state=self.state, mode=self.mode).update(**values)
         if rows:
             for name, value in values.items():
                 setattr(self, name, value)
@@ -176,7 +193,8 @@ class UploadPart(models.Model):
     """Committed bytes of a session: a part of the multipart upload, or an object of its own while too small for one."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="parts", verbose_name=_("session"))
-    offset = models.BigIntegerField(_("offset"), help_text=_("Where in the file it starts, in bytes."))
+    chunk = models.PositiveIntegerField(_("chunk"), default=0, help_text=_("Its number; 0 if chunks come in order."))
+    offset = models.BigIntegerField(_("offset"), help_text=_("Where in the file or numbered chunk it starts."))
     size = models.BigIntegerField(_("size"))
     crc32 = models.BigIntegerField(_("CRC-32"))
     number = models.PositiveIntegerField(_("part number"), null=True, help_text=_("In the store's multipart upload."))
@@ -187,9 +205,9 @@ class UploadPart(models.Model):
     class Meta:
         verbose_name = _("part")
         verbose_name_plural = _("parts")
-        ordering = ("offset",)
+        ordering = ("chunk", "offset")
         constraints = (
-            models.UniqueConstraint(fields=["session", "offset"], name="uploads_part_offset"),
+            models.UniqueConstraint(fields=["session", "chunk", "offset"], name="uploads_part_offset"),
             models.UniqueConstraint(fields=["session", "number"], name="uploads_part_number"),
             models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="uploads_part_extent"),
             models.CheckConstraint(
@@ -204,3 +222,18 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"
+
+
+class NumberedChunk(models.Model):
+    """A numbered chunk somebody began to send, and how many part numbers of its range are used up."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
+    number = models.PositiveIntegerField()
+    parts_used = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ("number",)
+        constraints = (models.UniqueConstraint(fields=["session", "number"], name="uploads_chunk_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} #{self.number}"

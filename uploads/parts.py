@@ -30,6 +30,11 @@ def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
     return max(preferred, minimum_part_size(total, store_minimum))
 
 
+def highest_chunk(total: int, minimum: int) -> int:
+    """Return how many chunks of at least ``minimum`` bytes, but for the last, a file of ``total`` bytes can have."""
+    return min(2**31 - 1, max(1, -(-total // minimum)))
+
+
 def combine_crc32(first: int, second: int, second_length: int) -> int:
     """Return the CRC-32 of A+B from those of A and B and the length of B in bytes.
 

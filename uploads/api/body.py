@@ -7,6 +7,7 @@ has no Content-Length. So chunks are read from the WSGI input here, whose end th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,16 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from uploads.exceptions import BodyHidden, IncompleteBody, InvalidRequest, MalformedForm, NoBoundary, NoFilePart
-from uploads.sessions import Chunk
+from uploads.exceptions import (
+    BodyHidden,
+    ContentRangeInvalid,
+    IncompleteBody,
+    InvalidRequest,
+    MalformedForm,
+    NoBoundary,
+    NoFilePart,
+)
+from uploads.sessions import ByteRange, Chunk
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 256 * 2**10
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
+_CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
 
@@ -31,10 +41,39 @@ MAX_SEGMENTS = 100
 def read_chunk(request: Request) -> Chunk:
     """Return the chunk that the request carries, as the first file of a form or as the whole body."""
     http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
-    length = _declared_length(http)
-    if _content_type(http)[0] == "multipart/form-data":
-        return Chunk(_first_file(http), at_most=length)
-    return Chunk(_blocks(http), at_most=length)
+    is_form = _content_type(http)[0] == "multipart/form-data"
+    return Chunk(
+        _first_file(http) if is_form else _blocks(http),
+        at_most=_declared_length(http),
+        start=read_number(request, "offset"),
+        range=_content_range(http),
+    )
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """Return the query with names in lower case: clients write chunkNumber, ChunkNumber, …"""
+    return {name.lower(): str(value) for name, value in request.query_params.items()}
+
+
+def read_number(request: Request, name: str) -> int | None:
+    """Return a number of the query, or None if it is not there; raise InvalidRequest if it is none."""
+    text = read_query(request).get(name)
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        message = f"{name} must be a number."
+        raise InvalidRequest(message)
+    return int(text)
+
+
+def _content_range(request: HttpRequest) -> ByteRange | None:
+    value = request.META.get("HTTP_CONTENT_RANGE")
+    if value is None:
+        return None
+    match = _CONTENT_RANGE.match(value)
+    if not match or int(match[1]) > int(match[2]):
+        raise ContentRangeInvalid(value=value, reason="it must be like bytes 0-1023/4096")
+    return ByteRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
 
 
 def read_fields(request: Request) -> dict[str, Any]:

@@ -15,15 +15,16 @@ from uploads.exceptions import Forbidden, InvalidRequest, SessionNotFound, Unaut
 logger = logging.getLogger(__name__)
 
 
-def body(message: str, code: str, status: int) -> dict[str, Any]:
+def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the error in both dialects: ``success``/``message`` and the API's ``error`` object.
 
-    ``stack`` and ``hresult`` are there because one client's schema demands them.
+    ``stack`` and ``hresult`` are there because one client's schema demands them; ``details`` has the numbers
+    of the message for programs.
     """
     return {
         "success": False,
         "message": message,
-        "error": {"message": message, "type": code, "stack": "", "hresult": 0},
+        "error": {"message": message, "type": code, "stack": "", "hresult": 0, "details": details or {}},
         "status": 1,
         "statusCode": status,
     }
@@ -62,7 +63,7 @@ def _as_upload_error(error: Exception) -> UploadError | None:
 def _respond(error: UploadError) -> Response:
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error, exc_info=error.__cause__)
-    response = Response(body(str(error), error.code, error.status), error.status)
+    response = Response(body(str(error), error.code, error.status, error.context), error.status)
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     return response

@@ -11,24 +11,50 @@ from rest_framework.response import Response
 from uploads.api.dates import format_date
 from uploads.destinations import Id
 from uploads.exceptions import CompletionFailed
-from uploads.models import State, UploadSession
+from uploads.models import Mode, State, UploadSession
 
 RETRY_COMPLETION_AFTER = 5
 """Seconds after which a client may ask again for a file that is still being completed."""
 
 
-def session_data(session: UploadSession, request: Request, *, path: list[Id] | None = None) -> dict[str, Any]:
+def session_data(session: UploadSession, request: Request) -> dict[str, Any]:
     """Return the ``<session>`` object. ``location`` always has a ``?``: clients append ``&…`` to it."""
     location = request.build_absolute_uri(reverse("uploads:location"))
     return {
         "id": session.id.hex,
-        "path": session.path if path is None else path,
+        "path": session.path,
         "created": format_date(session.created_at),
         "expired": format_date(session.expires_at),
         "location": f"{location}?uid={session.id.hex}",
         "bytes_uploaded": session.bytes_stored,
         "bytes_total": session.file_size,
         "state": session.state,
+    }
+
+
+def progress_data(session: UploadSession, request: Request) -> dict[str, Any]:
+    """Return the ``<session>`` object after a chunk.
+
+    In order, the ``location`` says where the next chunk starts, so that a chunk sent twice to it is noticed.
+    Only here: a client that keeps the first location for all chunks must not be held to its offset.
+    """
+    data = session_data(session, request) | {"path": [folder_of(session)]}
+    if session.mode != Mode.NUMBERED:
+        data["location"] += f"&offset={session.bytes_stored}"
+    return data
+
+
+def chunk_data(session: UploadSession) -> dict[str, Any]:
+    """Return what the REST route answers to a chunk that is not the last: the future file, not the session."""
+    file_id: Id = int(session.file_id) if session.file_id.isdecimal() else session.file_id or 0
+    return {
+        "id": file_id,
+        "folderId": folder_of(session),
+        "version": 1,
+        "title": session.file_name,
+        "uploaded": False,
+        "bytes_uploaded": session.bytes_stored,
+        "bytes_total": session.file_size,
     }
 
 
@@ -51,8 +77,14 @@ def folder_of(session: UploadSession) -> Id:
 
 def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:
     """Answer under ``/api/2.0``; ``beside`` are the top-level names that some clients read instead."""
-    envelope = {"response": data, "count": 1, "links": [], "status": 0, "statusCode": status}
+    count = len(data) if isinstance(data, list) else 1
+    envelope = {"response": data, "count": count, "links": [], "status": 0, "statusCode": status}
     return Response({**envelope, **beside}, status)
+
+
+def nothing() -> Response:
+    """Answer under ``/api/2.0`` without a ``response``."""
+    return Response({"count": 0, "links": [], "status": 0, "statusCode": 200})
 
 
 def plain(data: Any, *, status: int = 200) -> Response:
@@ -60,15 +92,17 @@ def plain(data: Any, *, status: int = 200) -> Response:
     return Response({"success": True, "data": data, "message": ""}, status)
 
 
-def progress(session: UploadSession, request: Request) -> Response:
-    """Answer a chunk: 201 with the file, 202 while it is being completed, else 200 with the session."""
-    if session.state == State.COMPLETED:
-        return plain(file_data(session, request), status=201)
+def progress_status(session: UploadSession) -> int:
+    """Return the status that answers a chunk: 201 completed, 202 being completed, 200 go on."""
     if session.state == State.FAILED:
         raise CompletionFailed(reason=session.failure)
-    data = session_data(session, request, path=[folder_of(session)])
+    return {State.COMPLETED: 201, State.COMPLETING: 202}.get(State(session.state), 200)
+
+
+def with_progress(response: Response, session: UploadSession) -> Response:
+    """Add the headers that tell a client where to continue, or when to ask again."""
     if session.state == State.COMPLETING:
-        response = plain(data, status=202)
         response["Retry-After"] = str(RETRY_COMPLETION_AFTER)
-        return response
-    return plain(data)
+    if session.mode == Mode.SEQUENTIAL and session.bytes_stored:
+        response["Range"] = f"0-{session.bytes_stored - 1}"
+    return response

@@ -46,6 +46,31 @@ class MomentField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
 
 
+class EditRequest(serializers.Serializer[Any]):
+    """The query or body of edit_session."""
+
+    filesize = SizeField(default=0, min_value=0)
+
+
+class CheckRequest(serializers.Serializer[Any]):
+    """The body of upload/check."""
+
+    filestitle = serializers.ListField(child=serializers.CharField(max_length=4096), max_length=1000)
+
+
+class InitiateRequest(serializers.Serializer[Any]):
+    """The query of ``ChunkedUploader.ashx?initiate=true``."""
+
+    title = serializers.CharField(trim_whitespace=False, max_length=4096)
+    folderid = serializers.CharField(max_length=255)
+    filesize = SizeField(default=0, min_value=0)
+    encrypted = FlagField(default=False, allow_null=True)
+
+    def file_request(self) -> FileRequest:
+        data = self.validated_data
+        return FileRequest(name=data["title"], size=data["filesize"], encrypted=bool(data["encrypted"]))
+
+
 class SessionRequest(serializers.Serializer[Any]):
     """The body of create_session; field names are looked up in lower case."""
 

@@ -1,26 +1,38 @@
-"""The endpoints of the upload protocol."""
+"""The endpoints of the upload protocol: parse, call one verb, answer."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
-from uploads import conf, sessions
+from uploads import conf, names, sessions
 from uploads.api import errors
-from uploads.api.body import read_chunk, read_fields
-from uploads.api.responses import enveloped, plain, progress, session_data
-from uploads.api.serializers import SessionRequest
-from uploads.exceptions import InvalidRequest, SessionNotFound
+from uploads.api.body import read_chunk, read_fields, read_number, read_query
+from uploads.api.responses import (
+    chunk_data,
+    enveloped,
+    file_data,
+    nothing,
+    plain,
+    progress_data,
+    progress_status,
+    session_data,
+    with_progress,
+)
+from uploads.api.serializers import CheckRequest, EditRequest, InitiateRequest, SessionRequest
+from uploads.destinations import get_destination
+from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound
 from uploads.models import UploadSession
 
 
@@ -36,80 +48,205 @@ class JSONAlways(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class IsAuthenticatedOrCapability(IsAuthenticated):
-    """Let anybody in who knows a location, where the portal has chosen ``LOCATION_AUTH = "capability"``."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        return conf.current().LOCATION_AUTH == "capability" or super().has_permission(request, view)
-
-
 class UploadView(ViewSet):
     """What all endpoints share. The host's authenticators apply; everything else is the protocol's."""
 
-    permission_classes: tuple[type[BasePermission], ...] = (IsAuthenticated,)
+    permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = JSONAlways
+    scope = "uploads"
+
+    @property
+    def throttle_scope(self) -> str | None:
+        """Return the scope for DRF's ScopedRateThrottle where the portal has set a rate for it."""
+        return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
+    @property
+    def user(self) -> AbstractBaseUser:
+        """Return who calls; the permissions have seen to it that it is somebody."""
+        return cast("AbstractBaseUser", self.request.user)
 
-class SessionViewSet(UploadView):
-    """Open upload sessions."""
 
-    def create(self, request: Request, folder_id: str) -> Response:
+class CreateViewSet(UploadView):
+    """Open upload sessions, and what clients ask before they do."""
+
+    scope = "uploads-create"
+
+    def get_permissions(self) -> Any:
+        return [AllowAny()] if self.action == "advertise" else super().get_permissions()
+
+    def create_session(self, request: Request, folder_id: str) -> Response:
         """Open a session for a file in the folder; send its chunks to the ``location`` it answers."""
+        return self._doubly_enveloped(self._create(request, folder_id))
+
+    def create_plain(self, request: Request, folder_id: str) -> Response:
+        """Open a session for a file in the folder."""
+        return enveloped(session_data(self._create(request, folder_id), request))
+
+    def edit_session(self, request: Request, file_id: str) -> Response:
+        """Open a session for new content of a file, which keeps its version."""
+        fields = EditRequest(data=read_fields(request))
+        fields.is_valid(raise_exception=True)
+        return self._doubly_enveloped(sessions.create_edit(self.user, file_id, fields.validated_data["filesize"]))
+
+    def check(self, request: Request, folder_id: str) -> Response:
+        """Tell which of the titles files of the folder have already."""
+        fields = CheckRequest(data=read_fields(request))
+        fields.is_valid(raise_exception=True)
+        cleaned = {title: _cleaned(title) for title in fields.validated_data["filestitle"]}
+        destination = get_destination()
+        folder = destination.folder(self.user, folder_id)
+        existing = destination.existing(self.user, folder, [title for title in cleaned.values() if title])
+        return enveloped([title for title, clean in cleaned.items() if clean in existing])
+
+    def advertise(self, request: Request) -> Response:
+        """Tell clients how large chunks should be and how many to send at a time."""
+        config = conf.current()
+        size = max(conf.Settings.MIN_CHUNK_SIZE, config.MIN_CHUNK_SIZE)
+        return enveloped(
+            {
+                "chunkUploadSize": min(size, config.MAX_CHUNK_SIZE or size),
+                "maxUploadThreadCount": config.UPLOAD_THREADS,
+                "extsUploadable": [],
+                "extsMustConvert": {},
+            }
+        )
+
+    def _create(self, request: Request, folder_id: str) -> UploadSession:
         fields = SessionRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
-        session = sessions.create(_user(request), folder_id, fields.file_request())
-        data = session_data(session, request)
+        return sessions.create(self.user, folder_id, fields.file_request())
+
+    def _doubly_enveloped(self, session: UploadSession) -> Response:
+        """Answer in the envelope and beside it: clients read either."""
+        data = session_data(session, self.request)
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
-class LocationViewSet(UploadView):
-    """Receive the chunks of one session, in order, and tell its state."""
+class SessionView(UploadView):
+    """What the endpoints of one session share."""
 
-    permission_classes = (IsAuthenticatedOrCapability,)
+    scope = "uploads-chunk"
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        # The uid is unguessable, so a forged request cannot name a session; and looking for a
+        # A session's id is unguessable, so a forged request cannot name one; and looking for a
         # CSRF token in the form would spool the chunk to disk.
-        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
+        if kwargs.get("session_id") or "uid" in {name.lower() for name in request.GET}:
+            request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
         return super().initialize_request(request, *args, **kwargs)
 
-    def receive(self, request: Request, **_: Any) -> Response:
-        """Store a chunk: 200 with the session, or 201 with the file after the last byte."""
-        session = sessions.receive(self.get_session(), read_chunk(request))
-        return progress(session, request)
+    def get_permissions(self) -> Any:
+        open_to_all = self.request.method == "OPTIONS" or conf.current().LOCATION_AUTH == "capability"
+        return [AllowAny()] if open_to_all else super().get_permissions()
 
-    def retrieve(self, request: Request, **_: Any) -> Response:
-        """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        return plain(session_data(self.get_session(), request))
-
-    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
-        return Response()
-
-    def get_session(self) -> UploadSession:
+    def find(self, session_id: str) -> UploadSession:
         """Return the caller's session; a foreign one does not exist for him."""
         visible = UploadSession.objects.all()
         if conf.current().LOCATION_AUTH == "owner":
             visible = visible.filter(owner=self.request.user.pk)
         try:
-            return visible.get(pk=self._uid())
-        except UploadSession.DoesNotExist as error:
+            return visible.get(pk=uuid.UUID(hex=session_id))
+        except (UploadSession.DoesNotExist, ValueError) as error:
             raise SessionNotFound from error
 
-    def _uid(self) -> uuid.UUID:
-        uid = str({name.lower(): value for name, value in self.request.query_params.items()}.get("uid", ""))
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        return Response()
+
+
+class SessionViewSet(SessionView):
+    """The REST routes of one session; the folder in the path is not looked at."""
+
+    def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
+        """Tell the session's state; ``bytes_uploaded`` is where to continue."""
+        return enveloped(session_data(self.find(session_id), request))
+
+    def receive(self, request: Request, session_id: str, **_: str) -> Response:
+        """Store the next chunk: 200, or 201 with the file after the last byte."""
+        session = sessions.receive(self.find(session_id), read_chunk(request))
+        return self._progress(session)
+
+    def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
+        """Store the chunk ``chunkNumber``; the same number again replaces it."""
+        number = read_number(request, "chunknumber")
+        session = sessions.receive_numbered(self.find(session_id), read_chunk(request), number)
+        return enveloped(progress_data(session, request))
+
+    def finalize(self, request: Request, session_id: str, **_: str) -> Response:
+        """Complete the file: 201, or 409 naming the chunks that are missing."""
+        return self._progress(sessions.finalize(self.find(session_id)))
+
+    def destroy(self, request: Request, session_id: str, **_: str) -> Response:
+        """End the session without a file."""
+        sessions.abort(self.find(session_id))
+        return nothing()
+
+    def _progress(self, session: UploadSession) -> Response:
+        status = progress_status(session)
+        data = file_data(session, self.request) if status == 201 else chunk_data(session)
+        if status == 201:
+            data["providerKey"] = data.pop("provider_key")
+        return with_progress(enveloped(data, status=status), session)
+
+
+class LocationViewSet(SessionView):
+    """``ChunkedUploader.ashx``: everything about one session at one URL, told apart by the query."""
+
+    def dispatch_post(self, request: Request, **_: str) -> Response:
+        """Store a chunk, in order or numbered; finalize, abort or initiate a session."""
+        query = read_query(request)
+        for name in ("initiate", "abort", "finalize", "upload"):
+            if query.get(name, "").lower() == "true":
+                handler: Callable[[Request], Response] = getattr(self, name)
+                return handler(request)
+        return self.upload(request) if query.get("chunknumber") else self.receive(request)
+
+    def receive(self, request: Request) -> Response:
+        session = sessions.receive(self._session(), read_chunk(request))
+        return self._progress(session)
+
+    def upload(self, request: Request) -> Response:
+        number = read_number(request, "chunknumber")
+        session = sessions.receive_numbered(self._session(), read_chunk(request), number)
+        return plain(progress_data(session, request))
+
+    def finalize(self, request: Request) -> Response:
+        return self._progress(sessions.finalize(self._session()))
+
+    def abort(self, request: Request) -> Response:
+        sessions.abort(self._session())
+        return plain(None)
+
+    def initiate(self, request: Request) -> Response:
+        fields = InitiateRequest(data=read_query(request))
+        fields.is_valid(raise_exception=True)
+        if not self.request.user.is_authenticated:
+            self.permission_denied(request)
+        session = sessions.create(self.user, fields.validated_data["folderid"], fields.file_request())
+        return plain(session_data(session, request))
+
+    def retrieve(self, request: Request, **_: str) -> Response:
+        """Tell the session's state; ``bytes_uploaded`` is where to continue."""
+        session = self._session()
+        return with_progress(plain(session_data(session, request)), session)
+
+    def _session(self) -> UploadSession:
+        uid = read_query(self.request).get("uid")
         if not uid:
             msg = "The location has no uid."
             raise InvalidRequest(msg)
-        try:
-            return uuid.UUID(hex=uid)
-        except ValueError as error:
-            raise SessionNotFound from error
+        return self.find(uid)
+
+    def _progress(self, session: UploadSession) -> Response:
+        status = progress_status(session)
+        data = (file_data if status == 201 else progress_data)(session, self.request)
+        return with_progress(plain(data, status=status), session)
 
 
-def _user(request: Request) -> AbstractBaseUser:
-    """Return who calls; the permissions have seen to it that it is somebody."""
-    return cast("AbstractBaseUser", request.user)
+def _cleaned(title: str) -> str | None:
+    try:
+        return names.clean(title)
+    except InvalidName:
+        return None

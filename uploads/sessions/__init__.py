@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from uploads.sessions.complete import complete, complete_due, retry
-from uploads.sessions.create import FileRequest, create
+from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, purge
-from uploads.sessions.receive import Chunk, receive
+from uploads.sessions.numbered import finalize, receive_numbered
+from uploads.sessions.receive import ByteRange, Chunk, receive
 
 __all__ = [
+    "ByteRange",
     "Chunk",
     "FileRequest",
     "abort",
     "complete",
     "complete_due",
     "create",
+    "create_edit",
     "expire_now",
     "expire_stale",
+    "finalize",
     "purge",
     "receive",
+    "receive_numbered",
     "retry",
 ]

@@ -16,6 +16,7 @@ from uploads.exceptions import LeaseLost, SessionBusy, StoredObjectWrong, StoreU
 from uploads.models import State, UploadPart, UploadSession
 from uploads.parts import combine_crc32
 from uploads.sessions.lease import Lease, hold
+from uploads.sessions.pieces import join_pieces
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import Part, StoredObject
@@ -75,7 +76,7 @@ def complete_held(lease: Lease) -> None:
 
 def _assemble(lease: Lease) -> None:
     session, store = lease.session, get_store(lease.session.storage)
-    rows = list(session.parts.all())
+    rows = join_pieces(lease, store)
     parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
     crc32 = _whole_crc32(rows)
     lost: UploadError | None = None

@@ -42,15 +42,30 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     Raises what the destination raises, InvalidName, FileTooLarge, EncryptionUnsupported or StoreUnavailable;
     then nothing is left behind.
     """
-    if file.size > parts.MAX_OBJECT_SIZE:
-        raise FileTooLarge(maximum=parts.MAX_OBJECT_SIZE)
     destination = get_destination()
     title, subfolders = names.clean(file.name), names.split_path(file.relative_path)
     folder = destination.folder(user, folder_id)
     if subfolders:
         folder = destination.subfolder(user, folder, subfolders)
-    session = _new_session(user, folder, title, file)
+    return _open(user, _new_session(user, folder, title, file))
+
+
+def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSession:
+    """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
+
+    Raises like ``create``.
+    """
+    file = get_destination().file(user, file_id)
+    session = _new_session(user, file.folder, file.title, FileRequest(name=file.title, size=size))
+    session.file_id = str(file.id)
+    return _open(user, session)
+
+
+def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
+    destination = get_destination()
     try:
+        if session.file_size > parts.MAX_OBJECT_SIZE:
+            raise FileTooLarge(maximum=parts.MAX_OBJECT_SIZE)
         destination.accept(user, session)
         _open_upload(session)
     except BaseException:
@@ -76,6 +91,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         encrypted=file.encrypted,
         create_new=file.create_new,
         storage=config.STORAGE,
+        max_chunks=parts.highest_chunk(file.size, config.MIN_CHUNK_SIZE),
         created_at=now,
         updated_at=now,
         expires_at=now + config.SESSION_LIFETIME,

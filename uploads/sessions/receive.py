@@ -1,9 +1,7 @@
-"""Receive a chunk: all of it or nothing."""
+"""Receive the next chunk of a session: all of it or nothing."""
 
 from __future__ import annotations
 
-import logging
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,22 +15,33 @@ from uploads.exceptions import (
     ChunkTooLarge,
     ChunkTooSmall,
     CompletionFailed,
+    ContentRangeInvalid,
     EmptyChunk,
     LeaseLost,
+    ModeConflict,
+    OffsetMismatch,
     SessionAborted,
+    SessionClosed,
     SessionExpired,
-    StoreUnavailable,
-    UploadError,
+    UploadGone,
 )
-from uploads.models import State, UploadPart, UploadSession
+from uploads.models import Mode, State, UploadPart, UploadSession
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
+from uploads.sessions.pieces import delete_quietly, read_piece
 from uploads.sessions.writer import PartWriter
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class ByteRange:
+    """What a Content-Range says of a chunk: first and last byte, and the size of the file if it says so."""
+
+    first: int
+    last: int
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Chunk:
     blocks: Iterator[bytes]
     at_most: int | None = None
     """An upper bound of its size in bytes, if one is known before the end."""
+    start: int | None = None
+    """Where in the file the client says it starts, if it says so."""
+    range: ByteRange | None = None
+    """The same, and more, from a Content-Range."""
 
 
 def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
@@ -49,76 +62,69 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
 
     Returns the session as committed: ``open``, ``completed``, or ``completing`` if completing must be tried
     again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and
-    LeaseLost are passing, the others are the client's to mend. A chunk for a session that has all its bytes
-    is a repetition of the last one: it is not read, and answered as the last one was or would have been.
+    LeaseLost are passing, the others are the client's to mend.
+
+    A chunk whose bytes are already stored is a repetition after a lost answer: it is not read, and answered
+    with the session as it is. Only the client can tell (``start``, ``range``, or a session that has all its
+    bytes): two equal chunks in a row are legal.
     """
     if session.state == State.COMPLETED:
         return session
     if session.state == State.COMPLETING:
         return complete(session)
-    check_open(session)
-    _check_bounds(session, chunk.at_most or 0, known=False)
+    check_open(session, Mode.SEQUENTIAL)
+    if _is_repetition(session, chunk):
+        return session
+    check_bounds(session, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with hold(session, reserve=expected_parts) as lease:
-            size = _store_chunk(lease, get_store(session.storage), chunk)
+            size = _store(lease, get_store(session.storage), chunk)
             signals.chunk_stored.send(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
                 complete_held(lease)
-    except LeaseLost:
-        _clean_up_behind_us(session)
+    except (LeaseLost, UploadGone):
+        explain_loss(session, Mode.SEQUENTIAL)
         raise
     return session
 
 
-def check_open(session: UploadSession) -> None:
-    """Raise the error that says why ``session`` takes no chunk, if it takes none."""
+def explain_loss(session: UploadSession, mode: Mode) -> None:
+    """Raise the error that tells why a chunk lost its session to somebody else, if the row tells."""
+    session.refresh_from_db()
+    if session.state in (State.ABORTED, State.EXPIRED):
+        # A part of ours may have arrived after its upload was aborted.
+        release(session)
+    check_open(session, mode)
+
+
+def check_open(session: UploadSession, mode: Mode) -> None:
+    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
     if session.state == State.ABORTED:
         raise SessionAborted
     if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
         raise SessionExpired
     if session.state == State.FAILED:
         raise CompletionFailed(reason=session.failure)
+    if session.state != State.OPEN:
+        raise SessionClosed(state=session.get_state_display())
+    if session.mode not in (Mode.UNDECIDED, mode):
+        raise ModeConflict(mode=session.get_mode_display())
 
 
-def _store_chunk(lease: Lease, store: Store, chunk: Chunk) -> int:
-    """Store and commit the chunk; return its size in bytes."""
-    session = lease.session
-    tail = session.parts.get(number=None) if session.tail_size else None
-    writer = PartWriter(lease, store, offset=tail.offset if tail else session.bytes_stored)
-    if tail:
-        writer.write(_read_piece(lease, store, tail))
-    size = 0
-    for block in chunk.blocks:
-        size += len(block)
-        _check_bounds(session, size)
-        lease.renew()
-        writer.write(block)
-    _check_size(session, size)
-    rest = writer.finish(last=size == session.remaining)
-    if rest:
-        writer.parts.append(_store_piece(lease, store, writer.offset, rest))
-    lease.call(store.sync, writer.upload)
-    _commit(lease, writer.parts, size=size, tail=tail, tail_size=len(rest))
-    if tail:
-        delete_quietly(store, [tail.piece])
-    return size
-
-
-def _check_bounds(session: UploadSession, size: int, *, known: bool = True) -> None:
+def check_bounds(session: UploadSession, size: int, *, known: bool = True) -> None:
     """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
     maximum = conf.current().MAX_CHUNK_SIZE
     slack = 0 if known else 2**20
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
-    if size > session.remaining + slack:
-        raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
+    remaining = session.file_size if session.mode == Mode.NUMBERED else session.remaining
+    if size > remaining + slack:
+        raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
 
 
-def _check_size(session: UploadSession, size: int) -> None:
-    """Refuse a chunk of the wrong size that is not the last (protocol: multiple of 512 and at least 10 MiB)."""
-    if size == session.remaining:
-        return
+def check_size(size: int) -> None:
+    """Refuse the size of a chunk that is not the last (protocol: multiple of 512 and at least 10 MiB)."""
     config = conf.current()
     if size == 0:
         raise EmptyChunk
@@ -128,49 +134,67 @@ def _check_size(session: UploadSession, size: int) -> None:
         raise ChunkNotMultiple(multiple=config.CHUNK_MULTIPLE, size=size)
 
 
-def _read_piece(lease: Lease, store: Store, piece: UploadPart) -> bytes:
-    data = lease.call(lambda: b"".join(store.read(piece.piece)))
-    if zlib.crc32(data) != piece.crc32:
-        logger.error("session %s: the store returned other bytes for %s", lease.session.pk, piece.piece)
-        raise StoreUnavailable
-    return data
+def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
+    """Refuse a chunk whose Content-Range contradicts the session, or its own ``size`` once that is known."""
+    given = chunk.range
+    if given is None:
+        return
+    if given.total not in (None, session.file_size):
+        reason = f"the file has {session.file_size} bytes"
+    elif given.last >= session.file_size:
+        reason = f"the last byte of the file is {session.file_size - 1}"
+    elif size not in (None, given.last - given.first + 1):
+        reason = f"the chunk has {size} bytes"
+    else:
+        return
+    value = f"bytes {given.first}-{given.last}/{given.total if given.total is not None else '*'}"
+    raise ContentRangeInvalid(value=value, reason=reason)
 
 
-def _store_piece(lease: Lease, store: Store, offset: int, data: bytearray) -> UploadPart:
-    """Keep bytes that are too few for a part as an object of their own, under a name nobody else ever uses."""
+def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
+    """Tell whether the chunk's bytes are stored already; raise OffsetMismatch if bytes before it are missing."""
+    check_range(session, chunk)
+    start = chunk.range.first if chunk.range else chunk.start
+    if start is not None and start > session.bytes_stored:
+        raise OffsetMismatch(offset=start, expected=session.bytes_stored)
+    return start is not None and start < session.bytes_stored
+
+
+def _store(lease: Lease, store: Store, chunk: Chunk) -> int:
+    """Store and commit the chunk; return its size in bytes."""
     session = lease.session
-    crc32 = zlib.crc32(data)
-    name = f"{session.object_name}.piece-{session.fence}"
-    lease.call(store.put_piece, name, data, crc32=crc32, encrypted=session.encrypted)
-    return UploadPart(session=session, offset=offset, size=len(data), crc32=crc32, piece=name)
+    tail = session.parts.get(number=None) if session.tail_size else None
+    writer = PartWriter(lease, session, store, offset=tail.offset if tail else session.bytes_stored)
+    if tail:
+        for block in read_piece(store, tail):
+            writer.write(block)
+    size = 0
+    for block in chunk.blocks:
+        size += len(block)
+        check_bounds(session, size)
+        writer.write(block)
+    check_range(session, chunk, size)
+    last = size == session.remaining
+    if not last:
+        check_size(size)
+    _commit(lease, writer.finish(last=last), size=size, tail=tail)
+    if tail:
+        delete_quietly(store, [tail.piece])
+    return size
 
 
-def _commit(lease: Lease, parts: list[UploadPart], *, size: int, tail: UploadPart | None, tail_size: int) -> None:
+def _commit(lease: Lease, parts: list[UploadPart], *, size: int, tail: UploadPart | None) -> None:
     session = lease.session
     whole = size == session.remaining
     with transaction.atomic():
         lease.commit(
             keep=whole,
+            mode=Mode.SEQUENTIAL,
             state=State.COMPLETING if whole else State.OPEN,
             bytes_stored=session.bytes_stored + size,
-            tail_size=tail_size,
+            tail_size=sum(part.size for part in parts if part.number is None),
             expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
         )
         if tail:
             tail.delete()
         UploadPart.objects.bulk_create(parts)
-
-
-def delete_quietly(store: Store, names: list[str]) -> None:
-    """Delete objects that no row names any more; what cannot be deleted now, the audit finds."""
-    try:
-        store.delete(names)
-    except UploadError:
-        logger.warning("could not delete %s", names)
-
-
-def _clean_up_behind_us(session: UploadSession) -> None:
-    """Release an ended session again: a part of ours may have arrived after its upload was aborted."""
-    session.refresh_from_db()
-    if session.state in (State.ABORTED, State.EXPIRED):
-        release(session)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from concurrent.futures import Future
 
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
-from uploads.sessions.lease import Lease
+from uploads.sessions.calls import StoreCalls
 from uploads.stores.base import Store, Upload
 
 
@@ -16,15 +17,26 @@ class PartWriter:
 
     A full part waits until the bytes behind it are enough for a part of their own, and takes them in if
     the stream ends first: so no remainder is ever below the store's minimum because of where parts were cut.
+    Bytes that are too few all the same, or that get no part number, become objects of their own: pieces.
     """
 
-    def __init__(self, lease: Lease, store: Store, *, offset: int) -> None:
-        session = lease.session
-        self.lease = lease
+    def __init__(
+        self,
+        calls: StoreCalls,
+        session: UploadSession,
+        store: Store,
+        *,
+        offset: int,
+        chunk: int = 0,
+        part_size: int | None = None,
+    ) -> None:
+        self.calls = calls
+        self.session = session
         self.store = store
         self.upload = upload_of(session)
         self.offset = offset
-        self.part_size = session.part_size
+        self.chunk = chunk
+        self.part_size = part_size or session.part_size
         self.minimum = minimum_part_size(session.file_size, store.min_part_size)
         self.parts: list[UploadPart] = []
         self._filling = bytearray()
@@ -33,6 +45,7 @@ class PartWriter:
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
+        self.calls.renew()
         view = memoryview(block)
         while view:
             if len(self._filling) == self.part_size:
@@ -41,45 +54,53 @@ class PartWriter:
             self._filling += taken
             view = view[len(taken) :]
             if self._held is not None and len(self._filling) >= self.minimum:
-                self._send(self._held)
+                self._send(self._held, self.calls.take_number())
                 self._held = None
 
-    def finish(self, *, last: bool) -> bytearray:
-        """Store what is left and return the bytes that are too few for a part; ``last`` parts may be small."""
+    def finish(self, *, last: bool) -> list[UploadPart]:
+        """Store what is left and return all parts; the ``last`` part of a file may be small or empty."""
         rest, self._filling = self._filling, bytearray()
         if self._held is not None:
             self._held += rest
             rest, self._held = self._held, None
         if last or len(rest) >= self.minimum:
-            self._send(rest)
-            rest = bytearray()
+            self._send(rest, self.calls.take_number())
+        elif rest:
+            self._send(rest, None)
         self._finish_part()
-        return rest
+        if any(part.number for part in self.parts):
+            self.calls.call(self.store.sync, self.upload)
+        return self.parts
 
     def _hold_back(self) -> None:
         self._finish_part()
         self._held, self._filling = self._filling, bytearray()
 
-    def _send(self, data: bytearray) -> None:
+    def _send(self, data: bytearray, number: int | None) -> None:
         self._finish_part()
+        # Nobody else ever uses a piece's name, so no late writer can damage it.
+        piece = "" if number else f"{self.session.object_name}.piece-{uuid.uuid4().hex}"
         part = UploadPart(
-            session=self.lease.session, offset=self.offset, size=len(data), number=self.lease.take_number()
+            session=self.session, chunk=self.chunk, offset=self.offset, size=len(data), number=number, piece=piece
         )
         self.offset += part.size
-        self._under_way = part, self.lease.start(self._put, part.number, part.offset, data)
+        self._under_way = part, self.calls.start(self._put, part, data)
 
-    def _put(self, number: int, offset: int, data: bytearray) -> tuple[int, str]:
+    def _put(self, part: UploadPart, data: bytearray) -> tuple[int, str]:
         crc32 = zlib.crc32(data)
+        if part.number is None:
+            self.store.put_piece(part.piece, data, crc32=crc32, encrypted=self.session.encrypted)
+            return crc32, ""
         with self.store.writing(self.upload):
-            self.lease.check()
-            etag = self.store.put_part(self.upload, number=number, offset=offset, data=data, crc32=crc32)
+            self.calls.check()
+            etag = self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data, crc32=crc32)
         return crc32, etag
 
     def _finish_part(self) -> None:
         if self._under_way:
             part, future = self._under_way
             self._under_way = None
-            part.crc32, part.etag = self.lease.finish(future)
+            part.crc32, part.etag = self.calls.finish(future)
             self.parts.append(part)
 
 

@@ -49,6 +49,9 @@ class Store(ABC):
     supports_encryption: bool = False
     """Whether the store can encrypt objects at rest."""
 
+    takes_parts_in_any_order: bool = False
+    """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
+
     @abstractmethod
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
         """Begin an upload whose finished object will be called ``name``; return the store's id of it."""

@@ -44,6 +44,7 @@ __all__ = ["S3Storage", "S3Store"]
 class S3Store(Store):
     min_part_size = MIN_PART_SIZE
     supports_encryption = True
+    takes_parts_in_any_order = True
 
     def __init__(self, storage: S3Storage) -> None:
         self.storage = storage

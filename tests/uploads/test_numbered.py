@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.helpers import MIB, chunk_of, some_bytes
+from uploads import sessions
+from uploads.exceptions import (
+    ChunkBeyondFile,
+    ChunkNumberInvalid,
+    ChunkTooSmall,
+    IncompleteBody,
+    ModeConflict,
+    SessionClosed,
+    UploadIncomplete,
+)
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+
+
+def split(data: bytes, size: int) -> dict[int, bytes]:
+    starts = range(0, max(1, len(data)), size)
+    return {number: data[start : start + size] for number, start in enumerate(starts, 1)}
+
+
+def send(session: UploadSession, number: int | None, data: bytes) -> UploadSession:
+    blocks = (data[start : start + MIB] for start in range(0, len(data), MIB))
+    return sessions.receive_numbered(session, sessions.Chunk(blocks, at_most=len(data)), number)
+
+
+@pytest.mark.parametrize(
+    ("total", "chunk_size", "minimum"),
+    [
+        pytest.param(32 * MIB, 10 * MIB, 10 * MIB, id="of-10-MiB"),
+        pytest.param(32 * MIB, 5 * MIB, 5 * MIB, id="of-5-MiB"),
+        pytest.param(12 * MIB + 5, 1_047_552, 512, id="below-the-minimum-of-s3"),
+        pytest.param(60 * MIB, 27 * MIB, 10 * MIB, id="larger-than-a-part"),
+        pytest.param(7, 1, 1, id="single-bytes"),
+        pytest.param(0, 1, 1, id="empty"),
+    ],
+)
+def test_chunks_in_any_order_become_the_file(
+    store: Store,
+    open_session: OpenSession,
+    uploads_settings: Callable[..., None],
+    total: int,
+    chunk_size: int,
+    minimum: int,
+) -> None:
+    uploads_settings(MIN_CHUNK_SIZE=minimum, CHUNK_MULTIPLE=1)
+    data = some_bytes(total)
+    session = open_session(total)
+    chunks = list(split(data, chunk_size).items())
+    random.Random(1).shuffle(chunks)
+    for number, chunk in chunks:
+        session = send(session, number, chunk)
+        assert session.state == State.OPEN
+    session = sessions.finalize(session)
+    assert session.state == State.COMPLETED, session.failure
+    assert b"".join(store.read(session.object_name)) == data
+    assert sessions.finalize(UploadSession.objects.get()).result == session.result
+
+
+def test_nothing_but_the_file_is_left(
+    s3_store: Store, small_chunks: None, open_session: OpenSession, s3_keys: Callable[[], set[str]]
+) -> None:
+    session = open_session(4)
+    for number, byte in [(2, b"c"), (1, b"ab"), (2, b"cd")]:
+        send(session, number, byte)
+    session = sessions.finalize(session)
+    assert b"".join(s3_store.read(session.object_name)) == b"abcd"
+    assert s3_keys() == {f"media/{session.object_name}"}
+
+
+def test_the_same_number_again_replaces(store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(21 * MIB)
+    session = open_session(len(data))
+    send(session, 1, bytes(10 * MIB))
+    for number, chunk in split(data, 10 * MIB).items():
+        send(session, number, chunk)
+    assert UploadSession.objects.get().bytes_stored == len(data)
+    session = sessions.finalize(UploadSession.objects.get())
+    assert b"".join(store.read(session.object_name)) == data
+
+
+def test_a_failed_replacement_keeps_what_was_there(store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(20 * MIB)
+    session = open_session(len(data))
+    for number, chunk in split(data, 10 * MIB).items():
+        send(session, number, chunk)
+
+    def cut() -> Iterator[bytes]:
+        yield bytes(9 * MIB)
+        raise IncompleteBody(received=9, declared=10)
+
+    with pytest.raises(IncompleteBody):
+        sessions.receive_numbered(session, sessions.Chunk(cut()), 1)
+    session = sessions.finalize(UploadSession.objects.get())
+    assert b"".join(store.read(session.object_name)) == data
+
+
+def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(15 * MIB)
+    session = open_session(len(data))
+    UploadSession.objects.update(max_chunks=5000)  # two part numbers for each chunk, as in a very large file
+    session.refresh_from_db()
+    for attempt in range(4):
+        send(session, 1, bytes([attempt]) * 10 * MIB)
+    for number, chunk in split(data, 10 * MIB).items():
+        send(session, number, chunk)
+    session = sessions.finalize(UploadSession.objects.get())
+    assert session.state == State.COMPLETED, session.failure
+    assert b"".join(s3_store.read(session.object_name)) == data
+
+
+def test_chunks_without_a_number_are_counted(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+    session = open_session(3)
+    for byte in (b"a", b"b", b"c"):
+        send(session, None, byte)
+    assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"abc"
+    with pytest.raises(ChunkNumberInvalid):
+        send(open_session(0), 2, b"")
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (1, 2), ()])
+def test_finalize_names_what_is_missing(
+    file_store: Store, small_chunks: None, open_session: OpenSession, numbers: tuple[int, ...]
+) -> None:
+    session = open_session(3)
+    for number in numbers:
+        send(session, number, b"x")
+    expected = {(1, 3): "missing chunks: 2", (1, 2): "chunks after 2 are missing", (): "0 of 3 bytes"}[numbers]
+    with pytest.raises(UploadIncomplete, match=expected):
+        sessions.finalize(session)
+    for number in {1, 2, 3} - set(numbers):
+        send(session, number, b"x")
+    assert sessions.finalize(session).state == State.COMPLETED
+
+
+@pytest.mark.parametrize("number", [0, 4, 10**9, 10**30])
+def test_chunk_numbers_out_of_range(
+    file_store: Store, small_chunks: None, open_session: OpenSession, number: int
+) -> None:
+    with pytest.raises(ChunkNumberInvalid):
+        send(open_session(3), number, b"x")
+
+
+def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession) -> None:
+    session = open_session(25 * MIB)
+    with pytest.raises(ChunkTooSmall):
+        send(session, 1, bytes(MIB))  # number 1 of a longer file cannot be the last
+    send(session, 1, bytes(15 * MIB))
+    send(session, 2, bytes(10 * MIB))
+    with pytest.raises(ChunkBeyondFile):
+        send(session, 3, bytes(1))
+    assert sessions.finalize(session).state == State.COMPLETED
+
+
+def test_a_small_chunk_in_the_middle_is_named_at_finalize(
+    s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
+    session = open_session(12 * MIB)
+    UploadSession.objects.update(max_chunks=3)
+    session.refresh_from_db()
+    for number, size in [(1, MIB), (2, 10 * MIB), (3, MIB)]:
+        send(session, number, bytes(size))
+    with pytest.raises(ChunkTooSmall, match=str(5 * MIB)):
+        sessions.finalize(session)
+
+
+def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+    numbered = send(open_session(2), 1, b"a")
+    with pytest.raises(ModeConflict):
+        sessions.receive(numbered, chunk_of(b"b"))
+    ordered = sessions.receive(open_session(2), chunk_of(b"a"))
+    with pytest.raises(ModeConflict):
+        send(ordered, 2, b"b")
+    with pytest.raises(UploadIncomplete):
+        sessions.finalize(ordered)
+
+
+def test_a_chunk_that_comes_after_finalize_is_refused(
+    file_store: Store, small_chunks: None, open_session: OpenSession
+) -> None:
+    session = send(open_session(1), 1, b"a")
+
+    def late() -> Iterator[bytes]:
+        sessions.finalize(UploadSession.objects.get(pk=session.pk))
+        yield b"z"
+
+    with pytest.raises(SessionClosed):
+        sessions.receive_numbered(session, sessions.Chunk(late()), 1)
+    assert b"".join(file_store.read(session.object_name)) == b"a"
+
+
+def test_attempts_at_the_same_moment_do_not_damage_each_other(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(10 * MIB)
+    session = open_session(len(data))
+
+    def meanwhile() -> Iterator[bytes]:
+        yield bytes(MIB)
+        send(UploadSession.objects.get(pk=session.pk), 1, data)
+        raise IncompleteBody(received=MIB, declared=10 * MIB)
+
+    with pytest.raises(IncompleteBody):
+        sessions.receive_numbered(session, sessions.Chunk(meanwhile()), 1)
+    done = sessions.finalize(UploadSession.objects.get())
+    assert b"".join(s3_store.read(done.object_name)) == data
+
+
+def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+    for order in itertools.permutations((1, 2, 3)):
+        session = open_session(6, create_new=True)
+        for number in order:
+            send(session, number, str(number).encode() * 2)
+        assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"112233"

@@ -1,0 +1,107 @@
+"""Pieces: bytes kept as objects of their own, because they were too few for a part or got no part number."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from django.db import transaction
+
+from uploads.exceptions import PartsExhausted, StoreUnavailable, UploadError
+from uploads.models import UploadPart
+from uploads.parts import MAX_PARTS
+from uploads.sessions.calls import StoreCalls
+from uploads.sessions.lease import Lease
+from uploads.sessions.writer import PartWriter
+from uploads.stores.base import Store
+
+logger = logging.getLogger(__name__)
+
+
+def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
+    """Yield the piece's bytes; raise StoreUnavailable after the last if they are not what was stored."""
+    crc32 = 0
+    for block in store.read(piece.piece):
+        crc32 = zlib.crc32(block, crc32)
+        yield block
+    if crc32 != piece.crc32:
+        logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
+        raise StoreUnavailable
+
+
+def delete_quietly(store: Store, names: list[str]) -> None:
+    """Delete objects that no row names any more; what cannot be deleted now, the audit finds."""
+    try:
+        store.delete(names)
+    except UploadError:
+        logger.warning("could not delete %s", names)
+
+
+def join_pieces(lease: Lease, store: Store) -> list[UploadPart]:
+    """Make parts of the pieces that numbered chunks left, and return all parts; may be repeated."""
+    session = lease.session
+    rows = list(session.parts.all())
+    pieces = [row for row in rows if row.number is None]
+    if not pieces:
+        return rows
+    made = [part for run in _runs(rows) for part in _join(lease, store, run, rows)]
+    with transaction.atomic():
+        lease.commit(keep=True)
+        session.parts.filter(number=None).delete()
+        UploadPart.objects.bulk_create(made)
+    delete_quietly(store, [row.piece for row in pieces])
+    return list(session.parts.all())
+
+
+def _runs(rows: list[UploadPart]) -> Iterator[list[UploadPart]]:
+    """Yield the groups of pieces that follow each other."""
+    for is_piece, group in groupby(rows, lambda row: row.number is None):
+        if is_piece:
+            yield list(group)
+
+
+def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPart]) -> list[UploadPart]:
+    """Store a run of pieces as parts, numbered between the parts before and behind it."""
+    session, first, behind = lease.session, rows.index(run[0]), rows.index(run[-1]) + 1
+    size = sum(piece.size for piece in run)
+    lowest = (rows[first - 1].number or 0) + 1 if first else 1
+    highest = (rows[behind].number or 0) - 1 if behind < len(rows) else MAX_PARTS
+    if highest < lowest:
+        raise PartsExhausted
+    # As few and as high numbers as possible: attempts that nobody heard of again took the low ones.
+    part_size = max(session.part_size, -(-size // (highest - lowest + 1)))
+    wanted = size // part_size + 1
+    numbers = _Numbers(lease, range(max(lowest, highest - wanted + 1), highest + 1))
+    writer = PartWriter(
+        numbers, session, store, offset=sum(row.size for row in rows[:first]), chunk=run[0].chunk, part_size=part_size
+    )
+    try:
+        for piece in run:
+            for block in read_piece(store, piece):
+                writer.write(block)
+        return writer.finish(last=behind == len(rows))
+    finally:
+        numbers.settle()
+
+
+class _Numbers(StoreCalls):
+    """Given part numbers, for the holder of a lease."""
+
+    def __init__(self, lease: Lease, numbers: Iterable[int]) -> None:
+        super().__init__()
+        self._lease = lease
+        self._numbers = iter(numbers)
+
+    def take_number(self) -> int:
+        try:
+            return next(self._numbers)
+        except StopIteration as error:
+            raise PartsExhausted from error
+
+    def renew(self) -> None:
+        self._lease.renew()
+
+    def check(self) -> None:
+        self._lease.check()
