@@ -149,7 +149,12 @@ STORAGES = {
 
 # Uploads
 
-UPLOADS: dict[str, Any] = {"DESTINATION": "portal.destination.PortalDestination"}
+UPLOADS: dict[str, Any] = {
+    "DESTINATION": "portal.destination.PortalDestination",
+    # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 lets them.
+    "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
+    "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
+}
 
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="filesystem://")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
 BUCKET = "uploads"
@@ -92,21 +94,18 @@ def start(directory: Path) -> Weed:
             # Ctrl-C is for the supervisor, which stops the store last.
             start_new_session=True,
         )
-    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    environment = {
+        "AWS_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",
+        "AWS_STORAGE_BUCKET_NAME": BUCKET,
+        "AWS_ACCESS_KEY_ID": secret["access_key"],
+        "AWS_SECRET_ACCESS_KEY": secret["secret_key"],
+    }
     try:
-        _wait(process, endpoint, directory / "weed.log")
+        _wait(process, environment, directory / "weed.log")
     except BaseException:
         process.kill()
         raise
-    return Weed(
-        process,
-        {
-            "AWS_S3_ENDPOINT_URL": endpoint,
-            "AWS_STORAGE_BUCKET_NAME": BUCKET,
-            "AWS_ACCESS_KEY_ID": secret["access_key"],
-            "AWS_SECRET_ACCESS_KEY": secret["secret_key"],
-        },
-    )
+    return Weed(process, environment)
 
 
 def _secrets(directory: Path) -> dict[str, str]:
@@ -131,18 +130,24 @@ def _write_private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _wait(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
-    """Wait until the bucket answers a request without credentials with a refusal: then S3 is up and it exists."""
+def _wait(process: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
+    """Wait until S3 is up and the bucket has been made."""
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=environment["AWS_S3_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1}),
+    )
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"{endpoint}/{BUCKET}", timeout=5)
-        except urllib.error.HTTPError as error:
-            if error.code == 403:
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
+            client.head_bucket(Bucket=BUCKET)
+        except (BotoCoreError, ClientError):
+            time.sleep(0.05)
+        else:
+            return
     tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
     msg = f"SeaweedFS did not start. The end of {log}:\n{tail}"
     raise WeedError(msg)

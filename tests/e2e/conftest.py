@@ -108,6 +108,14 @@ def demo(start_demo: Callable[..., Demo], database_url: str | None) -> Iterator[
 
 
 @pytest.fixture(scope="session")
+def lenient_demo(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
+    """The demo for clients with small chunks."""
+    started = start_demo(UPLOADS_MIN_CHUNK_SIZE="1", UPLOADS_CHUNK_MULTIPLE="1")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
 def demo_on_files(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
     """The demo without S3: an empty bucket name means the file system."""
     started = start_demo(AWS_STORAGE_BUCKET_NAME="")

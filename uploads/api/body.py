@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from uploads.exceptions import (
     MalformedForm,
     NoBoundary,
     NoFilePart,
+    UploadError,
 )
 from uploads.sessions import ByteRange, Chunk
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 BLOCK_SIZE = 256 * 2**10
+DRAIN_SIZE = 64 * 2**20
+DRAIN_SECONDS = 30
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
@@ -83,6 +87,19 @@ def read_fields(request: Request) -> dict[str, Any]:
     """
     http = request._request  # noqa: SLF001 - see read_chunk
     return {name.lower(): value for name, value in {**http.GET.dict(), **_body_fields(http)}.items()}
+
+
+def drain(request: Request) -> None:
+    """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
+    http = request._request  # noqa: SLF001 - see read_chunk
+    read, deadline = 0, time.monotonic() + DRAIN_SECONDS
+    try:
+        for block in _blocks(http):
+            read += len(block)
+            if read > DRAIN_SIZE or time.monotonic() > deadline:
+                break
+    except UploadError:
+        return  # The client has gone, or the server keeps the body to itself.
 
 
 def _body_fields(request: HttpRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 
 from uploads import conf, names, sessions
 from uploads.api import errors
-from uploads.api.body import read_chunk, read_fields, read_number, read_query
+from uploads.api.body import drain, read_chunk, read_fields, read_number, read_query
 from uploads.api.responses import (
     chunk_data,
     enveloped,
@@ -63,6 +63,11 @@ class UploadView(ViewSet):
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.method not in SAFE_METHODS:
+            drain(request)
+        return super().finalize_response(request, response, *args, **kwargs)
 
     @property
     def user(self) -> AbstractBaseUser:
