@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
@@ -103,7 +104,8 @@ def _new_file_or_version(session: UploadSession, folder: Folder) -> File:
 
 def describe(file: File, user: User | None) -> dict[str, Any]:
     """Return the file as the protocol's clients know it (FileDto)."""
-    who = {"id": str(user.pk), "displayName": user.get_username()} if user else None
+    # Some clients insist on user ids that are UUIDs.
+    who = {"id": str(uuid5(NAMESPACE_OID, f"user {user.pk}")), "displayName": user.get_username()} if user else None
     return {
         "id": file.pk,
         "title": file.title,

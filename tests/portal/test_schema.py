@@ -1,0 +1,77 @@
+"""The OpenAPI description, and an adversary that holds every route to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from django.contrib.auth.models import User
+from hypothesis import HealthCheck, given, settings
+from rest_framework.authtoken.models import Token
+
+from portal.models import Folder
+from portal.wsgi import application
+from uploads.models import UploadSession
+
+CHECKS = (
+    schemathesis.checks.not_a_server_error,
+    schemathesis.checks.status_code_conformance,
+    schemathesis.checks.content_type_conformance,
+    schemathesis.checks.response_schema_conformance,
+)
+
+
+@pytest.fixture
+def portal_schema(db: None) -> Any:
+    return schemathesis.openapi.from_wsgi("/api/schema", application)
+
+
+@pytest.fixture
+def token(user: User, root: Folder) -> str:
+    return Token.objects.create(user=user).key
+
+
+OPERATIONS = [
+    "abort_upload_session",
+    "authenticate",
+    "check_upload",
+    "create_edit_session",
+    "create_session",
+    "create_upload_session",
+    "finalize_upload_session",
+    "get_files_settings",
+    "get_location",
+    "get_upload_session",
+    "post_location",
+    "upload_chunk",
+    "upload_numbered_chunk",
+]
+
+
+def test_every_route_is_described(portal_schema: Any) -> None:
+    described = [result.ok().definition.raw["operationId"] for result in portal_schema.get_all_operations()]
+    assert sorted(described) == OPERATIONS
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.usefixtures("file_store", "small_chunks")
+def test_no_undeclared_status_and_no_500(
+    portal_schema: Any, operation: str, token: str, root: Folder, open_session: Callable[..., UploadSession]
+) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @given(case=portal_schema.find_operation_by_id(operation).as_strategy())
+    def attack(case: Any) -> None:
+        session = UploadSession.objects.open().first() or open_session(10, name="target.bin")
+        known = {"folder_id": root.pk, "session_id": session.id.hex, "uid": session.id.hex}
+        if operation.endswith("location"):
+            case.query = {"uid": "", **(case.query or {})}
+        for place in (case.path_parameters, case.query):
+            for name in set(place or {}) & set(known):
+                # Half of the cases reach a real folder or session.
+                if not place[name] or len(str(place[name])) % 2:
+                    place[name] = known[name]
+        case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
+
+    attack()
