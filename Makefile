@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint types migrations docs check lock clean
+.PHONY: run test lint types migrations docs bench bench-quick check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
 	@exec $(BIN)/python -m portal.run
@@ -25,6 +25,12 @@ migrations: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp  ## Write the tables of the documentation anew
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m docs.tables
+
+bench: $(VENV)/dev.stamp  ## Measure against the store alone and against other servers (needs npm)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/dev.stamp
+	$(BIN)/python -m bench --quick
 
 check: lint types migrations test
 

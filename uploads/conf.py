@@ -96,6 +96,12 @@ class Settings:
         "`owner`: a chunk needs its session's owner; `capability`: knowing the location is enough.",
         lambda value: value in ("owner", "capability"),
     )
+    MAX_BUFFER_MEMORY: int = _setting(
+        512 * MIB, 18, "bytes", "All part buffers of a process together; requests beyond it wait.", _is_size
+    )
+    BUFFER_WAIT: timedelta = _setting(
+        timedelta(seconds=10), 19, "timedelta", "How long a request waits for buffers before it gets 503.", _is_duration
+    )
     UPLOAD_THREADS: int = _setting(
         15,
         17,

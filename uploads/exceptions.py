@@ -219,6 +219,13 @@ class StoreUnavailable(UploadError):
     retry_after = 5
 
 
+class OutOfMemory(UploadError):
+    code = "server_busy"
+    status = 503
+    text = "Too many uploads are being received at the moment; send the chunk again."
+    retry_after = 5
+
+
 class UploadGone(UploadError):
     """The store no longer knows the multipart upload: it was aborted or completed outside."""
 

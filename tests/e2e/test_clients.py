@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import json
 import random
 import re
@@ -150,11 +151,13 @@ def exchange(url: str, method: str, headers: list[str], body: bytes | Iterator[b
 class Replay:
     """One upload by one client."""
 
+    numbers = itertools.count()
+
     def __init__(self, client: Client, demo: Demo) -> None:
         self.client = client
         self.demo = demo
         self.data = some_bytes(client.total, seed=len(client.name))
-        self.name = re.sub(r"[^\w]+", "-", client.name) + ".pdf"
+        self.name = re.sub(r"[^\w]+", "-", client.name) + f"-{next(Replay.numbers)}.pdf"
         words = {"basic": base64.b64encode(b"demo:demo").decode()}
         auth = client.auth % words if "basic" in client.auth else client.auth % demo.token
         self.auth = f"Authorization: {auth}"

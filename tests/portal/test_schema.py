@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 from django.contrib.auth.models import User
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
 from rest_framework.authtoken.models import Token
 
@@ -24,8 +26,13 @@ CHECKS = (
 
 
 @pytest.fixture
-def portal_schema(db: None) -> Any:
-    return schemathesis.openapi.from_wsgi("/api/schema", application)
+def portal_schema(db: None) -> Iterator[Any]:
+    # As Django's own test client does: the requests must not close the connection of the test's transaction.
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield schemathesis.openapi.from_wsgi("/api/schema", application)
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from uploads.parts import MAX_PARTS, minimum_part_size
 from uploads.sessions.calls import StoreCalls
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.lease import hold
+from uploads.sessions.memory import reserved
 from uploads.sessions.pieces import delete_quietly
 from uploads.sessions.receive import (
     Chunk,
@@ -35,7 +36,7 @@ from uploads.sessions.receive import (
     explain_loss,
     receive,
 )
-from uploads.sessions.writer import PartWriter
+from uploads.sessions.writer import PartWriter, buffer_size
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -53,14 +54,16 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     check_range(session, chunk)
     check_bounds(session, chunk.at_most or 0, known=False)
     store = get_store(session.storage)
-    claim = Claim(_claim(session, number), session, store)
     try:
-        size = _store(claim, session, store, chunk)
+        with reserved(buffer_size(session, chunk.at_most)):
+            claim = Claim(_claim(session, number), session, store)
+            try:
+                size = _store(claim, session, store, chunk)
+            finally:
+                claim.settle()
     except UploadGone:
         explain_loss(session, Mode.NUMBERED)
         raise
-    finally:
-        claim.settle()
     signals.chunk_stored.send(UploadSession, session=session, size=size)
     return session
 

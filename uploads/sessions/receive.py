@@ -29,8 +29,9 @@ from uploads.models import Mode, State, UploadPart, UploadSession
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
+from uploads.sessions.memory import reserved
 from uploads.sessions.pieces import delete_quietly, read_piece
-from uploads.sessions.writer import PartWriter
+from uploads.sessions.writer import PartWriter, buffer_size
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -78,7 +79,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     check_bounds(session, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
-        with hold(session, reserve=expected_parts) as lease:
+        with reserved(buffer_size(session, chunk.at_most)), hold(session, reserve=expected_parts) as lease:
             size = _store(lease, get_store(session.storage), chunk)
             signals.chunk_stored.send(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:

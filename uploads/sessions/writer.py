@@ -104,5 +104,11 @@ class PartWriter:
             self.parts.append(part)
 
 
+def buffer_size(session: UploadSession, at_most: int | None) -> int:
+    """Return the bytes of memory that receiving a chunk of at most so many bytes may take."""
+    buffers = 2 * session.part_size
+    return buffers if at_most is None else min(buffers, at_most + session.tail_size)
+
+
 def upload_of(session: UploadSession) -> Upload:
     return Upload(session.object_name, session.upload_id)

@@ -17,10 +17,8 @@ class Command(BaseCommand):
     def handle(self, **_: Any) -> None:
         demo = self._user("demo")
         self._user("admin", is_staff=True, is_superuser=True)
-        if not Folder.objects.filter(owner=demo, parent=None).exists():
-            # The curl examples of the documentation say folder 1.
-            taken = Folder.objects.filter(pk=1).exists()
-            Folder.objects.create(pk=None if taken else 1, owner=demo, title="My documents")
+        # The first folder of a new database, so it gets the id 1 that the documentation says.
+        Folder.objects.get_or_create(owner=demo, parent=None, defaults={"title": "My documents"})
         self.stdout.write(Token.objects.get_or_create(user=demo)[0].key)
 
     def _user(self, name: str, **flags: bool) -> User:

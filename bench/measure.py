@@ -1,0 +1,35 @@
+"""What a server process costs: CPU and memory of it and its children, from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """Return the process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in family(int(child)))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system time of the family so far."""
+    total = 0
+    for member in family(pid):
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def reset_peak(pid: int) -> None:
+    """Forget the memory peaks so far."""
+    for member in family(pid):
+        Path(f"/proc/{member}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the largest resident size that a process of the family has had, in MiB."""
+    peaks = [Path(f"/proc/{member}/status").read_text() for member in family(pid)]
+    return max(int(text.split("VmHWM:")[1].split()[0]) for text in peaks) / 1024

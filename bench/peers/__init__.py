@@ -1,0 +1,338 @@
+"""The servers that are measured, each with a client that drives it the way its protocol wants."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from portal.weed import BUCKET, free_ports
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+MIB = 2**20
+BOUNDARY = "bench-boundary"
+HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="blob"\r\n\r\n'.encode()
+TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+BLOCK = os.urandom(64 * MIB)
+
+
+class Peer(ABC):
+    name: str
+    chunk_size = 10 * MIB
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.directory = directory
+        self.environment = os.environ | environment | {"BENCH_DIRECTORY": str(directory)}
+        self.process: subprocess.Popen[bytes] | None = None
+        (self.port,) = free_ports(1)
+
+    @property
+    def pid(self) -> int:
+        """The process whose CPU counts: the server, or this one where there is none."""
+        return self.process.pid if self.process else os.getpid()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.command(),
+            cwd=self.working_directory(),
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.directory / "peer.log").open("ab"),
+        )
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        message = f"{self.name} did not start: {(self.directory / 'peer.log').read_text()[-2000:]}"
+        raise RuntimeError(message)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def working_directory(self) -> Path:
+        return ROOT
+
+    @abstractmethod
+    def command(self) -> list[str]: ...
+
+    @abstractmethod
+    def upload(self, size: int) -> None:
+        """Send a file of ``size`` bytes and return when it is stored."""
+
+    def connect(self) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def chunks(self, size: int) -> list[tuple[int, memoryview]]:
+        view = memoryview(BLOCK)
+        return [(start, view[: min(self.chunk_size, size - start)]) for start in range(0, size, self.chunk_size)]
+
+
+def send(connection: http.client.HTTPConnection, method: str, path: str, body: Any, **headers: str) -> Any:
+    """Make a request on the kept connection; ``body`` is a list of buffers."""
+    connection.putrequest(method, path, skip_accept_encoding=True)
+    connection.putheader("Content-Length", str(sum(len(part) for part in body)))
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    for part in body:
+        connection.send(part)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status >= 300:
+        message = f"{method} {path}: {response.status} {answer[:300]!r}"
+        raise RuntimeError(message)
+    return response, answer
+
+
+class Boto3(Peer):
+    """The limit: boto3 straight to the store, one part after another, in this process."""
+
+    name = "boto3 straight to S3"
+
+    def command(self) -> list[str]:
+        return []
+
+    def start(self) -> None:
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=self.environment["AWS_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            config=Config(signature_version="s3v4", s3=self.signing(), max_pool_connections=50),
+        )
+
+    def signing(self) -> dict[str, Any]:
+        return {"addressing_style": "path", "payload_signing_enabled": False}
+
+    def upload(self, size: int) -> None:
+        key = os.urandom(8).hex()
+        where = {"Bucket": BUCKET, "Key": key}
+        upload = self.client.create_multipart_upload(**where)["UploadId"]
+        parts = []
+        for number, (_, data) in enumerate(self.chunks(size), 1):
+            body = bytes(data) if len(data) != len(BLOCK) else BLOCK
+            etag = self.client.upload_part(**where, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+            parts.append({"PartNumber": number, "ETag": etag})
+        self.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+
+
+class Boto3Defaults(Boto3):
+    """The same with boto3 as it comes: over plain HTTP it hashes each payload with SHA-256 to sign it."""
+
+    name = "boto3 straight to S3, signed payloads"
+
+    def signing(self) -> dict[str, Any]:
+        return {"addressing_style": "path"}
+
+
+class Ours(Peer):
+    name = "uploads, form-data"
+    form = True
+
+    def command(self) -> list[str]:
+        options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "60"]
+        return [sys.executable, "-m", "gunicorn", "portal.wsgi", *options, "--bind", f"127.0.0.1:{self.port}"]
+
+    def start(self) -> None:
+        self.environment |= {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
+        (self.directory / "static").mkdir(exist_ok=True)
+        self.manage("migrate", "-v0")
+        self.auth = f"Token {self.manage('seed_demo').split()[-1]}"
+        super().start()
+
+    def manage(self, *arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        run = subprocess.run(command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True)
+        return run.stdout
+
+    def create(self, connection: http.client.HTTPConnection, size: int) -> str:
+        body = json.dumps({"FileName": "bench.bin", "FileSize": size, "CreateNewIfExist": True}).encode()
+        headers = {"Authorization": self.auth, "Content_Type": "application/json"}
+        _, answer = send(connection, "POST", "/api/2.0/files/1/upload/create_session", [body], **headers)
+        return "/ChunkedUploader.ashx?uid=" + json.loads(answer)["data"]["id"]
+
+    def upload(self, size: int) -> None:
+        connection = self.connect()
+        path = self.create(connection, size)
+        kind = FORM if self.form else "application/octet-stream"
+        for _, data in self.chunks(size):
+            body = [HEAD, data, TAIL] if self.form else [data]
+            response, _ = send(connection, "POST", path, body, Authorization=self.auth, Content_Type=kind)
+        if response.status != 201:
+            message = f"not stored: {response.status}"
+            raise RuntimeError(message)
+        connection.close()
+
+
+class OursRaw(Ours):
+    name = "uploads, raw body"
+    form = False
+
+
+class OursLarge(Ours):
+    name = "uploads, chunks of 64 MiB"
+    chunk_size = 64 * MIB
+
+
+class Tus(Peer):
+    """The tus reference server; also drives the other servers of that protocol."""
+
+    name = "@tus/server + s3-store"
+    kind = "s3"
+
+    def command(self) -> list[str]:
+        return ["node", "tus.mjs", self.kind, str(self.port), str(self.directory / "tus")]
+
+    def working_directory(self) -> Path:
+        return node_peers()
+
+    def start(self) -> None:
+        (self.directory / "tus").mkdir(exist_ok=True)
+        super().start()
+
+    def upload(self, size: int) -> None:
+        connection = self.connect()
+        tus = {"Tus_Resumable": "1.0.0"}
+        response, _ = send(connection, "POST", "/files", [], Upload_Length=str(size), **tus)
+        path = "/files/" + response.headers["Location"].rsplit("/", 1)[1]
+        kind = "application/offset+octet-stream"
+        for offset, data in self.chunks(size):
+            send(connection, "PATCH", path, [data], Upload_Offset=str(offset), Content_Type=kind, **tus)
+        connection.close()
+
+
+class TusFiles(Tus):
+    name = "@tus/server + file-store"
+    kind = "files"
+
+
+class Tuspy(Tus):
+    name = "tuspyserver (files)"
+
+    def command(self) -> list[str]:
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error"]
+        return [str(python_peers()), "-m", "uvicorn", "tuspy:app", *where]
+
+    def working_directory(self) -> Path:
+        return HERE
+
+
+class Chunked(Peer):
+    name = "drf-chunked-upload (files)"
+
+    def command(self) -> list[str]:
+        options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "60"]
+        return [str(python_peers()), "-m", "gunicorn", "chunked", *options, "--bind", f"127.0.0.1:{self.port}"]
+
+    def working_directory(self) -> Path:
+        return HERE
+
+    def start(self) -> None:
+        subprocess.run([str(python_peers()), "chunked.py"], cwd=HERE, env=self.environment, check=True)
+        super().start()
+
+    def upload(self, size: int) -> None:
+        connection = self.connect()
+        path = "/upload/"
+        for start, data in self.chunks(size):
+            place = f"bytes {start}-{start + len(data) - 1}/{size}"
+            _, answer = send(connection, "PUT", path, [HEAD, data, TAIL], Content_Range=place, Content_Type=FORM)
+            path = f"/upload/{json.loads(answer)['id']}"
+        send(connection, "POST", path, [b"{}"], Content_Type="application/json")
+        connection.close()
+
+
+class Copy(Peer):
+    """The limit: a thread that copies a socket to a file and syncs it after every chunk, as we do."""
+
+    name = "socket to file, fsync per chunk"
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(HERE / "copy_server.py"), str(self.port), str(self.directory / "copies")]
+
+    def start(self) -> None:
+        (self.directory / "copies").mkdir(exist_ok=True)
+        super().start()
+
+    def upload(self, size: int) -> None:
+        connection = socket.create_connection(("127.0.0.1", self.port))
+        connection.sendall(size.to_bytes(8, "big"))
+        for _, data in self.chunks(size):
+            connection.sendall(data)
+            if connection.recv(1) != b"k":
+                message = "the copy failed"
+                raise RuntimeError(message)
+        connection.close()
+
+
+class OursFiles(Ours):
+    name = "uploads, form-data, on files"
+
+    def start(self) -> None:
+        self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
+        super().start()
+
+
+def together(peer: Peer, size: int, streams: int) -> None:
+    """Upload ``streams`` files at once, ``size`` bytes in all."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            peer.upload(size // streams)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def node_peers() -> Path:
+    """Return the directory where the Node peers are installed, installing them first."""
+    directory = ROOT / "var" / "bench" / "node"
+    if not (directory / "node_modules").exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / "package.json", directory)
+        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=directory, check=True)
+    shutil.copy(HERE / "tus.mjs", directory)
+    return directory
+
+
+def python_peers() -> Path:
+    """Return the Python that has the Python peers, installing them first; they would clash with our own locks."""
+    python = ROOT / "var" / "bench" / "python" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+        wanted = ["-r", str(HERE / "requirements.txt"), "gunicorn", "django<6", "djangorestframework"]
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
+    return python
