@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from portal.models import File, Folder, PreviousVersion
-from uploads import destinations
+from uploads import destinations, names
 from uploads.api.dates import format_date
 from uploads.exceptions import FileNotFound, FolderNotFound
 from uploads.models import State, UploadSession
@@ -32,10 +33,10 @@ class PortalDestination(destinations.Destination):
         return destinations.Folder(folder.pk, folder.path)
 
     def subfolder(
-        self, user: AbstractBaseUser, folder: destinations.Folder, names: Sequence[str]
+        self, user: AbstractBaseUser, folder: destinations.Folder, titles: Sequence[str]
     ) -> destinations.Folder:
         path, created = [int(pk) for pk in folder.path], []
-        for name in names:
+        for name in titles:
             child, new = Folder.objects.get_or_create(
                 parent_id=path[-1], title=name, defaults={"owner_id": user.pk, "ancestors": path}
             )
@@ -87,7 +88,7 @@ def _edited_file(session: UploadSession) -> File:
     if file is None:
         raise FileNotFound
     name, storage = str(file.content.name), file.content.storage
-    transaction.on_commit(lambda: storage.delete(name))
+    transaction.on_commit(lambda: storage.delete(name), robust=True)
     return file
 
 
@@ -139,11 +140,10 @@ def _as_id(text: str) -> int:
 def _free_title(folder: Folder, title: str) -> str:
     """Return ``title`` with the first free number, as in ``report (1).pdf``."""
     path = PurePosixPath(title)
-    taken = set(File.objects.filter(folder=folder, title__startswith=path.stem).values_list("title", flat=True))
-    number = 1
-    while (candidate := f"{path.stem} ({number}){path.suffix}") in taken:
-        number += 1
-    return candidate
+    taken = set(File.objects.filter(folder=folder, title__endswith=path.suffix).values_list("title", flat=True))
+    ends = (f" ({number}){path.suffix}" for number in itertools.count(1))
+    candidates = (path.stem[: names.MAX_LENGTH - len(end)] + end for end in ends)
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def _in_use(folder: Folder, *, besides: UploadSession) -> bool:

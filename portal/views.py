@@ -18,6 +18,7 @@ from portal.celery import app
 from portal.downloads import download as send
 from portal.models import File, Folder
 from uploads import conf
+from uploads.api.views import JSONAlways
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
             "breadcrumb": Folder.objects.filter(pk__in=shown.ancestors).order_by("pk"),
             "folders": shown.folders.all(),
             "files": shown.files.all(),
-            "chunk_size": conf.current().MIN_CHUNK_SIZE,
+            "chunk_size": conf.current().chunk_size,
         },
     )
 
@@ -52,6 +53,9 @@ def download(request: Request, file_id: int) -> HttpResponseBase:
     if file is None:
         raise Http404
     return send(request._request, file, file.title)  # noqa: SLF001 - DRF's request is no HttpRequest
+
+
+download.cls.content_negotiation_class = JSONAlways  # a client that accepts only bytes is right here
 
 
 def healthz(request: HttpRequest) -> JsonResponse:

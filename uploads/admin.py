@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,10 @@ class UploadSessionAdmin(SessionAdmin):
         self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str
     ) -> tuple[QuerySet[UploadSession], bool]:
         # Ids are shown without dashes, and some databases keep them with.
-        if len(search_term.strip()) == 32:
-            return super().get_queryset(request).filter(pk__in=_as_ids(search_term)), False
+        try:
+            return queryset.filter(pk=uuid.UUID(hex=search_term)), False
+        except ValueError:
+            pass
         return super().get_search_results(request, queryset, search_term)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -160,12 +163,3 @@ class UploadSessionAdmin(SessionAdmin):
                 done += 1
         text = ngettext("%d upload session was changed.", "%d upload sessions were changed.", done) % done
         self.message_user(request, text, messages.SUCCESS if done else messages.INFO)
-
-
-def _as_ids(text: str) -> list[str]:
-    """Return the session id in ``text`` if it is one."""
-    try:
-        int(text, 16)
-    except ValueError:
-        return []
-    return [text.strip()]

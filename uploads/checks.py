@@ -29,6 +29,7 @@ def _check_settings() -> Iterator[CheckMessage]:
     invalid = list(_check_values(given))
     yield from invalid
     if not invalid:
+        yield from _check_chunk_sizes()
         yield from _check_destination()
         yield from _check_storage()
 
@@ -42,6 +43,16 @@ def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
                 hint=field.metadata["text"],
                 id=field.metadata["check"],
             )
+
+
+def _check_chunk_sizes() -> Iterator[CheckMessage]:
+    config = conf.current()
+    if not config.MIN_CHUNK_SIZE <= config.chunk_size <= (config.MAX_CHUNK_SIZE or config.chunk_size):
+        yield Error(
+            "settings.UPLOADS leaves no size for a chunk that is not the last.",
+            hint="A multiple of CHUNK_MULTIPLE must be between MIN_CHUNK_SIZE and MAX_CHUNK_SIZE.",
+            id="uploads.E024",
+        )
 
 
 def _check_destination() -> Iterator[CheckMessage]:

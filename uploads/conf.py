@@ -117,6 +117,13 @@ class Settings:
     )
     BATCH_SIZE: int = _setting(500, 16, "rows", "How many sessions the expiry task takes at a time.", _is_size)
 
+    @property
+    def chunk_size(self) -> int:
+        """Return the size of chunk that clients are told to send, in bytes."""
+        wanted = max(10 * MIB, self.MIN_CHUNK_SIZE)
+        wanted = min(wanted, self.MAX_CHUNK_SIZE or wanted)
+        return max(wanted // self.CHUNK_MULTIPLE, 1) * self.CHUNK_MULTIPLE
+
 
 def names() -> list[str]:
     return [field.name for field in dataclasses.fields(Settings)]

@@ -219,6 +219,13 @@ class StoreUnavailable(UploadError):
     retry_after = 5
 
 
+class DatabaseUnavailable(UploadError):
+    code = "database_unavailable"
+    status = 503
+    text = "The database is not available at the moment; try again."
+    retry_after = 5
+
+
 class OutOfMemory(UploadError):
     code = "server_busy"
     status = 503

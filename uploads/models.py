@@ -174,15 +174,15 @@ class UploadSession(models.Model):
         return self.file_size - self.bytes_stored
 
     def change(self, *, held: bool = True, **values: Any) -> bool:
-        """Write ``values`` to the row if nobody else took the session over meanwhile; tell whether that was so.
+        """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
 
-        ``held`` False also takes the session out of the hands of whoever holds it.
+        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it.
         """
         values["updated_at"] = timezone.now()
         fence = self.fence
         if not held:
-            values["fence"] = fence + 1
-        rows = UploadSession.objects.filter(pk=self.pk, fence=fence, state=self.state, mode=self.mode).update(**values)
+            values |= {"fence": fence + 1, "lease_until": None}
+        rows = UploadSession.objects.filter(pk=self.pk, fence=fence).update(**values)
         if rows:
             for name, value in values.items():
                 setattr(self, name, value)
@@ -230,6 +230,7 @@ class NumberedChunk(models.Model):
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
     number = models.PositiveIntegerField()
     parts_used = models.PositiveIntegerField(default=0)
+    given_up = models.BooleanField(default=False, help_text="Numbered by us, but the attempt failed: the next gets it.")
 
     class Meta:
         ordering = ("number",)

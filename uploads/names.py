@@ -11,6 +11,9 @@ from uploads.exceptions import InvalidName
 MAX_LENGTH = 170
 """Characters of a file or folder title, as the protocol's own servers cut it."""
 
+MAX_DEPTH = 64
+"""Folders of a relativePath."""
+
 _RESERVED = re.compile(r'[*+:"<>?|\\/]')
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -27,7 +30,11 @@ def clean(name: str) -> str:
 
 def split_path(path: str) -> list[str]:
     """Return the folder titles of a relativePath; empty segments are skipped, ``.`` and ``..`` refused."""
-    return [clean(segment) for segment in path.split("/") if segment.strip()]
+    titles = [clean(segment) for segment in path.split("/") if segment.strip()]
+    if len(titles) > MAX_DEPTH:
+        message = f"The relative path has more than {MAX_DEPTH} folders."
+        raise InvalidName(message)
+    return titles
 
 
 def _printable(character: str) -> str:

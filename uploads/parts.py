@@ -30,6 +30,11 @@ def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
     return max(preferred, minimum_part_size(total, store_minimum))
 
 
+def largest_file(part_size: int) -> int:
+    """Return the bytes of the largest file whose parts need not be larger than ``part_size``."""
+    return PLANNED_PARTS * min(part_size, MAX_PART_SIZE)
+
+
 def highest_chunk(total: int, minimum: int) -> int:
     """Return how many chunks of at least ``minimum`` bytes, but for the last, a file of ``total`` bytes can have."""
     return min(2**31 - 1, max(1, -(-total // minimum)))

@@ -253,6 +253,33 @@ def test_creating_a_session_with_a_cookie_needs_the_csrf_token(root: Folder, use
     assert error_of(browser.post(url, {"FileName": "a"}, format="json"))[0] == 403
 
 
+def test_a_forged_request_opens_no_session(root: Folder, user: User) -> None:
+    browser = APIClient(enforce_csrf_checks=True)
+    browser.force_login(user)
+    query = f"uid=x&initiate=true&title=a&fileSize=1&folderid={root.pk}"
+    assert error_of(browser.post(f"/ChunkedUploader.ashx?{query}"))[0] == 403
+
+
+def test_a_token_that_ran_out_does_not_matter_where_the_location_is_a_capability(
+    file_store: Store, small_chunks: None, uploader: Uploader, uploads_settings: Callable[..., None]
+) -> None:
+    session = uploader.create(1)
+    stale = APIClient(headers={"Authorization": "Token stale"})
+    assert error_of(stale.get(session["location"])) == (401, "not_authenticated")
+    uploads_settings(LOCATION_AUTH="capability")
+    assert stale.get(session["location"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Cookie": 'asc_auth_key="\\000"'}, {"Authorization": "Basic AAAA"}, {"Authorization": "Token \x00"}],
+    ids=["cookie", "basic", "token"],
+)
+def test_credentials_with_nul_are_wrong_credentials(root: Folder, headers: dict[str, str]) -> None:
+    answer = APIClient(headers=headers).post(f"/api/2.0/files/{root.pk}/upload/create_session")
+    assert error_of(answer)[0] in (400, 401, 403)
+
+
 def test_an_expired_session_is_gone(file_store: Store, uploader: Uploader) -> None:
     session = uploader.create(1)
     UploadSession.objects.update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -46,6 +46,7 @@ def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None
         ({"LOCATION_AUTH": "anybody"}, "uploads.E013"),
         ({"DESTINATION": "portal.destination.Nothing"}, "uploads.E020"),
         ({"DESTINATION": "portal.models.File"}, "uploads.E021"),
+        ({"MAX_CHUNK_SIZE": 1024}, "uploads.E024"),
         ({"STORAGE": "attic"}, "uploads.E022"),
     ],
 )

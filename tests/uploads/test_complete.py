@@ -86,7 +86,9 @@ def test_completing_is_given_up_after_some_attempts_and_an_operator_can_retry(
     uploads_settings(COMPLETION_ATTEMPTS=2)
     use(uploads_settings, MovedOut)
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
-    session = sessions.complete(session)
+    assert sessions.complete(session).state == State.COMPLETING  # however often the client asks
+    UploadSession.objects.update(retry_at=None)
+    session = sessions.complete(UploadSession.objects.get())
     assert session.state == State.FAILED
     assert session.failure == "The portal could not take the file over."
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +117,56 @@ def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session:
     session = sessions.finalize(UploadSession.objects.get())
     assert session.state == State.COMPLETED, session.failure
     assert b"".join(s3_store.read(session.object_name)) == data
+
+
+def test_chunks_larger_than_their_range_of_part_numbers(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(45 * MIB)
+    session = open_session(len(data))
+    UploadSession.objects.update(max_chunks=9000)  # one part number for each chunk, as in a file of 90 GiB
+    session.refresh_from_db()
+    for number, chunk in split(data, 20 * MIB).items():
+        send(session, number, chunk)
+    session = sessions.finalize(UploadSession.objects.get())
+    assert session.state == State.COMPLETED, session.failure
+    assert b"".join(s3_store.read(session.object_name)) == data
+
+
+def test_nothing_is_left_of_a_chunk_that_was_cut(file_store: Store, open_session: OpenSession, tmp_path: Path) -> None:
+    session = open_session(40 * MIB)
+
+    def cut() -> Iterator[bytes]:
+        yield bytes(25 * MIB)
+        raise IncompleteBody(received=25, declared=40)
+
+    with pytest.raises(IncompleteBody):
+        sessions.receive_numbered(session, sessions.Chunk(cut()), 1)
+    assert [path.name for path in tmp_path.rglob("*piece*")] == []
+
+
+def test_the_largest_chunk_does_not_limit_the_file(
+    file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(MAX_CHUNK_SIZE=2)
+    session = open_session(6)
+    for number in (1, 2, 3):
+        send(session, number, b"xy")
+    assert sessions.finalize(session).state == State.COMPLETED
+
+
+def test_an_attempt_without_a_number_that_failed_gives_it_to_the_next(
+    file_store: Store, small_chunks: None, open_session: OpenSession
+) -> None:
+    session = open_session(2)
+
+    def cut() -> Iterator[bytes]:
+        yield b"z"
+        raise IncompleteBody(received=1, declared=2)
+
+    send(session, None, b"a")
+    with pytest.raises(IncompleteBody):
+        sessions.receive_numbered(session, sessions.Chunk(cut()), None)
+    send(session, None, b"b")
+    assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"ab"
 
 
 def test_chunks_without_a_number_are_counted(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:

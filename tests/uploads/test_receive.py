@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from tests.helpers import MIB, chunk_of, some_bytes
-from uploads import sessions
+from uploads import sessions, signals
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNotMultiple,
@@ -165,6 +165,44 @@ def test_a_dead_writer_is_taken_over_and_cannot_commit(
     uploads_settings(LEASE_DURATION=timedelta(seconds=20))
     session = sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"cd"))
     assert b"".join(store.read(session.object_name)) == b"abcd"
+
+
+def test_a_row_read_while_another_wrote_cannot_be_acted_on(
+    store: Store, small_chunks: None, open_session: OpenSession
+) -> None:
+    session = open_session(4)
+    stale: list[UploadSession] = []
+
+    def meanwhile() -> Iterator[bytes]:
+        stale.append(UploadSession.objects.get(pk=session.pk))
+        yield b"ab"
+
+    sessions.receive(session, sessions.Chunk(meanwhile()))
+    with pytest.raises(SessionBusy):
+        sessions.receive(stale[0], chunk_of(b"zz"))
+    done = sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"cd"))
+    assert b"".join(store.read(done.object_name)) == b"abcd"
+
+
+def test_a_receiver_of_signals_that_fails_does_no_harm(
+    file_store: Store, small_chunks: None, open_session: OpenSession
+) -> None:
+    def fails(**_: Any) -> None:
+        msg = "a mistake of the portal's"
+        raise RuntimeError(msg)
+
+    told = (signals.session_created, signals.chunk_stored, signals.session_completed)
+    for signal in told:
+        signal.connect(fails)
+    try:
+        session = open_session(2)
+        for byte in (b"a", b"b"):
+            session = sessions.receive(session, chunk_of(byte))
+    finally:
+        for signal in told:
+            signal.disconnect(fails)
+    assert session.state == UploadSession.objects.get().state == "completed"
+    assert b"".join(file_store.read(session.object_name)) == b"ab"
 
 
 def test_a_repeated_last_chunk_gets_the_same_file(

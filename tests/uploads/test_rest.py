@@ -82,9 +82,11 @@ def test_finalize_names_the_missing_chunks(api: APIClient, base: str, session: A
 
 def test_abort(api: APIClient, base: str, session: Any) -> None:
     url = f"{base}/session/{session['id']}"
+    assert api.get(f"{url}.json").status_code == 200
     for _ in range(2):
         assert api.delete(url).json() == {"count": 0, "links": [], "status": 0, "statusCode": 200}
     assert error_of(upload(api, url, b"x")) == (410, "session_aborted")
+    assert error_of(api.get(url)) == error_of(api.get(session["location"])) == (410, "session_aborted")
 
 
 @pytest.mark.parametrize(

@@ -37,18 +37,17 @@ class CookieTokenAuthentication(TokenAuthentication):
     """The token in the cookie ``asc_auth_key``.
 
     A browser sends cookies along with forged requests too, so one that changes something is taken only if
-    the browser vouches that a page of this origin made it. A cookie without a name, which one SDK sends,
-    is never a browser's.
+    the browser vouches that a page of this origin made it. One SDK sends the cookie without a name; it is
+    no browser, and so says nothing of origins.
     """
 
     def authenticate(self, request: Request) -> Any:
-        if nameless := request.COOKIES.get(""):
-            return self.authenticate_credentials(nameless)
-        key = request.COOKIES.get(COOKIE)
-        if not key:
+        nameless, named = request.COOKIES.get(""), request.COOKIES.get(COOKIE)
+        if not (nameless or named):
             return None
-        user = self.authenticate_credentials(key)
-        if not (is_exempt(request) or is_same_origin(request)):
+        user = self.authenticate_credentials(named or nameless or "")
+        from_sdk = not named and "Origin" not in request.headers and "Sec-Fetch-Site" not in request.headers
+        if not (from_sdk or is_exempt(request) or is_same_origin(request)):
             raise PermissionDenied(CROSS_ORIGIN)
         return user
 

@@ -6,11 +6,19 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import DataError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
 
-from uploads.exceptions import Forbidden, InvalidRequest, SessionNotFound, Unauthenticated, UploadError
+from uploads.exceptions import (
+    DatabaseUnavailable,
+    Forbidden,
+    InvalidRequest,
+    SessionNotFound,
+    Unauthenticated,
+    UploadError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +61,10 @@ def _as_upload_error(error: Exception) -> UploadError | None:
             return Unauthenticated(str(error.detail))
         case ValidationError():
             return InvalidRequest(_first_text(error.detail))
+        case DataError():  # what PostgreSQL says of a NUL in a token or name
+            return InvalidRequest()
+        case OperationalError():
+            return DatabaseUnavailable()
         case PermissionDenied():
             return Forbidden()
         case Http404():

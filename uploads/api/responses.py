@@ -29,6 +29,7 @@ def session_data(session: UploadSession, request: Request) -> dict[str, Any]:
         "bytes_uploaded": session.bytes_stored,
         "bytes_total": session.file_size,
         "state": session.state,
+        **({"failure": session.failure} if session.failure else {}),
     }
 
 

@@ -12,7 +12,7 @@ from uploads.api.views import CreateViewSet, LocationViewSet, SessionViewSet
 app_name = "uploads"
 
 FOLDER = r"(?P<folder_id>[^/]+)"
-SESSION = rf"{FOLDER}/session/(?P<session_id>[^/]+)"
+SESSION = rf"{FOLDER}/session/(?P<session_id>[^/.]+)"
 
 # Spelled out, because Django cannot reverse a URLconf that has an inline (?i).
 ANY_CASE = "".join(f"[{letter}{letter.upper()}]" for letter in "chunkeduploader")

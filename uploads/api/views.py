@@ -110,10 +110,9 @@ class CreateViewSet(UploadView):
     def advertise(self, request: Request) -> Response:
         """Tell clients how large chunks should be and how many to send at a time."""
         config = conf.current()
-        size = max(conf.Settings.MIN_CHUNK_SIZE, config.MIN_CHUNK_SIZE)
         return enveloped(
             {
-                "chunkUploadSize": min(size, config.MAX_CHUNK_SIZE or size),
+                "chunkUploadSize": config.chunk_size,
                 "maxUploadThreadCount": config.UPLOAD_THREADS,
                 "extsUploadable": [],
                 "extsMustConvert": {},
@@ -135,16 +134,27 @@ class SessionView(UploadView):
     """What the endpoints of one session share."""
 
     scope = "uploads-chunk"
+    initiates = False
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # A session's id is unguessable, so a forged request cannot name one; and looking for a
         # CSRF token in the form would spool the chunk to disk.
-        if kwargs.get("session_id") or "uid" in {name.lower() for name in request.GET}:
+        query = {name.lower(): str(value) for name, value in request.GET.items()}
+        self.initiates = query.get("initiate", "").lower() == "true"
+        if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
         return super().initialize_request(request, *args, **kwargs)
 
+    @property
+    def is_capability(self) -> bool:
+        """Tell whether knowing the session is enough, so that a token that ran out does not matter."""
+        return conf.current().LOCATION_AUTH == "capability" and not self.initiates
+
+    def get_authenticators(self) -> Any:
+        return [] if self.is_capability else super().get_authenticators()
+
     def get_permissions(self) -> Any:
-        open_to_all = self.request.method == "OPTIONS" or conf.current().LOCATION_AUTH == "capability"
+        open_to_all = self.request.method == "OPTIONS" or self.is_capability
         return [AllowAny()] if open_to_all else super().get_permissions()
 
     def find(self, session_id: str) -> UploadSession:
@@ -166,7 +176,7 @@ class SessionViewSet(SessionView):
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        return enveloped(session_data(self.find(session_id), request))
+        return enveloped(session_data(sessions.alive(self.find(session_id)), request))
 
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the next chunk: 200, or 201 with the file after the last byte."""
@@ -227,14 +237,12 @@ class LocationViewSet(SessionView):
     def initiate(self, request: Request) -> Response:
         fields = InitiateRequest(data=read_query(request))
         fields.is_valid(raise_exception=True)
-        if not self.request.user.is_authenticated:
-            self.permission_denied(request)
         session = sessions.create(self.user, fields.validated_data["folderid"], fields.file_request())
         return plain(session_data(session, request))
 
     def retrieve(self, request: Request, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        session = self._session()
+        session = sessions.alive(self._session())
         return with_progress(plain(session_data(session, request)), session)
 
     def _session(self) -> UploadSession:

@@ -6,13 +6,14 @@ from uploads.sessions.complete import complete, complete_due, retry
 from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, purge
 from uploads.sessions.numbered import finalize, receive_numbered
-from uploads.sessions.receive import ByteRange, Chunk, receive
+from uploads.sessions.receive import ByteRange, Chunk, alive, receive
 
 __all__ = [
     "ByteRange",
     "Chunk",
     "FileRequest",
     "abort",
+    "alive",
     "complete",
     "complete_due",
     "create",

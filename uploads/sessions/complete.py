@@ -30,8 +30,11 @@ LONGEST_PAUSE = timedelta(hours=1)
 def complete(session: UploadSession) -> UploadSession:
     """Carry a ``completing`` session on; it is ``completed``, ``failed`` or still ``completing`` afterwards.
 
-    Raises SessionBusy if somebody else is at it.
+    Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
+    however often its client asks.
     """
+    if session.retry_at and session.retry_at > timezone.now():
+        return session
     with hold(session, reserve=0) as lease:
         complete_held(lease)
     return session
@@ -52,7 +55,7 @@ def complete_due(*, limit: int) -> int:
 
 def retry(session: UploadSession) -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
-    if session.change(held=False, state=State.COMPLETING, attempts=0, retry_at=None, failure="", lease_until=None):
+    if session.change(held=False, state=State.COMPLETING, attempts=0, retry_at=None, failure=""):
         return complete(session)
     raise SessionBusy
 
@@ -71,7 +74,13 @@ def complete_held(lease: Lease) -> None:
         _fail(lease, error)
     except Exception as error:
         logger.exception("session %s: the portal could not publish the file", session.pk)
+        session.refresh_from_db()  # as it was before a transaction that was rolled back
+        if session.fence != lease.fence:
+            return  # It was published all the same, or somebody else is at it.
         _retry_later(lease, error)
+    else:
+        logger.info("session %s: completed as file %s", session.pk, session.file_id)
+        signals.session_completed.send_robust(UploadSession, session=session)
 
 
 def _assemble(lease: Lease) -> None:
@@ -122,8 +131,6 @@ def _publish(lease: Lease) -> None:
             retry_at=None,
             failure="",
         )
-    logger.info("session %s: completed as file %s", session.pk, session.file_id)
-    signals.session_completed.send(UploadSession, session=session)
 
 
 def _result(file: PublishedFile) -> dict[str, object]:
@@ -152,7 +159,7 @@ def _fail(lease: Lease, error: Exception) -> None:
     session = lease.session
     lease.commit(state=State.FAILED, attempts=session.attempts + 1, retry_at=None, failure=_reason(error))
     logger.error("session %s: failed: %s", session.pk, session.failure)
-    signals.session_failed.send(UploadSession, session=session)
+    signals.session_failed.send_robust(UploadSession, session=session)
 
 
 def _reason(error: Exception) -> str:

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from uploads import conf, names, parts, signals
 from uploads.destinations import Folder, get_destination
-from uploads.exceptions import EncryptionUnsupported, FileTooLarge
+from uploads.exceptions import EncryptionUnsupported, FileTooLarge, UploadError
 from uploads.models import UploadSession
+from uploads.sessions.end import abort
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 
@@ -47,7 +48,10 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     folder = destination.folder(user, folder_id)
     if subfolders:
         folder = destination.subfolder(user, folder, subfolders)
-    return _open(user, _new_session(user, folder, title, file))
+    session = _open(user, _new_session(user, folder, title, file))
+    if subfolders:
+        _confirm_folder(user, session)
+    return session
 
 
 def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSession:
@@ -64,16 +68,23 @@ def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSessio
 def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
     destination = get_destination()
     try:
-        if session.file_size > parts.MAX_OBJECT_SIZE:
-            raise FileTooLarge(maximum=parts.MAX_OBJECT_SIZE)
         destination.accept(user, session)
         _open_upload(session)
     except BaseException:
         destination.discard(session)
         raise
     logger.info("session %s: created for %d bytes", session.pk, session.file_size)
-    signals.session_created.send(UploadSession, session=session)
+    signals.session_created.send_robust(UploadSession, session=session)
     return session
+
+
+def _confirm_folder(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Make sure that nobody removed the folder as an empty one before the session claimed it."""
+    try:
+        get_destination().folder(user, session.folder_id)
+    except UploadError:
+        abort(session)
+        raise
 
 
 def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileRequest) -> UploadSession:
@@ -103,6 +114,9 @@ def _open_upload(session: UploadSession) -> None:
     if session.encrypted and not store.supports_encryption:
         raise EncryptionUnsupported
     session.object_name = get_destination().object_name(session)
+    largest = parts.largest_file(conf.current().MAX_BUFFER_MEMORY // 2)
+    if session.file_size > largest:
+        raise FileTooLarge(maximum=largest)
     session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
     session.upload_id = store.create(
         session.object_name, content_type=session.content_type, encrypted=session.encrypted

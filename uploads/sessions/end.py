@@ -96,7 +96,7 @@ def _end(session: UploadSession, state: State) -> UploadSession:
             raise SessionExpired
         if session.state not in ENDABLE:
             raise SessionClosed(state=session.get_state_display())
-        if session.change(held=False, state=state, lease_until=None):
+        if session.change(held=False, state=state):
             _after_end(session)
             return session
         session.refresh_from_db()
@@ -109,4 +109,4 @@ def _after_end(session: UploadSession) -> None:
     )
     signal = signals.session_aborted if session.state == State.ABORTED else signals.session_expired
     release(session)
-    signal.send(UploadSession, session=session)
+    signal.send_robust(UploadSession, session=session)

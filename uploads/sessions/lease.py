@@ -1,9 +1,10 @@
 """The right to write to a session: one holder at a time, across processes and hosts, with the database alone.
 
 A lease is a deadline on the row, by the database's clock, and a fencing number that grows with every change
-of hands. A holder that lost it cannot commit: every write to the row names the fencing number. It cannot
-damage the store either: a part number that a lost holder may still be writing to is never used again, and
-where parts are written in place, each write happens under a lock that a newcomer waits for.
+of hands, so that it is also the version of the row: what was read before a change of hands cannot be acted on.
+A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the store
+either: a part number that a lost holder may still be writing to is never used again, and where parts are written
+in place, each write happens under a lock that a newcomer waits for.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from uploads.sessions.calls import StoreCalls
 
 logger = logging.getLogger(__name__)
 
-RESERVATION = 16
-"""Part numbers reserved at a time once the first reservation is used up."""
+RESERVATION = 64
+"""Part numbers reserved at a time, at most: so many are lost when a process dies."""
 
 
 class Lease(StoreCalls):
@@ -34,6 +35,7 @@ class Lease(StoreCalls):
     def __init__(self, session: UploadSession, *, first_number: int) -> None:
         super().__init__()
         self.session = session
+        self.fence = session.fence
         self.next_number = first_number
         self._first_number = first_number
         self._renewed = time.monotonic()
@@ -57,12 +59,18 @@ class Lease(StoreCalls):
 
     def commit(self, *, keep: bool = False, **values: Any) -> None:
         """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder."""
-        self._write(lease_until=_deadline() if keep else None, last_number=self.next_number - 1, **values)
+        values["last_number"] = self.next_number - 1
+        if keep:
+            self._write(lease_until=_deadline(), **values)
+        elif not self.session.change(held=False, **values):
+            raise LeaseLost
+        self._first_number = self.next_number
 
     def release(self) -> None:
-        """Let go of the session as it was, but for the part numbers of a call that may still take effect."""
-        last_number = self.session.last_number if self.unsettled else self._first_number - 1
-        self.session.change(lease_until=None, last_number=last_number)
+        """Let go of the session, if it is still held, but for the part numbers that may still be written to."""
+        self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
+        used = self.next_number if self.unsettled else self._first_number
+        self.session.change(held=False, last_number=used - 1)
 
     def _write(self, **values: Any) -> None:
         asked = time.monotonic()
@@ -94,19 +102,19 @@ def _acquire(session: UploadSession, reserve: int) -> Lease:
         "lease_until": _deadline(),
         "last_number": _reserve(session, reserve),
     }
-    free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence, state=session.state)
+    free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence)
     if not free.update(**values):
         raise SessionBusy
     for name, value in values.items():
         setattr(session, name, value)
     if orphaned:
         logger.warning("session %s: taken over from a writer that died", session.pk)
-        signals.lease_taken_over.send(UploadSession, session=session)
+        signals.lease_taken_over.send_robust(UploadSession, session=session)
     return Lease(session, first_number=first_number)
 
 
 def _reserve(session: UploadSession, count: int) -> int:
-    return min(session.last_number + count, MAX_PARTS)
+    return min(session.last_number + min(count, RESERVATION), MAX_PARTS)
 
 
 def _deadline() -> Any:

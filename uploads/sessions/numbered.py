@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.exceptions import (
+    ChunkBeyondFile,
     ChunkNumberInvalid,
     ChunkTooSmall,
+    SessionAborted,
+    SessionExpired,
     UploadGone,
     UploadIncomplete,
 )
@@ -26,7 +30,6 @@ from uploads.sessions.calls import StoreCalls
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.lease import hold
 from uploads.sessions.memory import reserved
-from uploads.sessions.pieces import delete_quietly
 from uploads.sessions.receive import (
     Chunk,
     check_bounds,
@@ -36,7 +39,7 @@ from uploads.sessions.receive import (
     explain_loss,
     receive,
 )
-from uploads.sessions.writer import PartWriter, buffer_size
+from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -56,15 +59,18 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     store = get_store(session.storage)
     try:
         with reserved(buffer_size(session, chunk.at_most)):
-            claim = Claim(_claim(session, number), session, store)
+            claim = Claim(_claim(session, number), _parts_wanted(session, store, chunk.at_most))
             try:
                 size = _store(claim, session, store, chunk)
+            except BaseException:
+                NumberedChunk.objects.filter(pk=claim.chunk.pk).update(given_up=number is None)
+                raise
             finally:
                 claim.settle()
-    except UploadGone:
+    except (SessionAborted, SessionExpired, UploadGone):
         explain_loss(session, Mode.NUMBERED)
         raise
-    signals.chunk_stored.send(UploadSession, session=session, size=size)
+    signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
     return session
 
 
@@ -95,75 +101,79 @@ def finalize(session: UploadSession) -> UploadSession:
 class Claim(StoreCalls):
     """An attempt to send a numbered chunk, and the part numbers it takes."""
 
-    def __init__(self, chunk: NumberedChunk, session: UploadSession, store: Store) -> None:
+    def __init__(self, chunk: NumberedChunk, wanted: int) -> None:
         super().__init__()
         self.chunk = chunk
-        self.range = part_range(session, chunk.number) if store.takes_parts_in_any_order else range(0)
-        self._ready: int | None = chunk.parts_used
-        """The part number of the range that the claim came with."""
+        self._numbers = iter(_take_parts(chunk, wanted))
 
     def take_number(self) -> int | None:
-        position = self._next()
-        return self.range[position - 1] if position <= len(self.range) else None
-
-    def _next(self) -> int:
-        if self._ready is None:
-            return _use_part(self.chunk)
-        position, self._ready = self._ready, None
-        return position
-
-
-def part_range(session: UploadSession, number: int) -> range:
-    """Return the part numbers that chunk ``number`` owns; empty if there are more chunks than parts."""
-    each = MAX_PARTS // session.max_chunks
-    return range((number - 1) * each + 1, number * each + 1)
+        return next(self._numbers, None)
 
 
 def _claim(session: UploadSession, number: int | None) -> NumberedChunk:
-    """Return the row of the chunk with one more part number used up."""
+    """Return the row of the chunk, which counts the part numbers that its attempts took."""
     if number is None:
-        number = (session.numbered_chunks.aggregate(highest=Max("number"))["highest"] or 0) + 1
-        if number > session.max_chunks:
-            raise ChunkNumberInvalid(highest=session.max_chunks)
-    chunk = NumberedChunk(session=session, number=number, parts_used=1)
-    try:
-        with transaction.atomic():
-            chunk.save(force_insert=True)
-    except IntegrityError:
-        chunk = NumberedChunk.objects.get(session=session, number=number)
-        chunk.parts_used = _use_part(chunk)
-    return chunk
+        return _claim_next(session)
+    return session.numbered_chunks.get_or_create(number=number)[0]
 
 
-def _use_part(chunk: NumberedChunk) -> int:
-    """Take the next part of the chunk's range, which nobody else gets; return its position from 1."""
+def _claim_next(session: UploadSession) -> NumberedChunk:
+    """Return the row of the lowest number that an attempt gave up, or of the next one."""
+    for given_up in session.numbered_chunks.filter(given_up=True):
+        if NumberedChunk.objects.filter(pk=given_up.pk, given_up=True).update(given_up=False):
+            return given_up
+    number = (session.numbered_chunks.aggregate(highest=Max("number"))["highest"] or 0) + 1
+    if number > session.max_chunks:
+        raise ChunkNumberInvalid(highest=session.max_chunks)
+    chunk, new = session.numbered_chunks.get_or_create(number=number)
+    return chunk if new else _claim_next(session)
+
+
+def _take_parts(chunk: NumberedChunk, wanted: int) -> range:
+    """Take part numbers of the chunk's range that nobody else gets or got; none if they are too few."""
+    each = MAX_PARTS // chunk.session.max_chunks
     with transaction.atomic():
-        used: int = NumberedChunk.objects.select_for_update().values_list("parts_used", flat=True).get(pk=chunk.pk) + 1
-        NumberedChunk.objects.filter(pk=chunk.pk).update(parts_used=used)
-    return used
+        used: int = NumberedChunk.objects.select_for_update().values_list("parts_used", flat=True).get(pk=chunk.pk)
+        if used + wanted > each:
+            return range(0)
+        NumberedChunk.objects.filter(pk=chunk.pk).update(parts_used=used + wanted)
+    first = (chunk.number - 1) * each + used + 1
+    return range(first, first + wanted)
+
+
+def _parts_wanted(session: UploadSession, store: Store, at_most: int | None) -> int:
+    """Return how many part numbers the chunk needs; 0 if nobody knows, or the store does not take it in parts."""
+    if at_most is None or not store.takes_parts_in_any_order:
+        return 0
+    whole, rest = divmod(at_most, session.part_size)
+    return max(1, whole + (rest >= minimum_part_size(session.file_size, store.min_part_size)))
 
 
 def _store(claim: Claim, session: UploadSession, store: Store, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     number = claim.chunk.number
-    writer = PartWriter(claim, session, store, offset=0, chunk=number)
-    size = 0
-    for block in chunk.blocks:
-        size += len(block)
-        check_bounds(session, size)
-        writer.write(block)
-    check_range(session, chunk, size)
-    may_be_last = (number - 1) * conf.current().MIN_CHUNK_SIZE + size <= session.file_size and (
-        number > 1 or size == session.file_size
-    )
-    if not may_be_last:
-        check_size(size)
-    # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
-    small_is_last = writer.minimum <= conf.current().MIN_CHUNK_SIZE
-    parts = writer.finish(last=small_is_last or size == session.file_size)
-    replaced = _commit(session, number, parts)
+    with PartWriter(claim, session, store, offset=0, chunk=number) as writer:
+        size = 0
+        for block in chunk.blocks:
+            size += len(block)
+            check_bounds(session, size)
+            writer.write(block)
+        check_range(session, chunk, size)
+        if not _may_be_last(session, number, size):
+            check_size(size)
+        # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
+        small_is_last = writer.minimum <= conf.current().MIN_CHUNK_SIZE
+        parts = writer.finish(last=small_is_last or size == session.file_size)
+        replaced = _commit(session, number, parts)
     delete_quietly(store, replaced)
     return size
+
+
+def _may_be_last(session: UploadSession, number: int, size: int) -> bool:
+    """Tell whether the chunks before this one can be the rest of the file."""
+    if number == 1:
+        return size == session.file_size
+    return (number - 1) * conf.current().MIN_CHUNK_SIZE + size <= session.file_size
 
 
 def _commit(session: UploadSession, number: int, parts: list[UploadPart]) -> list[str]:
@@ -173,17 +183,20 @@ def _commit(session: UploadSession, number: int, parts: list[UploadPart]) -> lis
         check_open(locked, Mode.NUMBERED)
         before = list(locked.parts.filter(chunk=number))
         stored = locked.bytes_stored + sum(part.size for part in parts) - sum(part.size for part in before)
-        check_bounds(locked, stored)
+        if stored > locked.file_size:
+            raise ChunkBeyondFile(remaining=locked.remaining, total=locked.file_size)
         if before:
             locked.parts.filter(chunk=number).delete()
         UploadPart.objects.bulk_create(parts)
         now = timezone.now()
-        values = {
+        values: dict[str, Any] = {
             "mode": Mode.NUMBERED,
             "bytes_stored": stored,
             "updated_at": now,
             "expires_at": now + conf.current().SESSION_LIFETIME,
         }
+        if locked.mode == Mode.UNDECIDED:
+            values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
         UploadSession.objects.filter(pk=session.pk).update(**values)
     for name, value in values.items():
         setattr(session, name, value)

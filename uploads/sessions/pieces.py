@@ -9,12 +9,13 @@ from itertools import groupby
 
 from django.db import transaction
 
-from uploads.exceptions import PartsExhausted, StoreUnavailable, UploadError
+from uploads.exceptions import PartsExhausted, StoreUnavailable
 from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS
 from uploads.sessions.calls import StoreCalls
 from uploads.sessions.lease import Lease
-from uploads.sessions.writer import PartWriter
+from uploads.sessions.memory import reserved
+from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
 from uploads.stores.base import Store
 
 logger = logging.getLogger(__name__)
@@ -29,14 +30,6 @@ def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
     if crc32 != piece.crc32:
         logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
         raise StoreUnavailable
-
-
-def delete_quietly(store: Store, names: list[str]) -> None:
-    """Delete objects that no row names any more; what cannot be deleted now, the audit finds."""
-    try:
-        store.delete(names)
-    except UploadError:
-        logger.warning("could not delete %s", names)
 
 
 def join_pieces(lease: Lease, store: Store) -> list[UploadPart]:
@@ -78,10 +71,11 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
         numbers, session, store, offset=sum(row.size for row in rows[:first]), chunk=run[0].chunk, part_size=part_size
     )
     try:
-        for piece in run:
-            for block in read_piece(store, piece):
-                writer.write(block)
-        return writer.finish(last=behind == len(rows))
+        with reserved(buffer_size(session, size)), writer:
+            for piece in run:
+                for block in read_piece(store, piece):
+                    writer.write(block)
+            return writer.finish(last=behind == len(rows))
     finally:
         numbers.settle()
 

@@ -30,8 +30,8 @@ from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
 from uploads.sessions.memory import reserved
-from uploads.sessions.pieces import delete_quietly, read_piece
-from uploads.sessions.writer import PartWriter, buffer_size
+from uploads.sessions.pieces import read_piece
+from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -81,12 +81,14 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     try:
         with reserved(buffer_size(session, chunk.at_most)), hold(session, reserve=expected_parts) as lease:
             size = _store(lease, get_store(session.storage), chunk)
-            signals.chunk_stored.send(UploadSession, session=session, size=size)
+            signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
                 complete_held(lease)
     except (LeaseLost, UploadGone):
-        explain_loss(session, Mode.SEQUENTIAL)
-        raise
+        session.refresh_from_db()
+        if session.state not in (State.COMPLETING, State.COMPLETED):
+            explain_loss(session, Mode.SEQUENTIAL)
+            raise
     return session
 
 
@@ -99,12 +101,18 @@ def explain_loss(session: UploadSession, mode: Mode) -> None:
     check_open(session, mode)
 
 
-def check_open(session: UploadSession, mode: Mode) -> None:
-    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
+def alive(session: UploadSession) -> UploadSession:
+    """Return the session; raise SessionAborted or SessionExpired if it is no more."""
     if session.state == State.ABORTED:
         raise SessionAborted
     if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
         raise SessionExpired
+    return session
+
+
+def check_open(session: UploadSession, mode: Mode) -> None:
+    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
+    alive(session)
     if session.state == State.FAILED:
         raise CompletionFailed(reason=session.failure)
     if session.state != State.OPEN:
@@ -165,20 +173,19 @@ def _store(lease: Lease, store: Store, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     session = lease.session
     tail = session.parts.get(number=None) if session.tail_size else None
-    writer = PartWriter(lease, session, store, offset=tail.offset if tail else session.bytes_stored)
-    if tail:
-        for block in read_piece(store, tail):
+    with PartWriter(lease, session, store, offset=tail.offset if tail else session.bytes_stored) as writer:
+        for block in read_piece(store, tail) if tail else ():
             writer.write(block)
-    size = 0
-    for block in chunk.blocks:
-        size += len(block)
-        check_bounds(session, size)
-        writer.write(block)
-    check_range(session, chunk, size)
-    last = size == session.remaining
-    if not last:
-        check_size(size)
-    _commit(lease, writer.finish(last=last), size=size, tail=tail)
+        size = 0
+        for block in chunk.blocks:
+            size += len(block)
+            check_bounds(session, size)
+            writer.write(block)
+        check_range(session, chunk, size)
+        last = size == session.remaining
+        if not last:
+            check_size(size)
+        _commit(lease, writer.finish(last=last), size=size, tail=tail)
     if tail:
         delete_quietly(store, [tail.piece])
     return size

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 import zlib
 from concurrent.futures import Future
+from typing import Self
 
+from uploads.exceptions import UploadError
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
 from uploads.sessions.calls import StoreCalls
 from uploads.stores.base import Store, Upload
+
+logger = logging.getLogger(__name__)
 
 
 class PartWriter:
@@ -42,6 +47,16 @@ class PartWriter:
         self._filling = bytearray()
         self._held: bytearray | None = None
         self._under_way: tuple[UploadPart, Future[tuple[int, str]]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """After a failure, delete the pieces that no row will ever name."""
+        if kind is not None:
+            self.calls.settle()
+            begun = [*self.parts, *([self._under_way[0]] if self._under_way else [])]
+            delete_quietly(self.store, [part.piece for part in begun if part.piece])
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
@@ -102,6 +117,14 @@ class PartWriter:
             self._under_way = None
             part.crc32, part.etag = self.calls.finish(future)
             self.parts.append(part)
+
+
+def delete_quietly(store: Store, names: list[str]) -> None:
+    """Delete objects that no row names any more; what cannot be deleted now is logged."""
+    try:
+        store.delete(names)
+    except UploadError:
+        logger.warning("could not delete %s", names)
 
 
 def buffer_size(session: UploadSession, at_most: int | None) -> int:

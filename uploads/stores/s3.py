@@ -136,7 +136,7 @@ class S3Store(Store):
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
-            with _errors_translated():
+            with suppress(KeyError), _errors_translated():
                 self.client.delete_object(**self._address(name))
 
     def check(self) -> list[CheckMessage]:
