@@ -86,7 +86,8 @@ def measure(
     for repeat in range(repeats):
         for kind in kinds:
             with running(kind, directory) as peer:
-                peer.upload(10 * MIB)  # warm: connections, imports, first-time allocations
+                for _ in range(6):  # every worker once: imports, connections, first-time allocations
+                    peer.upload(10 * MIB)
                 reset_peak(peer.pid)
                 before, start = cpu_seconds(peer.pid), time.perf_counter()
                 peers.together(peer, size, streams)
