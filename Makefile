@@ -46,10 +46,12 @@ $(VENV)/python.stamp:
 	@touch $@
 
 $(VENV)/run.stamp: requirements/run.txt $(VENV)/python.stamp
+	@echo "Installing what the portal needs into $(VENV); only the first time, about a minute."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/python.stamp
+	@echo "Installing what the tests need into $(VENV); only the first time, a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@ $(VENV)/run.stamp
 

@@ -32,7 +32,7 @@ def errors_table() -> str:
     return "\n".join(["| type | status | message |", "|---|---|---|", *rows])
 
 
-TABLES = {"settings.md": ("settings", settings_table), "api.md": ("errors", errors_table)}
+TABLES = {"../README.md": ("settings", settings_table), "api.md": ("errors", errors_table)}
 
 
 def renewed(page: str) -> str:

@@ -50,7 +50,7 @@ def _setting(default: Any, check: int, unit: str, text: str, valid: Callable[[An
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything ``settings.UPLOADS`` can say; ``docs/settings.md`` is the same table for people."""
+    """Everything ``settings.UPLOADS`` can say; the table in ``README.md`` is made of it."""
 
     DESTINATION: str = _setting(
         "", 2, "dotted path", "The portal's `uploads.destinations.Destination` subclass. Required.", _is_name
