@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -43,8 +44,8 @@ class UploadSessionAdmin(SessionAdmin):
         "progress",
         "size",
         "speed",
-        "updated_at",
-        "expires_at",
+        "last_activity",
+        "expiry",
     )
     list_filter = ("state", "encrypted", "storage", "created_at")
     list_select_related = ("owner",)
@@ -116,6 +117,14 @@ class UploadSessionAdmin(SessionAdmin):
     def speed(self, session: UploadSession) -> str:
         seconds = (session.updated_at - session.created_at).total_seconds()
         return f"{filesizeformat(session.bytes_stored / seconds)}/s" if seconds and session.bytes_stored else "–"
+
+    @admin.display(description=_("last activity"), ordering="updated_at")
+    def last_activity(self, session: UploadSession) -> str:
+        return _("%s ago") % timesince(session.updated_at, depth=1)
+
+    @admin.display(description=_("expires"), ordering="expires_at")
+    def expiry(self, session: UploadSession) -> str:
+        return _("in %s") % timeuntil(session.expires_at, depth=1) if session.state == State.OPEN else "–"
 
     @admin.display(description=_("CRC-32"))
     def checksum(self, session: UploadSession) -> str:
