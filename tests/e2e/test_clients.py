@@ -321,3 +321,12 @@ def test_abort_initiate_and_options(demo: Demo) -> None:
     assert (status, answer) == (200, {"success": True, "data": None, "message": ""})
     status, _, answer = exchange(location, "POST", [replay.auth, "Content-Length: 1"], b"x")
     assert (status, answer["error"]["type"]) == (410, "session_aborted")
+
+
+@pytest.mark.parametrize("charset", ["hex", "undefined", "nonsense", '"utf-8"'])
+def test_a_charset_that_is_none_does_not_matter(demo: Demo, charset: str) -> None:
+    body = b'{"fileName":"charset.txt","fileSize":1}'
+    headers = [f"Authorization: Token {demo.token}", f"Content-Type: application/json; charset={charset}"]
+    url = f"{demo.url}/api/2.0/files/1/upload/create_session"
+    status, _, answer = exchange(url, "POST", [*headers, f"Content-Length: {len(body)}"], body)
+    assert status == 200, answer
