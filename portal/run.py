@@ -125,6 +125,7 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
     for directory in ("files", "static", "log", "broker/queue", "broker/control"):
         (data / directory).mkdir(parents=True, exist_ok=True)
     os.environ["DATA_DIR"] = str(data)
+    print("Starting the store, the database, web and Celery …", flush=True)
     _configure(supervisor, data)
     token = _prepare()
     local = _is_loopback(options.host)

@@ -11,7 +11,8 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
 from portal.celery import app
@@ -47,6 +48,7 @@ def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
 
 
 @api_view()
+@permission_classes([IsAuthenticated])
 def download(request: Request, file_id: int) -> HttpResponseBase:
     """Send a file to its owner; the API's authentication applies, so that programs can follow a viewUrl."""
     file = File.objects.filter(pk=file_id, folder__owner=request.user.pk).first()

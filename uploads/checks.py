@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from uploads import conf, stores
@@ -32,6 +33,7 @@ def _check_settings() -> Iterator[CheckMessage]:
         yield from _check_chunk_sizes()
         yield from _check_destination()
         yield from _check_storage()
+        yield from _check_urls()
 
 
 def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -64,6 +66,21 @@ def _check_destination() -> Iterator[CheckMessage]:
         return
     if not (isinstance(found, type) and issubclass(found, Destination)):
         yield Error(f"{path} is not a subclass of uploads.destinations.Destination.", id="uploads.E021")
+        return
+    for name in ("folder", "publish"):
+        if getattr(found, name) is getattr(Destination, name):
+            yield Error(f"{path} has no method {name}, which every destination needs.", id="uploads.E025")
+
+
+def _check_urls() -> Iterator[CheckMessage]:
+    hint = 'urlpatterns += [path("", include("uploads.api.urls"))], at the root: clients build URLs from the origin.'
+    try:
+        location = reverse("uploads:location")
+    except NoReverseMatch:
+        yield Warning("uploads.api.urls is not included in the URLconf.", hint=hint, id="uploads.W002")
+        return
+    if location != "/ChunkedUploader.ashx":
+        yield Warning(f"uploads.api.urls is not included at the root, but at {location}.", hint=hint, id="uploads.W003")
 
 
 def _check_storage() -> Iterator[CheckMessage]:

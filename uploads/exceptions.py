@@ -83,7 +83,7 @@ class ChunkNotMultiple(UploadError):
 
 class ChunkBeyondFile(UploadError):
     code = "chunk_beyond_file"
-    text = "The chunk goes beyond the declared file size: {remaining} of {total} bytes are still to come."
+    text = "The chunk goes beyond the declared FileSize: of {total} bytes, {remaining} are still to come."
 
 
 class ChunkNumberInvalid(UploadError):

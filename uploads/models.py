@@ -165,6 +165,12 @@ class UploadSession(models.Model):
         return f"{self.file_name} ({self.id.hex})"
 
     @property
+    def folder(self) -> int | str:
+        """The folder's id in the type that the destination gave it; ``folder_id`` is its text."""
+        folder: int | str = self.path[-1]
+        return folder
+
+    @property
     def is_whole(self) -> bool:
         return self.bytes_stored == self.file_size
 

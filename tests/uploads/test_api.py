@@ -253,6 +253,16 @@ def test_creating_a_session_with_a_cookie_needs_the_csrf_token(root: Folder, use
     assert error_of(browser.post(url, {"FileName": "a"}, format="json"))[0] == 403
 
 
+@pytest.mark.parametrize("kind", ["json", "multipart"])
+def test_the_csrf_token_may_be_in_the_header(file_store: Store, root: Folder, user: User, kind: str) -> None:
+    browser = APIClient(enforce_csrf_checks=True)
+    browser.force_login(user)
+    browser.cookies["csrftoken"] = token = "t" * 32
+    url = f"/api/2.0/files/{root.pk}/upload/create_session"
+    answer = browser.post(url, {"FileName": "a", "FileSize": 1}, format=kind, headers={"X-CSRFToken": token})
+    assert answer.status_code == 200, answer.content
+
+
 def test_a_forged_request_opens_no_session(root: Folder, user: User) -> None:
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(user)

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import include, path
 
 from uploads import conf
 from uploads.checks import check_settings
+from uploads.destinations import Destination, Folder
+
+
+class Halfway(Destination):
+    """Says where files go, but not how they are taken."""
+
+    def folder(self, *_: Any) -> Folder:
+        return Folder(1, [1])
 
 
 def ids() -> list[str]:
@@ -46,12 +57,27 @@ def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None
         ({"LOCATION_AUTH": "anybody"}, "uploads.E013"),
         ({"DESTINATION": "portal.destination.Nothing"}, "uploads.E020"),
         ({"DESTINATION": "portal.models.File"}, "uploads.E021"),
+        ({"DESTINATION": f"{__name__}.Halfway"}, "uploads.E025"),
         ({"MAX_CHUNK_SIZE": 1024}, "uploads.E024"),
         ({"STORAGE": "attic"}, "uploads.E022"),
     ],
 )
 def test_problem(values: dict[str, Any], check: str, uploads_settings: Callable[..., None], file_store: object) -> None:
     uploads_settings(**values)
+    assert ids() == [check]
+
+
+@pytest.mark.parametrize(
+    ("routes", "check"),
+    [([], "uploads.W002"), ([path("files/", include("uploads.api.urls"))], "uploads.W003")],
+)
+def test_urls_that_clients_would_not_find(
+    routes: list[Any], check: str, settings: Any, file_store: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urlconf = types.ModuleType("a_urlconf")
+    urlconf.urlpatterns = routes  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_urlconf", urlconf)
+    settings.ROOT_URLCONF = "a_urlconf"
     assert ids() == [check]
 
 

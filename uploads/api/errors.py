@@ -23,6 +23,18 @@ from uploads.exceptions import (
 logger = logging.getLogger(__name__)
 
 
+FIELDS = {
+    "filename": "FileName",
+    "filesize": "FileSize",
+    "relativepath": "RelativePath",
+    "createon": "CreateOn",
+    "createnewifexist": "CreateNewIfExist",
+    "encrypted": "Encrypted",
+    "filestitle": "filesTitle",
+}
+"""Fields as the documentation writes them; they are looked up in lower case."""
+
+
 def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the error in both dialects: ``success``/``message`` and the API's ``error`` object.
 
@@ -57,7 +69,9 @@ def _as_upload_error(error: Exception) -> UploadError | None:
     match error:
         case UploadError():
             return error
-        case NotAuthenticated() | AuthenticationFailed():
+        case NotAuthenticated():
+            return Unauthenticated()
+        case AuthenticationFailed():
             return Unauthenticated(str(error.detail))
         case ValidationError():
             return InvalidRequest(_first_text(error.detail))
@@ -85,7 +99,7 @@ def _first_text(detail: Any) -> str:
     """Return the first message of DRF's nested details, after the name of its field."""
     if isinstance(detail, dict):
         name, inner = next(iter(detail.items()))
-        return f"{name}: {_first_text(inner)}"
+        return f"{FIELDS.get(name, name)}: {_first_text(inner)}"
     if isinstance(detail, list):
         return _first_text(detail[0])
     return str(detail)

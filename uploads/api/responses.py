@@ -39,7 +39,7 @@ def progress_data(session: UploadSession, request: Request) -> dict[str, Any]:
     In order, the ``location`` says where the next chunk starts, so that a chunk sent twice to it is noticed.
     Only here: a client that keeps the first location for all chunks must not be held to its offset.
     """
-    data = session_data(session, request) | {"path": [folder_of(session)]}
+    data = session_data(session, request) | {"path": [session.folder]}
     if session.mode != Mode.NUMBERED:
         data["location"] += f"&offset={session.bytes_stored}"
     return data
@@ -50,7 +50,7 @@ def chunk_data(session: UploadSession) -> dict[str, Any]:
     file_id: Id = int(session.file_id) if session.file_id.isdecimal() else session.file_id or 0
     return {
         "id": file_id,
-        "folderId": folder_of(session),
+        "folderId": session.folder,
         "version": 1,
         "title": session.file_name,
         "uploaded": False,
@@ -68,12 +68,6 @@ def file_data(session: UploadSession, request: Request) -> dict[str, Any]:
     }
     details["crc32"] = f"{session.crc32:08x}"
     return {**result, "uploaded": True, "file": details}
-
-
-def folder_of(session: UploadSession) -> Id:
-    """Return the folder's id in its own JSON type, as the destination gave it."""
-    folder: Id = session.path[-1]
-    return folder
 
 
 def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:

@@ -142,6 +142,11 @@ class SameOriginSessionScheme(_Scheme):
     definition = {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
+def fields(body: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """Return the ways in which a body of fields may come."""
+    return dict.fromkeys(("application/json", "application/x-www-form-urlencoded", "multipart/form-data"), body)
+
+
 CHUNK = {
     "multipart/form-data": {
         "type": "object",
@@ -152,13 +157,14 @@ CHUNK = {
 }
 FILE = serializers.DictField(help_text="id, folderId, version, title, providerKey, uploaded, file.")
 OFFSET = query("offset", OpenApiTypes.INT64, "Where in the file the chunk starts.")
+SESSION_ID = OpenApiParameter("session_id", OpenApiTypes.STR, OpenApiParameter.PATH)
 NUMBER = query("chunkNumber", OpenApiTypes.INT, "From 1; left out, the next one.")
 
 describe(
     CreateViewSet,
     create_session=extend_schema(
         operation_id="create_session",
-        request=SessionBody,
+        request=fields(SessionBody),
         responses=answers(
             CREATING,
             s200=enveloped(
@@ -169,7 +175,7 @@ describe(
     ),
     create_plain=extend_schema(
         operation_id="create_upload_session",
-        request=SessionBody,
+        request=fields(SessionBody),
         responses=answers(CREATING, s200=enveloped("EnvelopedSession", Session())),
     ),
     edit_session=extend_schema(
@@ -186,7 +192,7 @@ describe(
     ),
     check=extend_schema(
         operation_id="check_upload",
-        request=CheckBody,
+        request={"application/json": CheckBody},
         responses=answers((400, 401, 403, 404, 405, 429), s200=enveloped("ExistingTitles", serializers.ListField())),
     ),
     advertise=extend_schema(
@@ -200,12 +206,13 @@ describe(
     SessionViewSet,
     retrieve=extend_schema(
         operation_id="get_upload_session",
+        parameters=[SESSION_ID],
         responses=answers(READING, s200=enveloped("SessionState", Session())),
     ),
     receive=extend_schema(
         operation_id="upload_chunk",
         request=CHUNK,
-        parameters=[OFFSET],
+        parameters=[SESSION_ID, OFFSET],
         responses=answers(
             RECEIVING,
             s200=enveloped("ChunkStored", FILE),
@@ -216,16 +223,18 @@ describe(
     receive_numbered=extend_schema(
         operation_id="upload_numbered_chunk",
         request=CHUNK,
-        parameters=[NUMBER],
+        parameters=[SESSION_ID, NUMBER],
         responses=answers(RECEIVING, s200=enveloped("NumberedChunkStored", Session())),
     ),
     finalize=extend_schema(
         operation_id="finalize_upload_session",
+        parameters=[SESSION_ID],
         request=None,
         responses=answers((*ENDING, 503), s201=enveloped("FinalizedFile", FILE), s202=enveloped("Finalizing", FILE)),
     ),
     destroy=extend_schema(
         operation_id="abort_upload_session",
+        parameters=[SESSION_ID],
         responses=answers(
             ENDING,
             s200=inline_serializer(

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.utils.datastructures import MultiValueDict
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -48,11 +50,21 @@ class JSONAlways(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+class NothingParsed(BaseParser):
+    """Leave the body to the view: DRF would parse it for a CSRF token, and it can be read only once."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
+        return DataAndFiles(QueryDict(), MultiValueDict())
+
+
 class UploadView(ViewSet):
     """What all endpoints share. The host's authenticators apply; everything else is the protocol's."""
 
     permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
     renderer_classes = (JSONRenderer,)
+    parser_classes = (NothingParsed,)
     content_negotiation_class = JSONAlways
     scope = "uploads"
 
