@@ -66,6 +66,11 @@ class Session(serializers.Serializer[Any]):
     state = serializers.CharField()
 
 
+class SessionInData(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    data: Any = Session()  # any, because serializers have an attribute of that name
+
+
 class SessionBody(serializers.Serializer[Any]):
     fileName = serializers.CharField()
     fileSize = serializers.IntegerField(min_value=0, default=0)
@@ -167,10 +172,7 @@ describe(
         request=fields(SessionBody),
         responses=answers(
             CREATING,
-            s200=enveloped(
-                "CreatedSession",
-                inline_serializer("SessionInData", {"success": serializers.BooleanField(), "data": Session()}),
-            ),
+            s200=enveloped("CreatedSession", SessionInData()),
         ),
     ),
     create_plain=extend_schema(
@@ -184,10 +186,7 @@ describe(
         parameters=[query("fileSize", OpenApiTypes.INT64, "Bytes; may be in the body instead.")],
         responses=answers(
             CREATING,
-            s200=enveloped(
-                "EditSession",
-                inline_serializer("EditSessionInData", {"success": serializers.BooleanField(), "data": Session()}),
-            ),
+            s200=enveloped("EditSession", SessionInData()),
         ),
     ),
     check=extend_schema(

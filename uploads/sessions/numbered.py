@@ -38,6 +38,7 @@ from uploads.sessions.receive import (
     check_size,
     explain_loss,
     receive,
+    write_chunk,
 )
 from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
 from uploads.stores import get_store
@@ -68,6 +69,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
             finally:
                 claim.settle()
     except (SessionAborted, SessionExpired, UploadGone):
+        session.refresh_from_db()
         explain_loss(session, Mode.NUMBERED)
         raise
     signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
@@ -153,12 +155,7 @@ def _store(claim: Claim, session: UploadSession, store: Store, chunk: Chunk) -> 
     """Store and commit the chunk; return its size in bytes."""
     number = claim.chunk.number
     with PartWriter(claim, session, store, offset=0, chunk=number) as writer:
-        size = 0
-        for block in chunk.blocks:
-            size += len(block)
-            check_bounds(session, size)
-            writer.write(block)
-        check_range(session, chunk, size)
+        size = write_chunk(writer, session, chunk)
         if not _may_be_last(session, number, size):
             check_size(size)
         # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.

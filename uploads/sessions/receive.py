@@ -93,8 +93,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
 
 
 def explain_loss(session: UploadSession, mode: Mode) -> None:
-    """Raise the error that tells why a chunk lost its session to somebody else, if the row tells."""
-    session.refresh_from_db()
+    """Raise the error that tells why a chunk lost its session to somebody else, if the row, read anew, tells."""
     if session.state in (State.ABORTED, State.EXPIRED):
         # A part of ours may have arrived after its upload was aborted.
         release(session)
@@ -160,6 +159,17 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
     raise ContentRangeInvalid(value=value, reason=reason)
 
 
+def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk) -> int:
+    """Write the chunk's bytes as they arrive; return how many there were."""
+    size = 0
+    for block in chunk.blocks:
+        size += len(block)
+        check_bounds(session, size)
+        writer.write(block)
+    check_range(session, chunk, size)
+    return size
+
+
 def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     """Tell whether the chunk's bytes are stored already; raise OffsetMismatch if bytes before it are missing."""
     check_range(session, chunk)
@@ -176,12 +186,7 @@ def _store(lease: Lease, store: Store, chunk: Chunk) -> int:
     with PartWriter(lease, session, store, offset=tail.offset if tail else session.bytes_stored) as writer:
         for block in read_piece(store, tail) if tail else ():
             writer.write(block)
-        size = 0
-        for block in chunk.blocks:
-            size += len(block)
-            check_bounds(session, size)
-            writer.write(block)
-        check_range(session, chunk, size)
+        size = write_chunk(writer, session, chunk)
         last = size == session.remaining
         if not last:
             check_size(size)
