@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import some_bytes
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import Part, Store, Upload
+from uploads.stores.buffer import Buffer
 
 PART = 5 * 2**20
 """The smallest part that every store takes."""
@@ -23,7 +24,7 @@ def upload(store: Store, request: pytest.FixtureRequest) -> Upload:
 
 def put(store: Store, upload: Upload, number: int, offset: int, data: bytes) -> Part:
     crc32 = zlib.crc32(data)
-    etag = store.put_part(upload, number=number, offset=offset, data=bytearray(data), crc32=crc32)
+    etag = store.put_part(upload, number=number, offset=offset, data=Buffer(data))
     return Part(number, len(data), crc32, etag)
 
 
@@ -87,7 +88,7 @@ def test_an_aborted_upload_is_gone(store: Store, upload: Upload) -> None:
 
 
 def test_pieces_are_objects_of_their_own(store: Store) -> None:
-    store.put_piece("pieces/1", bytearray(b"abc"), crc32=zlib.crc32(b"abc"), encrypted=False)
+    store.put_piece("pieces/1", Buffer(b"abc"), encrypted=False)
     assert b"".join(store.read("pieces/1")) == b"abc"
     store.delete(["pieces/1", "pieces/2"])
     with pytest.raises(UploadGone):
@@ -96,8 +97,10 @@ def test_pieces_are_objects_of_their_own(store: Store) -> None:
 
 def test_s3_refuses_a_damaged_part(s3_store: Store) -> None:
     upload = Upload("damaged", s3_store.create("damaged", content_type="a/b", encrypted=False))
+    damaged = Buffer(b"data")
+    damaged.crc32 = zlib.crc32(b"date")
     with pytest.raises(StoreUnavailable):
-        s3_store.put_part(upload, number=1, offset=0, data=bytearray(b"data"), crc32=zlib.crc32(b"date"))
+        s3_store.put_part(upload, number=1, offset=0, data=damaged)
 
 
 def test_s3_encrypts_and_says_so(s3_store: Store) -> None:

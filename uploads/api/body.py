@@ -32,7 +32,7 @@ from uploads.sessions import ByteRange, Chunk
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-BLOCK_SIZE = 256 * 2**10
+BLOCK_SIZE = 2**20
 DRAIN_SIZE = 64 * 2**20
 DRAIN_SECONDS = 30
 MAX_FIELDS_SIZE = 2**20

@@ -154,7 +154,7 @@ def _parts_wanted(session: UploadSession, store: Store, at_most: int | None) -> 
 def _store(claim: Claim, session: UploadSession, store: Store, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     number = claim.chunk.number
-    with PartWriter(claim, session, store, offset=0, chunk=number) as writer:
+    with PartWriter(claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
         size = write_chunk(writer, session, chunk)
         if not _may_be_last(session, number, size):
             check_size(size)

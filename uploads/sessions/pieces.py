@@ -68,7 +68,13 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
     wanted = size // part_size + 1
     numbers = _Numbers(lease, range(max(lowest, highest - wanted + 1), highest + 1))
     writer = PartWriter(
-        numbers, session, store, offset=sum(row.size for row in rows[:first]), chunk=run[0].chunk, part_size=part_size
+        numbers,
+        session,
+        store,
+        offset=sum(row.size for row in rows[:first]),
+        expected=size,
+        chunk=run[0].chunk,
+        part_size=part_size,
     )
     try:
         with reserved(buffer_size(session, size)), writer:

@@ -31,7 +31,7 @@ from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
 from uploads.sessions.memory import reserved
 from uploads.sessions.pieces import read_piece
-from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
+from uploads.sessions.writer import FRAMING, PartWriter, buffer_size, delete_quietly
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -123,7 +123,7 @@ def check_open(session: UploadSession, mode: Mode) -> None:
 def check_bounds(session: UploadSession, size: int, *, known: bool = True) -> None:
     """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
     maximum = conf.current().MAX_CHUNK_SIZE
-    slack = 0 if known else 2**20
+    slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
     remaining = session.file_size if session.mode == Mode.NUMBERED else session.remaining
@@ -183,7 +183,9 @@ def _store(lease: Lease, store: Store, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     session = lease.session
     tail = session.parts.get(number=None) if session.tail_size else None
-    with PartWriter(lease, session, store, offset=tail.offset if tail else session.bytes_stored) as writer:
+    offset = tail.offset if tail else session.bytes_stored
+    expected = chunk.at_most and chunk.at_most + session.tail_size
+    with PartWriter(lease, session, store, offset=offset, expected=expected) as writer:
         for block in read_piece(store, tail) if tail else ():
             writer.write(block)
         size = write_chunk(writer, session, chunk)

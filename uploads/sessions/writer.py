@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-import zlib
 from concurrent.futures import Future
 from typing import Self
 
@@ -13,16 +12,21 @@ from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
 from uploads.sessions.calls import StoreCalls
 from uploads.stores.base import Store, Upload
+from uploads.stores.buffer import Buffer
 
 logger = logging.getLogger(__name__)
+
+FRAMING = 2**20
+"""Bytes by which a body may be longer than the chunk in it: the form around it."""
 
 
 class PartWriter:
     """Cuts what is written into parts and stores each while the next one arrives.
 
-    A full part waits until the bytes behind it are enough for a part of their own, and takes them in if
-    the stream ends first: so no remainder is ever below the store's minimum because of where parts were cut.
-    Bytes that are too few all the same, or that get no part number, become objects of their own: pieces.
+    A full part is stored at once if enough bytes for another are known to follow. Otherwise it waits until they
+    are there, and takes them in if the stream ends first: so no remainder is ever below the store's minimum
+    because of where parts were cut. Bytes that are too few all the same, or that get no part number, become
+    objects of their own: pieces.
     """
 
     def __init__(
@@ -32,21 +36,25 @@ class PartWriter:
         store: Store,
         *,
         offset: int,
+        expected: int | None,
         chunk: int = 0,
         part_size: int | None = None,
     ) -> None:
+        """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known."""
         self.calls = calls
         self.session = session
         self.store = store
         self.upload = upload_of(session)
         self.offset = offset
+        self.expected = expected or 0
         self.chunk = chunk
         self.part_size = part_size or session.part_size
         self.minimum = minimum_part_size(session.file_size, store.min_part_size)
+        self.written = 0
         self.parts: list[UploadPart] = []
-        self._filling = bytearray()
-        self._held: bytearray | None = None
-        self._under_way: tuple[UploadPart, Future[tuple[int, str]]] | None = None
+        self._filling = Buffer()
+        self._held: Buffer | None = None
+        self._under_way: tuple[UploadPart, Future[str]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,17 +74,21 @@ class PartWriter:
             if len(self._filling) == self.part_size:
                 self._hold_back()
             taken = view[: self.part_size - len(self._filling)]
-            self._filling += taken
+            self._filling.append(taken)
+            self.written += len(taken)
             view = view[len(taken) :]
             if self._held is not None and len(self._filling) >= self.minimum:
                 self._send(self._held, self.calls.take_number())
                 self._held = None
+            elif len(self._filling) == self.part_size and self._is_followed():
+                self._send(self._filling, self.calls.take_number())
+                self._filling = Buffer()
 
     def finish(self, *, last: bool) -> list[UploadPart]:
         """Store what is left and return all parts; the ``last`` part of a file may be small or empty."""
-        rest, self._filling = self._filling, bytearray()
+        rest, self._filling = self._filling, Buffer()
         if self._held is not None:
-            self._held += rest
+            self._held.extend(rest)
             rest, self._held = self._held, None
         if last or len(rest) >= self.minimum:
             self._send(rest, self.calls.take_number())
@@ -89,33 +101,41 @@ class PartWriter:
 
     def _hold_back(self) -> None:
         self._finish_part()
-        self._held, self._filling = self._filling, bytearray()
+        self._held, self._filling = self._filling, Buffer()
 
-    def _send(self, data: bytearray, number: int | None) -> None:
+    def _is_followed(self) -> bool:
+        """Tell whether enough bytes for another part are announced."""
+        return self._held is None and self.expected - self.written >= self.minimum + FRAMING
+
+    def _send(self, data: Buffer, number: int | None) -> None:
         self._finish_part()
         # Nobody else ever uses a piece's name, so no late writer can damage it.
         piece = "" if number else f"{self.session.object_name}.piece-{uuid.uuid4().hex}"
         part = UploadPart(
-            session=self.session, chunk=self.chunk, offset=self.offset, size=len(data), number=number, piece=piece
+            session=self.session,
+            chunk=self.chunk,
+            offset=self.offset,
+            size=len(data),
+            crc32=data.crc32,
+            number=number,
+            piece=piece,
         )
         self.offset += part.size
         self._under_way = part, self.calls.start(self._put, part, data)
 
-    def _put(self, part: UploadPart, data: bytearray) -> tuple[int, str]:
-        crc32 = zlib.crc32(data)
+    def _put(self, part: UploadPart, data: Buffer) -> str:
         if part.number is None:
-            self.store.put_piece(part.piece, data, crc32=crc32, encrypted=self.session.encrypted)
-            return crc32, ""
+            self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
+            return ""
         with self.store.writing(self.upload):
             self.calls.check()
-            etag = self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data, crc32=crc32)
-        return crc32, etag
+            return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
 
     def _finish_part(self) -> None:
         if self._under_way:
             part, future = self._under_way
             self._under_way = None
-            part.crc32, part.etag = self.calls.finish(future)
+            part.etag = self.calls.finish(future)
             self.parts.append(part)
 
 

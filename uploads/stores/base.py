@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from django.core.checks import CheckMessage
 
+from uploads.stores.buffer import Buffer
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -61,10 +63,10 @@ class Store(ABC):
         return nullcontext()
 
     @abstractmethod
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
         """Store ``data``, the part ``number``, which starts at byte ``offset`` of the file; return its ETag.
 
-        The store refuses data whose CRC-32 is another, if it can.
+        The store refuses data whose CRC-32 is not the buffer's, if it can.
         """
 
     def sync(self, upload: Upload) -> None:
@@ -83,7 +85,7 @@ class Store(ABC):
         """Drop the upload and its parts; an upload that is already gone is fine."""
 
     @abstractmethod
-    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         """Store ``data`` as an object of its own, because it is too small to be a part yet."""
 
     @abstractmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.stores.buffer import Buffer
 
 if TYPE_CHECKING:
     from django.core.files.storage import FileSystemStorage
@@ -42,7 +43,7 @@ class FileSystemStore(Store):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
         with _errors_translated(), self._hidden(upload).open("r+b", buffering=0) as file:
             file.seek(offset)
             _write(file.fileno(), data)
@@ -73,7 +74,7 @@ class FileSystemStore(Store):
         with _errors_translated():
             self._hidden(upload).unlink(missing_ok=True)
 
-    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         path = self._path(name)
         with _errors_translated():
             self._make_directory(path.parent)
@@ -121,11 +122,12 @@ def _errors_translated() -> Iterator[None]:
         raise StoreUnavailable from error
 
 
-def _write(descriptor: int, data: bytearray) -> None:
+def _write(descriptor: int, data: Buffer) -> None:
     """Write all of ``data``; the system may take less at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    for block in data:
+        view = block
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
 def _sync(path: Path) -> None:

@@ -21,6 +21,7 @@ from uploads import conf
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.stores.buffer import Buffer
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -69,14 +70,14 @@ class S3Store(Store):
             )
         return answer["UploadId"]
 
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: bytearray, crc32: int) -> str:
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
         with _errors_translated():
             answer = self.client.upload_part(
                 **self._address(upload.name),
                 UploadId=upload.id,
                 PartNumber=number,
-                Body=data,  # type: ignore[arg-type]  # the stubs do not know that boto3 takes it
-                ChecksumCRC32=_encode(crc32),
+                Body=data,  # type: ignore[arg-type]  # boto3 takes whatever reads and seeks
+                ChecksumCRC32=_encode(data.crc32),
             )
         if not answer.get("ETag"):
             raise StoreUnavailable
@@ -113,13 +114,13 @@ class S3Store(Store):
         with suppress(UploadGone), _errors_translated():
             self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
 
-    def put_piece(self, name: str, data: bytearray, *, crc32: int, encrypted: bool) -> None:
+    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         parameters = self._object_parameters(name, encrypted=encrypted)
         with _errors_translated():
             self.client.put_object(
                 **self._address(name),
                 Body=data,  # type: ignore[arg-type]  # as above
-                ChecksumCRC32=_encode(crc32),
+                ChecksumCRC32=_encode(data.crc32),
                 **parameters,
             )
 
