@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import peers, rates
-from bench.measure import cpu_seconds, peak_mib, reset_peak
+from bench import memory, peers, rates
+from bench.measure import cpu_seconds, family, peak_mib, reset_peak
 from portal import weed
 from tests.proxy import proxied
 
@@ -29,6 +29,8 @@ MIB = 2**20
 
 ON_S3 = [peers.Boto3, peers.Ours, peers.OursRaw, peers.OursLarge, peers.Tus]
 ON_FILES = [peers.Copy, peers.OursFiles, peers.TusFiles, peers.Chunked, peers.Tuspy]
+NEED_INSTALLING = {peers.Tus, peers.TusFiles, peers.Chunked, peers.Tuspy}
+"""Peers that the short form leaves out."""
 
 
 @dataclass
@@ -47,23 +49,27 @@ class Row:
 
 def main() -> None:
     options = _options()
-    size, repeats = (128 * MIB, 1) if options.quick else (options.size * MIB, options.repeats)
+    size, repeats = (64 * MIB, 1) if options.quick else (options.size * MIB, options.repeats)
+    on_s3 = [kind for kind in ON_S3 if not (options.quick and kind in NEED_INSTALLING)]
+    on_files = [kind for kind in ON_FILES if not (options.quick and kind in NEED_INSTALLING)]
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as directory:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as name:
+        directory = Path(name)
         for streams in (1, 4):
-            rows += measure(ON_S3, Path(directory), size, streams, repeats, options.only)
-        rows += measure(ON_FILES, Path(directory), size, 1, repeats, options.only)
-        signing = [peers.Boto3, peers.Boto3Defaults]
-        rows += measure(signing, Path(directory), size, 1, repeats, options.only, label="payload signing")
-        created = [] if options.only else rates.measure(Path(directory), quick=options.quick)
+            rows += measure("S3", on_s3, directory, size, streams, repeats)
+        rows += measure("files", on_files, directory, size, 1, repeats)
+        rows += measure("payload signing", [peers.Boto3, peers.Boto3Defaults], directory, size, 1, repeats)
+        grown = memory.measure(directory, 256 * MIB if options.quick else 4 * GIB)
+        created = rates.measure(directory, quick=options.quick)
     report = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "bytes": size,
         "repeats": repeats,
         "uploads": [asdict(row) for row in rows],
+        "memory": [asdict(growth) for growth in grown],
         "create_session": [asdict(rate) for rate in created],
     }
-    print(table(rows) + "\n\n" + rates.table(created))
+    print("\n\n".join(["", table(rows), memory.table(grown), rates.table(created)]))
     out = Path("var/bench.json")
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
@@ -71,40 +77,34 @@ def main() -> None:
 
 
 def measure(
-    kinds: list[type[peers.Peer]],
-    directory: Path,
-    size: int,
-    streams: int,
-    repeats: int,
-    only: str,
-    label: str = "",
+    store: str, kinds: list[type[peers.Peer]], directory: Path, size: int, streams: int, repeats: int
 ) -> list[Row]:
     """Measure the peers in turn, ``repeats`` times, so that what the machine does besides hits all alike."""
-    kinds = [kind for kind in kinds if only in kind.__name__ or kind is kinds[0]]
-    setting = label or f"{'S3' if kinds[0] is peers.Boto3 else 'files'}, {streams} stream{'s' * (streams > 1)}"
+    setting = f"{store}, {streams} stream{'s' * (streams > 1)}"
     speed, cpu, peak = defaultdict(list), defaultdict(list), defaultdict(list)
-    for repeat in range(repeats):
-        for kind in kinds:
-            with running(kind, directory) as peer:
-                for _ in range(6):  # every worker once: imports, connections, first-time allocations
-                    peer.upload(10 * MIB)
+    with running(kinds, directory) as started:
+        for peer in started:
+            for _ in range(6):  # every worker once: imports, connections, first-time allocations
+                peer.upload(10 * MIB)
+        for repeat in range(repeats):
+            for peer in started:
                 reset_peak(peer.pid)
                 before, start = cpu_seconds(peer.pid), time.perf_counter()
                 peers.together(peer, size, streams)
                 seconds = time.perf_counter() - start
-                speed[kind].append(size / MIB / seconds)
-                cpu[kind].append((cpu_seconds(peer.pid) - before) * GIB / size)
-                peak[kind].append(peak_mib(peer.pid))
-                print(f"{setting}, {repeat + 1}/{repeats}: {kind.name}: {speed[kind][-1]:.0f} MiB/s", flush=True)
-    limit = statistics.median(speed[kinds[0]])
+                speed[peer.name].append(size / MIB / seconds)
+                cpu[peer.name].append((cpu_seconds(peer.pid) - before) * GIB / size)
+                peak[peer.name].append(max(map(peak_mib, family(peer.pid))))
+                print(f"{setting}, {repeat + 1}/{repeats}: {peer.name}: {size / MIB / seconds:.0f} MiB/s", flush=True)
+    limit = statistics.median(speed[kinds[0].name])
     return [
         Row(
             setting,
             kind.name,
-            round(statistics.median(speed[kind]), 1),
-            round(statistics.median(speed[kind]) / limit, 2),
-            round(statistics.median(cpu[kind]), 2),
-            round(statistics.median(peak[kind])),
+            round(statistics.median(speed[kind.name]), 1),
+            round(statistics.median(speed[kind.name]) / limit, 2),
+            round(statistics.median(cpu[kind.name]), 2),
+            round(statistics.median(peak[kind.name])),
             calls_per_gib(kind, directory) if setting == "S3, 1 stream" else None,
         )
         for kind in kinds
@@ -114,29 +114,30 @@ def measure(
 def calls_per_gib(kind: type[peers.Peer], directory: Path) -> float:
     """Count the storage calls of a smaller file, apart from the timed runs: counting costs time."""
     size = 128 * MIB
-    with running(kind, directory, counted=True) as peer:
+    with running([kind], directory, counted=True) as (peer,):
         peer.upload(size)
         return sum(peer.calls.values()) * GIB / size  # type: ignore[attr-defined]
 
 
 @contextmanager
-def running(kind: type[peers.Peer], directory: Path, *, counted: bool = False) -> Iterator[peers.Peer]:
-    """Run a peer on a store of its own, which is gone afterwards."""
+def running(kinds: list[type[peers.Peer]], directory: Path, *, counted: bool = False) -> Iterator[list[peers.Peer]]:
+    """Run peers on one store, which is gone afterwards."""
     place = Path(tempfile.mkdtemp(dir=directory))
     store = weed.start(place / "weed")
+    started = []
     try:
         with proxied(store.endpoint) as proxy:
-            environment = dict(store.environment)
-            if counted:
-                environment["AWS_S3_ENDPOINT_URL"] = proxy.endpoint
-            peer = kind(place, environment)
-            peer.calls = proxy.calls  # type: ignore[attr-defined]
-            peer.start()
-            try:
-                yield peer
-            finally:
-                peer.stop()
+            environment = store.environment | ({"AWS_S3_ENDPOINT_URL": proxy.endpoint} if counted else {})
+            for kind in kinds:
+                (place / kind.__name__).mkdir()
+                peer = kind(place / kind.__name__, environment)
+                peer.calls = proxy.calls  # type: ignore[attr-defined]
+                peer.start()
+                started.append(peer)
+            yield started
     finally:
+        for peer in started:
+            peer.stop()
         store.stop()
         shutil.rmtree(place)
 
@@ -160,7 +161,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=1024, help="MiB of each measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--directory", default=None, help="where the stores keep their data meanwhile")
-    parser.add_argument("--only", default="", help="peers whose class name contains this, and the limits")
     return parser.parse_args()
 
 

@@ -32,7 +32,15 @@ def reset_peak(pid: int) -> None:
         Path(f"/proc/{member}/clear_refs").write_text("5")
 
 
+def resident_mib(pid: int) -> float:
+    """Return what the one process holds at the moment, in MiB."""
+    return _status(pid, "VmRSS")
+
+
 def peak_mib(pid: int) -> float:
-    """Return the largest resident size that a process of the family has had, in MiB."""
-    peaks = [Path(f"/proc/{member}/status").read_text() for member in family(pid)]
-    return max(int(text.split("VmHWM:")[1].split()[0]) for text in peaks) / 1024
+    """Return the most that the one process has held since ``reset_peak``, in MiB."""
+    return _status(pid, "VmHWM")
+
+
+def _status(pid: int, name: str) -> float:
+    return int(Path(f"/proc/{pid}/status").read_text().split(f"{name}:")[1].split()[0]) / 1024

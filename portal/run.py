@@ -30,6 +30,14 @@ STOP_TIMEOUT = 15
 """Seconds until a process that does not stop by itself is killed."""
 
 
+WEB_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+}
+"""Tells glibc to keep the memory of a part for the next one, of whatever thread (docs/performance.md)."""
+
+
 class Stop(Exception):
     """Raised where the supervisor waits when it is told to stop."""
 
@@ -137,12 +145,8 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
         )
         return 1
     python = sys.executable
-    supervisor.start(
-        "web",
-        *(python, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread"),
-        *("--workers", options.workers, "--threads", options.threads, "--bind", f"{options.host}:{options.port}"),
-        *("--timeout", "120", "--keep-alive", "15", "--log-level", "warning"),
-    )
+    os.environ.update(WEB_ENVIRONMENT)
+    supervisor.start("web", *web_command(f"{options.host}:{options.port}", options.workers, options.threads))
     supervisor.start(
         "worker",
         *(python, "-m", "celery", "-A", "portal", "worker", "--loglevel", "warning", "--pool", "threads"),
@@ -159,6 +163,15 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
     ended = supervisor.watch()
     print(f"{ended} ended; stopping the rest. The end of its log:\n{supervisor.last_words(ended)}", file=sys.stderr)
     return 1
+
+
+def web_command(address: str, workers: str = "2", threads: str = "8") -> list[str]:
+    """Return the command that serves the portal; threads, because uploads wait more than they compute."""
+    return [
+        *(sys.executable, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread", "--bind", address),
+        *("--workers", workers, "--threads", threads, "--timeout", "120", "--keep-alive", "15"),
+        *("--log-level", "warning"),
+    ]
 
 
 def _options() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from portal.run import WEB_ENVIRONMENT, web_command
 from portal.weed import BUCKET, free_ports
 
 HERE = Path(__file__).parent
@@ -155,11 +156,11 @@ class Ours(Peer):
     form = True
 
     def command(self) -> list[str]:
-        options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "60"]
-        return [sys.executable, "-m", "gunicorn", "portal.wsgi", *options, "--bind", f"127.0.0.1:{self.port}"]
+        return web_command(f"127.0.0.1:{self.port}")
 
     def start(self) -> None:
-        self.environment |= {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
+        own = {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
+        self.environment |= own | WEB_ENVIRONMENT
         (self.directory / "static").mkdir(exist_ok=True)
         self.manage("migrate", "-v0")
         self.auth = f"Token {self.manage('seed_demo').split()[-1]}"
@@ -197,6 +198,17 @@ class OursRaw(Ours):
 class OursLarge(Ours):
     name = "uploads, chunks of 64 MiB"
     chunk_size = 64 * MIB
+
+
+class OursWhole(OursRaw):
+    name = "uploads, the file as one chunk"
+
+    def upload(self, size: int) -> None:
+        connection = self.connect()
+        path = self.create(connection, size)
+        blocks = [memoryview(BLOCK)[: min(len(BLOCK), size - start)] for start in range(0, size, len(BLOCK))]
+        send(connection, "POST", path, blocks, Authorization=self.auth, Content_Type="application/octet-stream")
+        connection.close()
 
 
 class Tus(Peer):

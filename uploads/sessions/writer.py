@@ -124,12 +124,15 @@ class PartWriter:
         self._under_way = part, self.calls.start(self._put, part, data)
 
     def _put(self, part: UploadPart, data: Buffer) -> str:
-        if part.number is None:
-            self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
-            return ""
-        with self.store.writing(self.upload):
-            self.calls.check()
-            return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
+        try:
+            if part.number is None:
+                self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
+                return ""
+            with self.store.writing(self.upload):
+                self.calls.check()
+                return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
+        finally:
+            data.clear()  # boto3 keeps a request's body until the garbage collector comes by
 
     def _finish_part(self) -> None:
         if self._under_way:

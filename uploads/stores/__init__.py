@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -20,14 +21,16 @@ SUPPORTED = "Supported: storages.backends.s3.S3Storage and django.core.files.sto
 # The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
 # would make one for every thread, though clients are thread-safe.
 _stores: WeakKeyDictionary[Storage, Store] = WeakKeyDictionary()
+_making = Lock()
 
 
 def get_store(alias: str) -> Store:
     """Return the store that writes to ``STORAGES[alias]``; raise ImproperlyConfigured if none can."""
-    storage = storages[alias]
-    if storage not in _stores:
-        _stores[storage] = _make_store(alias, storage)
-    return _stores[storage]
+    with _making:
+        storage = storages[alias]
+        if storage not in _stores:
+            _stores[storage] = _make_store(alias, storage)
+        return _stores[storage]
 
 
 def _make_store(alias: str, storage: Storage) -> Store:

@@ -35,6 +35,10 @@ class Buffer:
         self._size += other._size
         self.crc32 = combine_crc32(self.crc32, other.crc32, other._size)
 
+    def clear(self) -> None:
+        """Let go of the bytes, whoever still holds the buffer."""
+        self._blocks.clear()
+
     def read(self, _size: int = -1) -> memoryview | bytes:
         """Return the next block whatever its size, and nothing after the last: what sends it takes any size."""
         if self._position == len(self._blocks):

@@ -8,6 +8,7 @@ a copy or a rename.
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,17 @@ class S3Store(Store):
     def __init__(self, storage: S3Storage) -> None:
         self.storage = storage
         self._client: S3Client | None = None
+        self._making_client = threading.Lock()
 
     @property
     def client(self) -> S3Client:
-        """Return the storage's client; made at first use, because making it reads credentials."""
-        if self._client is None:
-            self._client = self.storage.connection.meta.client
+        """Return the storage's client; made at first use, because making it reads credentials.
+
+        Made once: each takes 30 MiB, and the first requests of a process often come together.
+        """
+        with self._making_client:
+            if self._client is None:
+                self._client = self.storage.connection.meta.client
         return self._client
 
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
