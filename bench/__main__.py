@@ -90,7 +90,13 @@ def measure(
             for peer in started:
                 reset_peak(peer.pid)
                 before, start = cpu_seconds(peer.pid), time.perf_counter()
-                peers.together(peer, size, streams)
+                try:
+                    peers.together(peer, size, streams)
+                except RuntimeError as error:
+                    if isinstance(peer, peers.Ours | peers.Boto3):
+                        raise
+                    print(f"{setting}: {peer.name} failed: {error}")
+                    continue
                 seconds = time.perf_counter() - start
                 speed[peer.name].append(size / MIB / seconds)
                 cpu[peer.name].append((cpu_seconds(peer.pid) - before) * GIB / size)
@@ -108,6 +114,7 @@ def measure(
             calls_per_gib(kind, directory) if setting == "S3, 1 stream" else None,
         )
         for kind in kinds
+        if speed[kind.name]
     ]
 
 

@@ -8,8 +8,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
+from django.db.models import Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
@@ -55,6 +57,20 @@ class PortalDestination(destinations.Destination):
         return set(
             File.objects.filter(folder_id=folder.id, title__in=titles, encrypted=False).values_list("title", flat=True)
         )
+
+    def free_space(self, user: AbstractBaseUser) -> int | None:
+        if settings.QUOTA is None:
+            return None
+        mine = [File.objects.filter(folder__owner=user.pk), PreviousVersion.objects.filter(file__folder__owner=user.pk)]
+        used: int = sum(contents.aggregate(size=Sum("size"))["size"] or 0 for contents in mine)
+        return max(0, settings.QUOTA - used)
+
+    def in_use(self, storage: str, names: Collection[str]) -> Collection[str]:
+        return {
+            name
+            for model in (File, PreviousVersion)
+            for name in model.objects.filter(content__in=names).values_list("content", flat=True)
+        }
 
     def publish(self, session: UploadSession) -> destinations.PublishedFile:
         # Holding the folder makes the choice of a title safe: nobody else publishes into it meanwhile.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -48,6 +48,12 @@ def _setting(default: Any, check: int, unit: str, text: str, valid: Callable[[An
     )
 
 
+def _is_extensions(value: object) -> bool:
+    return value is None or (
+        isinstance(value, (list, tuple, set, frozenset)) and all(_is_text(item) and item[:1] == "." for item in value)
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything ``settings.UPLOADS`` can say; the table in ``README.md`` is made of it."""
@@ -68,6 +74,15 @@ class Settings:
     CHUNK_MULTIPLE: int = _setting(512, 7, "bytes", "A chunk that is not the last is a multiple of this.", _is_size)
     MAX_CHUNK_SIZE: int | None = _setting(
         None, 8, "bytes", "A chunk has at most this size; `None` means no limit.", _is_size_or_none
+    )
+    MAX_FILE_SIZE: int | None = _setting(
+        None, 27, "bytes", "A file has at most this size; `None` means what the store can hold.", _is_size_or_none
+    )
+    ALLOWED_EXTENSIONS: Collection[str] | None = _setting(
+        None, 28, "collection of extensions", "Like `{'.pdf', '.png'}`; `None` allows all files.", _is_extensions
+    )
+    MAX_OPEN_SESSIONS: int | None = _setting(
+        None, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", _is_size_or_none
     )
     PART_SIZE: int = _setting(
         10 * MIB,
@@ -109,11 +124,21 @@ class Settings:
         "What `files/settings` tells clients about requests at a time (`maxUploadThreadCount`).",
         _is_size,
     )
+    COMPLETION_BUDGET: timedelta = _setting(
+        timedelta(seconds=25),
+        26,
+        "timedelta",
+        "How long the request with the last byte waits for the store before it gets 202; the file is completed anyway.",
+        _is_duration,
+    )
     COMPLETION_ATTEMPTS: int = _setting(
         10, 14, "count", "How often completing a file is tried before the session is `failed`.", _is_size
     )
     RETENTION: timedelta = _setting(
         timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", _is_duration
+    )
+    AUDIT_GRACE: timedelta = _setting(
+        timedelta(days=1), 30, "timedelta", "Younger things in the store are never taken for orphans.", _is_duration
     )
     BATCH_SIZE: int = _setting(500, 16, "rows", "How many sessions the expiry task takes at a time.", _is_size)
 

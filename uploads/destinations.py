@@ -93,10 +93,18 @@ class Destination:
         return ()
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
-        """Veto the upload by raising, or change ``session.storage``; the session is not saved yet.
+        """Veto the upload by raising.
 
-        Runs at creation, before the store is asked for anything: the place for quotas and file types.
+        Runs at creation, before the store is asked for anything, when ``session`` is not saved yet and its
+        ``storage`` may be changed; and again before ``publish``, because the world changes while bytes are sent.
         """
+
+    def free_space(self, user: AbstractBaseUser) -> int | None:
+        """Return how many bytes the files of ``user`` may still grow, or None if there is no limit.
+
+        Runs at creation. The app takes the declared sizes of the user's other unfinished sessions off.
+        """
+        return None
 
     def object_name(self, session: UploadSession) -> str:
         """Return the name under which the storage keeps the file; it must be unique to the session.
@@ -113,6 +121,14 @@ class Destination:
         ``UploadError`` fails the session; any other exception is tried again later.
         """
         raise NotImplementedError
+
+    def in_use(self, storage: str, names: Collection[str]) -> Collection[str]:
+        """Return those of the object ``names`` in the storage alias that the portal's own rows refer to.
+
+        Runs in ``audit_uploads``, which deletes the others of them if no session owns them. The default claims all,
+        so that nothing is ever deleted that a portal did not give up.
+        """
+        return names
 
     def discard(self, session: UploadSession) -> None:
         """Clean up after a session that ended without a file: remove ``session.created_folders`` still empty.

@@ -191,6 +191,25 @@ class FileTooLarge(UploadError):
     text = "The file is larger than {maximum} bytes, the most that can be stored here."
 
 
+class ExtensionNotAllowed(UploadError):
+    code = "extension_not_allowed"
+    status = 403
+    text = "Files of this type are not accepted here; accepted are {allowed}."
+
+
+class TooManySessions(UploadError):
+    code = "too_many_sessions"
+    status = 429
+    text = "You have {open} unfinished uploads; at most {maximum} are possible. Finish or abort one first."
+    retry_after = 60
+
+
+class QuotaExceeded(UploadError):
+    code = "quota_exceeded"
+    status = 403
+    text = "The file has {size} bytes, but you have only {free} left; {reserved} are reserved by unfinished uploads."
+
+
 class SessionBusy(UploadError):
     code = "session_busy"
     status = 423

@@ -44,6 +44,10 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
 
+    def unfinished(self) -> UploadSessionQuerySet:
+        """Return the sessions that may still become files; what they declared is reserved."""
+        return self.filter(state__in=[State.OPEN, State.COMPLETING, State.FAILED])
+
     def idle(self) -> UploadSessionQuerySet:
         """Return the sessions that no living writer holds, by the database's clock."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))

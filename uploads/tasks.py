@@ -20,3 +20,9 @@ def expire_sessions() -> int:
 def complete_sessions() -> int:
     """Carry on the sessions that have all bytes but no file yet, because a store or a process failed."""
     return sessions.complete_due(limit=conf.current().BATCH_SIZE)
+
+
+@shared_task(ignore_result=True, soft_time_limit=3600)
+def audit_store(*, fix: bool = False) -> int:
+    """Look for what rows and store do not agree on; ``fix`` gives back what is provably ours and nobody's."""
+    return sessions.audit(fix=fix).orphans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uploads.sessions.audit import audit
 from uploads.sessions.complete import complete, complete_due, retry
 from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, purge
@@ -14,6 +15,7 @@ __all__ = [
     "FileRequest",
     "abort",
     "alive",
+    "audit",
     "complete",
     "complete_due",
     "create",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import reduce
@@ -15,6 +16,7 @@ from uploads.destinations import PublishedFile, get_destination
 from uploads.exceptions import LeaseLost, SessionBusy, StoredObjectWrong, StoreUnavailable, UploadError, UploadGone
 from uploads.models import State, UploadPart, UploadSession
 from uploads.parts import combine_crc32
+from uploads.sessions.calls import OutOfTime
 from uploads.sessions.lease import Lease, hold
 from uploads.sessions.pieces import join_pieces
 from uploads.sessions.writer import upload_of
@@ -28,7 +30,7 @@ LONGEST_PAUSE = timedelta(hours=1)
 
 
 def complete(session: UploadSession) -> UploadSession:
-    """Carry a ``completing`` session on; it is ``completed``, ``failed`` or still ``completing`` afterwards.
+    """Carry a ``completing`` session on for its client; it is ``completed``, ``failed`` or still ``completing`` then.
 
     Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
     however often its client asks.
@@ -36,7 +38,7 @@ def complete(session: UploadSession) -> UploadSession:
     if session.retry_at and session.retry_at > timezone.now():
         return session
     with hold(session, reserve=0) as lease:
-        complete_held(lease)
+        complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
 
 
@@ -45,7 +47,8 @@ def complete_due(*, limit: int) -> int:
     due = list(UploadSession.objects.due().order_by("retry_at")[:limit])
     for session in due:
         try:
-            complete(session)
+            with hold(session, reserve=0) as lease:
+                complete_held(lease)
         except SessionBusy:
             continue
         except Exception:
@@ -60,14 +63,23 @@ def retry(session: UploadSession) -> UploadSession:
     raise SessionBusy
 
 
-def complete_held(lease: Lease) -> None:
-    """Complete the session that ``lease`` holds and let go of it."""
+def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
+    """Complete the session that ``lease`` holds and let go of it.
+
+    If the store takes longer than ``budget``, the session stays ``completing``: what the store is at goes on, and
+    the next to ask, client or Celery, finds out what came of it.
+    """
     session = lease.session
+    if budget is not None:
+        lease.deadline = time.monotonic() + budget.total_seconds()
     try:
         _assemble(lease)
         _publish(lease)
     except LeaseLost:
         raise
+    except OutOfTime:
+        lease.commit(retry_at=timezone.now() + FIRST_PAUSE)
+        logger.info("session %s: completing takes longer than its client waits", session.pk)
     except StoreUnavailable as error:
         _retry_later(lease, error)
     except UploadError as error:
@@ -122,7 +134,10 @@ def _publish(lease: Lease) -> None:
     with transaction.atomic():
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
-        file = get_destination().publish(session)
+        destination = get_destination()
+        if session.owner:
+            destination.accept(session.owner, session)
+        file = destination.publish(session)
         lease.commit(
             state=State.COMPLETED,
             file_id=str(file.id),

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from uploads import conf, names, parts, signals
 from uploads.destinations import Folder, get_destination
-from uploads.exceptions import EncryptionUnsupported, FileTooLarge, UploadError
+from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import UploadSession
 from uploads.sessions.end import abort
+from uploads.sessions.limits import check_file, check_user, save_within_limits
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 
@@ -40,8 +41,8 @@ class FileRequest:
 def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
     """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
 
-    Raises what the destination raises, InvalidName, FileTooLarge, EncryptionUnsupported or StoreUnavailable;
-    then nothing is left behind.
+    Raises what the destination raises, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
+    QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
     """
     destination = get_destination()
     title, subfolders = names.clean(file.name), names.split_path(file.relative_path)
@@ -68,8 +69,10 @@ def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSessio
 def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
     destination = get_destination()
     try:
+        check_file(session)
+        check_user(user, session)
         destination.accept(user, session)
-        _open_upload(session)
+        _open_upload(user, session)
     except BaseException:
         destination.discard(session)
         raise
@@ -109,20 +112,17 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
     )
 
 
-def _open_upload(session: UploadSession) -> None:
+def _open_upload(user: AbstractBaseUser, session: UploadSession) -> None:
     store = get_store(session.storage)
     if session.encrypted and not store.supports_encryption:
         raise EncryptionUnsupported
     session.object_name = get_destination().object_name(session)
-    largest = parts.largest_file(conf.current().MAX_BUFFER_MEMORY // 2)
-    if session.file_size > largest:
-        raise FileTooLarge(maximum=largest)
     session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
     session.upload_id = store.create(
         session.object_name, content_type=session.content_type, encrypted=session.encrypted
     )
     try:
-        session.save(force_insert=True)
+        save_within_limits(user, session)
     except BaseException:
         store.abort(upload_of(session))
         raise

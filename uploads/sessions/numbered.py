@@ -96,7 +96,7 @@ def finalize(session: UploadSession) -> UploadSession:
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             _check_complete(locked)
             lease.commit(keep=True, state=State.COMPLETING, bytes_stored=locked.bytes_stored)
-        complete_held(lease)
+        complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
 
 

@@ -83,7 +83,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
             size = _store(lease, get_store(session.storage), chunk)
             signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
-                complete_held(lease)
+                complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
         if session.state not in (State.COMPLETING, State.COMPLETED):

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.core.checks import CheckMessage
 
@@ -43,6 +44,27 @@ class StoredObject:
     """Of the full object, or None if the store keeps no such checksum."""
     encryption: str
     """The server-side encryption algorithm, or an empty string."""
+
+
+@dataclass(frozen=True)
+class FoundUpload:
+    """A multipart upload that the store lists."""
+
+    upload: Upload
+    since: datetime
+
+    @property
+    def name(self) -> str:
+        return self.upload.name
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """An object that the store lists."""
+
+    name: str
+    size: int
+    since: datetime
 
 
 class Store(ABC):
@@ -95,6 +117,18 @@ class Store(ABC):
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; missing ones are fine."""
+
+    @abstractmethod
+    def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
+        """Yield the multipart uploads under way whose names begin with ``prefix``; for audits alone."""
+
+    @abstractmethod
+    def list_objects(self, prefix: str) -> Iterator[FoundObject]:
+        """Yield the finished objects and pieces whose names begin with ``prefix``; for audits alone."""
+
+    @abstractmethod
+    def upload_size(self, upload: Upload) -> int | None:
+        """Return the bytes of the parts the store holds for the upload, or None if it does not know it."""
 
     def check(self) -> list[CheckMessage]:
         """Return system check messages about the storage's configuration, without any I/O."""

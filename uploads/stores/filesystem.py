@@ -10,12 +10,13 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uploads.exceptions import StoreUnavailable, UploadGone
-from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
 from uploads.stores.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -96,6 +97,32 @@ class FileSystemStore(Store):
             for name in names:
                 self._path(name).unlink(missing_ok=True)
 
+    def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
+        for path in self._files(prefix):
+            final, _, upload_id = path.name[1:].rpartition(".")
+            if path.name.startswith(".") and final:
+                yield FoundUpload(Upload(self._name(path.with_name(final)), upload_id), _modified(path))
+
+    def list_objects(self, prefix: str) -> Iterator[FoundObject]:
+        for path in self._files(prefix):
+            if not path.name.startswith("."):
+                yield FoundObject(self._name(path), path.stat().st_size, _modified(path))
+
+    def upload_size(self, upload: Upload) -> int | None:
+        try:
+            return self._hidden(upload).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        for directory, _, names in os.walk(self._path(prefix)):
+            for name in names:
+                with suppress(FileNotFoundError):  # gone since the directory was read
+                    yield Path(directory) / name
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.storage.base_location).as_posix()
+
     def _path(self, name: str) -> Path:
         return Path(self.storage.path(name))
 
@@ -128,6 +155,10 @@ def _write(descriptor: int, data: Buffer) -> None:
         view = block
         while view:
             view = view[os.write(descriptor, view) :]
+
+
+def _modified(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _sync(path: Path) -> None:

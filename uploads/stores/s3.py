@@ -21,7 +21,7 @@ from storages.utils import clean_name, safe_join
 from uploads import conf
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.parts import MIN_PART_SIZE
-from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
 from uploads.stores.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -145,6 +145,33 @@ class S3Store(Store):
         for name in names:
             with suppress(KeyError), _errors_translated():
                 self.client.delete_object(**self._address(name))
+
+    def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
+        for found in self._pages("list_multipart_uploads", "Uploads", prefix):
+            yield FoundUpload(Upload(self._name(found["Key"]), found["UploadId"]), found["Initiated"])
+
+    def list_objects(self, prefix: str) -> Iterator[FoundObject]:
+        for found in self._pages("list_objects_v2", "Contents", prefix):
+            yield FoundObject(self._name(found["Key"]), found["Size"], found["LastModified"])
+
+    def upload_size(self, upload: Upload) -> int | None:
+        pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
+        try:
+            with _errors_translated():
+                return sum(part["Size"] for page in pages for part in page.get("Parts", []))
+        except UploadGone:
+            return None
+
+    def _pages(self, operation: Any, member: str, prefix: str) -> Iterator[Any]:
+        key = safe_join(self.storage.location, clean_name(prefix))
+        pages = self.client.get_paginator(operation).paginate(Bucket=self.storage.bucket_name, Prefix=f"{key}/")
+        with _errors_translated():
+            for page in pages:
+                yield from page.get(member, [])
+
+    def _name(self, key: str) -> str:
+        """Return the storage's name of a key."""
+        return key.removeprefix(f"{self.storage.location.strip('/')}/") if self.storage.location else key
 
     def check(self) -> list[CheckMessage]:
         if self.storage.bucket_name:

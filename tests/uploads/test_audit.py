@@ -1,0 +1,112 @@
+"""Rows and store, compared both ways."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from portal.models import File
+from tests.helpers import chunk_of
+from uploads import conf, sessions
+from uploads.models import UploadSession
+from uploads.sessions.writer import upload_of
+from uploads.stores.base import Store, Upload
+from uploads.stores.buffer import Buffer
+
+OpenSession = Callable[..., UploadSession]
+pytestmark = pytest.mark.usefixtures("small_chunks")
+HEX = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def no_grace(uploads_settings: Callable[..., None]) -> None:
+    """Audit at once, and only what this test stores: earlier tests took their rows back, but not their objects."""
+    uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"audit-{uuid.uuid4().hex}")
+
+
+def names_of(store: Store) -> set[str]:
+    prefix = conf.current().OBJECT_PREFIX
+    listed = {found.upload.name for found in store.list_uploads(prefix)}
+    return listed | {found.name for found in store.list_objects(prefix)}
+
+
+@pytest.fixture
+def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Store, set[str]]:
+    """Sessions in every state, a published file whose row is long purged, and what must not be touched."""
+    prefix = conf.current().OBJECT_PREFIX
+    running, finished, gone = open_session(9), open_session(3), open_session(3)
+    sessions.receive(running, chunk_of(b"abc"))
+    sessions.receive(finished, chunk_of(b"abc"))
+    sessions.receive(gone, chunk_of(b"abc"))
+    gone.delete()
+    store.put_piece(f"{prefix}/report.pdf", Buffer(b"the portal's own"), encrypted=False)
+    return store, names_of(store)
+
+
+def plant_orphans(store: Store) -> Upload:
+    """Leave behind what a killed process could."""
+    prefix = conf.current().OBJECT_PREFIX
+    upload = Upload(f"{prefix}/2026/01/{HEX}", "")
+    upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
+    store.put_part(upload, number=1, offset=0, data=Buffer(b"12345"))
+    store.put_piece(f"{prefix}/2026/01/{HEX}.piece-{HEX}", Buffer(b"123"), encrypted=False)
+    return upload
+
+
+def test_orphans_are_removed_and_nothing_else(mixed: tuple[Store, set[str]]) -> None:
+    store, before = mixed
+    upload = plant_orphans(store)
+    found = sessions.audit()
+    assert (found.orphans, found.orphan_bytes, found.freed, found.lost) == (2, 8, 0, [])
+    fixed = sessions.audit(fix=True)
+    assert (fixed.freed, fixed.freed_bytes, fixed.strange) == (2, 8, 1)
+    assert names_of(store) == before
+    assert store.upload_size(upload) is None
+    for file in File.objects.all():
+        assert b"".join(store.read(str(file.content.name))) == b"abc"
+
+
+def test_young_things_are_left_alone(mixed: tuple[Store, set[str]], uploads_settings: Callable[..., None]) -> None:
+    plant_orphans(mixed[0])
+    uploads_settings(AUDIT_GRACE=timedelta(minutes=5))
+    assert sessions.audit(fix=True).orphans == 0
+
+
+@pytest.mark.parametrize("taken", ["upload", "piece"])
+def test_sessions_whose_bytes_are_gone_are_named(
+    s3_store: Store, no_grace: None, open_session: OpenSession, taken: str
+) -> None:
+    session = sessions.receive(open_session(9), chunk_of(b"abc"))
+    if taken == "upload":
+        s3_store.abort(upload_of(session))
+    else:
+        s3_store.delete([session.parts.get().piece])
+    assert sessions.audit(fix=True).lost == [session.pk.hex]
+
+
+def test_the_command_tells_what_it_found(mixed: tuple[Store, set[str]]) -> None:
+    store, _ = mixed
+    plant_orphans(store)
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit_uploads", stdout=out)
+    call_command("audit_uploads", "--fix", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert any(line.startswith("orphan multipart upload audit-") for line in lines)
+    assert "2 orphans of 8\xa0bytes, 2 of them removed" in lines[-1]
+
+
+def test_two_audits_at_once_do_no_harm(mixed: tuple[Store, set[str]]) -> None:
+    store, before = mixed
+    plant_orphans(store)
+    interleaved: list[Any] = []
+    sessions.audit(
+        fix=True, tell=lambda _line: interleaved.append(sessions.audit(fix=True)) if not interleaved else None
+    )
+    assert names_of(store) == before

@@ -1,0 +1,83 @@
+"""What a session is not opened for, and that limits hold when two ask at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from portal.models import Folder
+from tests.helpers import Uploader, chunk_of
+from tests.uploads.test_concurrency import at_once
+from uploads import sessions
+from uploads.exceptions import QuotaExceeded, TooManySessions
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
+
+
+@pytest.mark.parametrize(
+    ("setting", "fields", "status", "code", "said"),
+    [
+        ({"MAX_FILE_SIZE": 10}, {"FileName": "a.pdf", "FileSize": 11}, 413, "file_too_large", "10 bytes"),
+        ({"MAX_BUFFER_MEMORY": 2**25}, {"FileName": "a.pdf", "FileSize": 2**40}, 413, "file_too_large", "bytes"),
+        ({"ALLOWED_EXTENSIONS": {".pdf"}}, {"FileName": "a.exe", "FileSize": 1}, 403, "extension_not_allowed", ".pdf"),
+        ({"ALLOWED_EXTENSIONS": {".pdf"}}, {"FileName": "pdf", "FileSize": 1}, 403, "extension_not_allowed", ".pdf"),
+        ({"ALLOWED_EXTENSIONS": {".pdf"}}, {"FileName": "a.PDF", "FileSize": 1}, 200, None, ""),
+    ],
+)
+def test_a_refusal_says_its_limit(
+    uploader: Uploader,
+    uploads_settings: Callable[..., None],
+    setting: dict[str, Any],
+    fields: dict[str, Any],
+    status: int,
+    code: str | None,
+    said: str,
+) -> None:
+    uploads_settings(**setting)
+    answer = uploader.api.post(uploader.url, fields, format="json")
+    assert answer.status_code == status
+    if code:
+        assert answer.json()["error"]["type"] == code
+        assert said in answer.json()["message"]
+        assert not UploadSession.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "end", [sessions.abort, sessions.expire_now, lambda s: sessions.receive(s, chunk_of(b"x" * 6))]
+)
+def test_what_ends_gives_its_place_back(
+    settings: Any, uploads_settings: Callable[..., None], open_session: OpenSession, end: Callable[..., Any]
+) -> None:
+    settings.QUOTA = 20
+    uploads_settings(MAX_OPEN_SESSIONS=2)
+    first = open_session(6)
+    with pytest.raises(QuotaExceeded, match="14 left; 6 are reserved"):
+        open_session(15)
+    open_session(14 - 6)
+    with pytest.raises(TooManySessions, match="2 unfinished uploads; at most 2"):
+        open_session(1)
+    end(first)
+    open_session(6)
+
+
+def test_published_files_count_too(settings: Any, open_session: OpenSession) -> None:
+    settings.QUOTA = 10
+    assert sessions.receive(open_session(6), chunk_of(b"abcdef")).state == State.COMPLETED
+    with pytest.raises(QuotaExceeded, match="4 left"):
+        open_session(5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sessions_cannot_take_the_last_place(
+    uploads_settings: Callable[..., None], user: User, root: Folder, file_store: Store, open_session: OpenSession
+) -> None:
+    uploads_settings(MAX_OPEN_SESSIONS=1)
+    outcomes = at_once(*[open_session] * 4)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == [*["TooManySessions"] * 3, "UploadSession"]
+    assert UploadSession.objects.count() == 1

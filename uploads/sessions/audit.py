@@ -1,0 +1,154 @@
+"""Compare rows and store both ways, and give back what no row owns.
+
+Nothing is deleted that is not provably ours: it lies under ``OBJECT_PREFIX``, is named as we name things, is older
+than ``AUDIT_GRACE``, belongs to no session, and the portal says that it does not use it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+from django.utils import timezone
+
+from uploads import conf
+from uploads.destinations import get_destination
+from uploads.exceptions import StoreUnavailable
+from uploads.models import State, UploadPart, UploadSession
+from uploads.sessions.writer import upload_of
+from uploads.stores import get_store
+from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
+
+logger = logging.getLogger(__name__)
+
+OURS = re.compile(r"(.*/)?[0-9a-f]{32}(\.piece-[0-9a-f]{32})?")
+ABORT_ATTEMPTS = 3
+"""A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
+
+Found = TypeVar("Found", FoundUpload, FoundObject)
+
+
+@dataclass
+class Report:
+    """What an audit found; sizes in bytes."""
+
+    lost: list[str] = field(default_factory=list)
+    """Unfinished sessions whose bytes are gone from the store."""
+    orphans: int = 0
+    orphan_bytes: int = 0
+    freed: int = 0
+    freed_bytes: int = 0
+    strange: int = 0
+    """Things under our prefix that are not named as ours; never touched."""
+
+
+def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) -> Report:
+    """Audit the app's storage; ``fix`` deletes orphans. Each finding is told in a line.
+
+    Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
+    """
+    alias, report = conf.current().STORAGE, Report()
+    store = get_store(alias)
+    _find_lost(store, alias, report, tell)
+    prefix = conf.current().OBJECT_PREFIX
+    for uploads in _batches(store.list_uploads(prefix)):
+        owned = set(_unfinished(alias, [found.name for found in uploads]))
+        for upload in _ours([found for found in uploads if found.upload not in owned], report):
+            _abort(store, upload, report, tell, fix=fix)
+    for objects in _batches(store.list_objects(prefix)):
+        names = _owned_objects(alias, [found.name for found in objects])
+        for orphan in _ours([found for found in objects if found.name not in names], report):
+            _delete(store, orphan, report, tell, fix=fix)
+    return report
+
+
+def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], object]) -> None:
+    """Find unfinished sessions whose upload or pieces the store no longer has."""
+    unfinished = UploadSession.objects.unfinished().filter(storage=alias)
+    for session in unfinished.order_by("pk").iterator(chunk_size=conf.current().BATCH_SIZE):
+        pieces = session.parts.filter(number=None).values_list("piece", flat=True)
+        there = store.upload_size(upload_of(session)) is not None or (
+            session.is_whole and store.stat(session.object_name) is not None
+        )
+        gone = not there or any(store.stat(piece) is None for piece in pieces)
+        if gone and _is_unchanged(session):
+            report.lost.append(session.pk.hex)
+            tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
+
+
+def _is_unchanged(session: UploadSession) -> bool:
+    """Tell whether nobody wrote to the session while the store was asked about it."""
+    return UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until=None).exists()
+
+
+def _unfinished(alias: str, names: list[str]) -> Iterator[Upload]:
+    rows = UploadSession.objects.unfinished().filter(storage=alias, object_name__in=names)
+    for name, upload_id in rows.values_list("object_name", "upload_id"):
+        yield Upload(name, upload_id)
+
+
+def _owned_objects(alias: str, names: list[str]) -> set[str]:
+    """Return those of the names that a session or the portal owns."""
+    unended = UploadSession.objects.exclude(state__in=[State.ABORTED, State.EXPIRED]).filter(storage=alias)
+    owned = set(unended.filter(object_name__in=names).values_list("object_name", flat=True))
+    owned |= set(UploadPart.objects.filter(session__in=unended, piece__in=names).values_list("piece", flat=True))
+    return owned | set(get_destination().in_use(alias, [name for name in names if name not in owned]))
+
+
+def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
+    """Yield what is named as ours and old enough not to be on its way."""
+    grace_ends = timezone.now() - conf.current().AUDIT_GRACE
+    for found in unowned:
+        if found.since > grace_ends:
+            continue
+        if OURS.fullmatch(found.name):
+            yield found
+        else:
+            report.strange += 1
+
+
+def _abort(store: Store, found: FoundUpload, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
+    size = store.upload_size(found.upload)
+    if size is None:
+        return
+    _count(report, size)
+    tell(f"orphan multipart upload {found.name} since {found.since:%Y-%m-%d %H:%M}, {size} bytes")
+    for _attempt in range(ABORT_ATTEMPTS if fix else 0):
+        store.abort(found.upload)
+        if store.upload_size(found.upload) is None:
+            _count_freed(report, size)
+            return
+    if fix:
+        tell(f"orphan multipart upload {found.name} is still there after {ABORT_ATTEMPTS} attempts")
+
+
+def _delete(store: Store, found: FoundObject, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
+    _count(report, found.size)
+    tell(f"orphan object {found.name} since {found.since:%Y-%m-%d %H:%M}, {found.size} bytes")
+    if fix:
+        try:
+            store.delete([found.name])
+        except StoreUnavailable as error:
+            tell(f"orphan object {found.name} could not be deleted: {error}")
+        else:
+            _count_freed(report, found.size)
+
+
+def _count(report: Report, size: int) -> None:
+    report.orphans += 1
+    report.orphan_bytes += size
+
+
+def _count_freed(report: Report, size: int) -> None:
+    report.freed += 1
+    report.freed_bytes += size
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    iterator = iter(found)
+    while batch := list(islice(iterator, conf.current().BATCH_SIZE)):
+        yield batch

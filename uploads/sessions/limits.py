@@ -1,0 +1,59 @@
+"""Limits before bytes: what a session may not be opened for. Each refusal says its limit."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Count, Sum
+
+from uploads import conf, parts
+from uploads.destinations import get_destination
+from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, QuotaExceeded, TooManySessions
+from uploads.models import UploadSession
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+
+def check_file(session: UploadSession) -> None:
+    """Refuse a file for its size or name."""
+    config = conf.current()
+    # Parts of a file that large would not fit into the memory for buffers.
+    largest = parts.largest_file(config.MAX_BUFFER_MEMORY // 2)
+    if config.MAX_FILE_SIZE is not None:
+        largest = min(largest, config.MAX_FILE_SIZE)
+    if session.file_size > largest:
+        raise FileTooLarge(maximum=largest)
+    allowed = config.ALLOWED_EXTENSIONS
+    if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
+        raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
+
+
+def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Refuse a file for what its user has already."""
+    maximum, free = conf.current().MAX_OPEN_SESSIONS, get_destination().free_space(user)
+    if maximum is None and free is None:
+        return
+    held = UploadSession.objects.unfinished().filter(owner=user.pk).aggregate(count=Count("pk"), size=Sum("file_size"))
+    reserved = held["size"] or 0
+    if maximum is not None and held["count"] >= maximum:
+        raise TooManySessions(open=held["count"], maximum=maximum)
+    if free is not None and session.file_size > free - reserved:
+        raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
+
+
+def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Save a new session, if it is still within the limits of its user.
+
+    The user's sessions queue up here, so that two of them cannot both take the last place.
+    """
+    if conf.current().MAX_OPEN_SESSIONS is None and get_destination().free_space(user) is None:
+        session.save(force_insert=True)
+        return
+    with transaction.atomic():
+        get_user_model()._default_manager.select_for_update().get(pk=user.pk)  # noqa: SLF001
+        check_user(user, session)
+        session.save(force_insert=True)
