@@ -85,17 +85,12 @@ def measure(
     with running(kinds, directory) as started:
         for peer in started:
             for _ in range(6):  # every worker once: imports, connections, first-time allocations
-                peer.upload(10 * MIB)
+                survives(peer, 10 * MIB, 1)
         for repeat in range(repeats):
             for peer in started:
                 reset_peak(peer.pid)
                 before, start = cpu_seconds(peer.pid), time.perf_counter()
-                try:
-                    peers.together(peer, size, streams)
-                except RuntimeError as error:
-                    if isinstance(peer, peers.Ours | peers.Boto3):
-                        raise
-                    print(f"{setting}: {peer.name} failed: {error}")
+                if not survives(peer, size, streams):
                     continue
                 seconds = time.perf_counter() - start
                 speed[peer.name].append(size / MIB / seconds)
@@ -116,6 +111,18 @@ def measure(
         for kind in kinds
         if speed[kind.name]
     ]
+
+
+def survives(peer: peers.Peer, size: int, streams: int) -> bool:
+    """Upload, and tell whether it worked; another server's failure does not end the run, ours does."""
+    try:
+        peers.together(peer, size, streams)
+    except RuntimeError as error:
+        if isinstance(peer, peers.Ours | peers.Boto3):
+            raise
+        print(f"{peer.name} failed: {error}", flush=True)
+        return False
+    return True
 
 
 def calls_per_gib(kind: type[peers.Peer], directory: Path) -> float:

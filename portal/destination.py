@@ -37,15 +37,11 @@ class PortalDestination(destinations.Destination):
     def subfolder(
         self, user: AbstractBaseUser, folder: destinations.Folder, titles: Sequence[str]
     ) -> destinations.Folder:
-        path, created = [int(pk) for pk in folder.path], []
+        path = [int(pk) for pk in folder.path]
         for name in titles:
-            child, new = Folder.objects.get_or_create(
-                parent_id=path[-1], title=name, defaults={"owner_id": user.pk, "ancestors": path}
-            )
-            path.append(child.pk)
-            if new:
-                created.append(child.pk)
-        return destinations.Folder(path[-1], path, created)
+            new = {"owner_id": user.pk, "ancestors": path, "provisional": True}
+            path = Folder.objects.get_or_create(parent_id=path[-1], title=name, defaults=new)[0].path
+        return destinations.Folder(path[-1], path)
 
     def file(self, user: AbstractBaseUser, file_id: str) -> destinations.EditableFile:
         file = File.objects.select_related("folder").filter(folder__owner=user.pk, pk=_as_id(file_id)).first()
@@ -82,6 +78,7 @@ class PortalDestination(destinations.Destination):
         file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
         file.encrypted, file.updated = session.encrypted, timezone.now()
         file.save()
+        Folder.objects.filter(pk__in=session.path, provisional=True).update(provisional=False)
         return destinations.PublishedFile(
             id=file.pk,
             folder_id=folder.pk,
@@ -91,9 +88,9 @@ class PortalDestination(destinations.Destination):
         )
 
     def discard(self, session: UploadSession) -> None:
-        for folder_id in reversed(session.created_folders):
+        for folder_id in reversed(session.path):
             with transaction.atomic():
-                folder = Folder.objects.select_for_update().filter(pk=folder_id).first()
+                folder = Folder.objects.select_for_update().filter(pk=folder_id, provisional=True).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
 

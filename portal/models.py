@@ -14,6 +14,7 @@ class Folder(models.Model):
     title = models.CharField(max_length=170)
     ancestors = models.JSONField(default=list, help_text="Ids from the root to the parent.")
     created = models.DateTimeField(default=timezone.now)
+    provisional = models.BooleanField(default=False, help_text="Made for uploads, none of which has arrived.")
 
     class Meta:
         ordering = ("title",)

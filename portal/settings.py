@@ -5,7 +5,6 @@ What concerns ``uploads`` is under "Uploads" and "Storage"; the rest is any Djan
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +157,6 @@ UPLOADS: dict[str, Any] = {
     # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 lets them.
     "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
     "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
-    "LEASE_DURATION": timedelta(seconds=env.int("UPLOADS_LEASE_SECONDS", default=20)),
-    "SESSION_LIFETIME": timedelta(seconds=env.int("UPLOADS_LIFETIME_SECONDS", default=12 * 3600)),
 }
 
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="filesystem://")
@@ -171,20 +168,9 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
         "data_folder_out": str(DATA_DIR / "broker" / "queue"),
         "control_folder": str(DATA_DIR / "broker" / "control"),
     }
-EXPIRE_EVERY = env.float("UPLOADS_EXPIRE_EVERY", default=300.0)
-COMPLETE_EVERY = env.float("UPLOADS_COMPLETE_EVERY", default=30.0)
-"""Seconds."""
 CELERY_BEAT_SCHEDULE = {
-    "expire-uploads": {
-        "task": "uploads.tasks.expire_sessions",
-        "schedule": EXPIRE_EVERY,
-        "options": {"expires": EXPIRE_EVERY},
-    },
-    "complete-uploads": {
-        "task": "uploads.tasks.complete_sessions",
-        "schedule": COMPLETE_EVERY,
-        "options": {"expires": COMPLETE_EVERY},
-    },
+    "expire-uploads": {"task": "uploads.tasks.expire_sessions", "schedule": 300.0, "options": {"expires": 300}},
+    "complete-uploads": {"task": "uploads.tasks.complete_sessions", "schedule": 30.0, "options": {"expires": 30}},
     "audit-uploads": {
         "task": "uploads.tasks.audit_store",
         "schedule": crontab(hour=3, minute=17),

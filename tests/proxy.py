@@ -1,17 +1,22 @@
-"""A small HTTP proxy between Django and S3: it counts what passes, and tests tell it what to do to it."""
+"""A small HTTP proxy between Django and S3: it counts what passes, and does to it what a test asks for."""
 
 from __future__ import annotations
 
 import http.client
+import re
+import socket
 import socketserver
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
+ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>injected</Message></Error>"
 
 
 def kind_of(method: str, path: str) -> str:
@@ -27,15 +32,176 @@ def kind_of(method: str, path: str) -> str:
     return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]
 
 
+@dataclass
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Cut(Exception):
+    """The connection to Django ends without an answer."""
+
+
+@dataclass
+class Call:
+    """A call of Django's on its way to the store."""
+
+    upstream: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def forward(self) -> Answer:
+        connection = http.client.HTTPConnection(self.upstream, timeout=60)
+        try:
+            # The signature covers the Host header, so it must stay what the client signed.
+            connection.request(self.method, self.path, body=self.body, headers=self.headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.getheaders(), response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise Cut from error
+        finally:
+            connection.close()
+
+
+Action = Callable[[Call], Answer]
+
+
+def refuse(_: Call) -> Answer:
+    return Answer(503, [("Content-Type", "application/xml")], ERROR % b"SlowDown")
+
+
+def cut_before(_: Call) -> Answer:
+    raise Cut
+
+
+def lose_answer(call: Call) -> Answer:
+    call.forward()
+    raise Cut
+
+
+def corrupt(call: Call) -> Answer:
+    call.body = bytes([call.body[0] ^ 1]) + call.body[1:]
+    return call.forward()
+
+
+def error_in_200(_: Call) -> Answer:
+    return Answer(200, [("Content-Type", "application/xml")], ERROR % b"InternalError")
+
+
+def error_in_200_after(call: Call) -> Answer:
+    call.forward()
+    return error_in_200(call)
+
+
+def empty_etag(call: Call) -> Answer:
+    answer = call.forward()
+    answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "etag"]
+    answer.body = re.sub(rb"<ETag>.*?</ETag>", b"<ETag></ETag>", answer.body)
+    return answer
+
+
+def with_header(name: str, value: str | None) -> Action:
+    """Change or remove a header of the answer."""
+
+    def action(call: Call) -> Answer:
+        answer = call.forward()
+        answer.headers = [pair for pair in answer.headers if pair[0].lower() != name.lower()]
+        if value is not None:
+            answer.headers.append((name, value))
+        return answer
+
+    return action
+
+
+def slow(seconds: float) -> Action:
+    """Take effect at once, but answer late."""
+
+    def action(call: Call) -> Answer:
+        answer = call.forward()
+        time.sleep(seconds)
+        return answer
+
+    return action
+
+
+def kill_before(kill: Callable[[], object]) -> Action:
+    def action(_: Call) -> Answer:
+        kill()
+        raise Cut
+
+    return action
+
+
+def kill_after(kill: Callable[[], object]) -> Action:
+    def action(call: Call) -> Answer:
+        call.forward()
+        kill()
+        raise Cut
+
+    return action
+
+
+@dataclass
+class Fault:
+    """What happens to the next calls of a kind, after some have passed."""
+
+    kind: str
+    action: Action
+    times: int = 1
+    skip: int = 0
+
+
+@dataclass
+class Faults:
+    """The faults still to come, and what became of the earlier ones."""
+
+    waiting: list[Fault] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    down: bool = False
+    """Whether the store refuses connections."""
+
+    def next(self, kind: str) -> Action | None:
+        if self.down:
+            self.done["store down"] += 1
+            return cut_before
+        for fault in self.waiting:
+            if fault.kind != kind:
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                return None
+            fault.times -= 1
+            if not fault.times:
+                self.waiting.remove(fault)
+            self.done[f"{kind}: {fault.action.__qualname__.split('.')[0]}"] += 1
+            return fault.action
+        return None
+
+
 class Proxy(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 100
 
     def __init__(self, endpoint: str) -> None:
         self.upstream = urlsplit(endpoint).netloc
         self.calls: Counter[str] = Counter()
+        self.faults = Faults()
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
+
+    def inject(self, kind: str, action: Action, *, times: int = 1, skip: int = 0) -> None:
+        with self.lock:
+            self.faults.waiting.append(Fault(kind, action, times, skip))
+
+    def heal(self) -> None:
+        """Let everything pass from now on."""
+        with self.lock:
+            self.faults.waiting.clear()
+            self.faults.down = False
 
     @property
     def endpoint(self) -> str:
@@ -48,24 +214,30 @@ class Handler(BaseHTTPRequestHandler):
 
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        kind = kind_of(self.command, self.path)
         with self.server.lock:
-            self.server.calls[kind_of(self.command, self.path)] += 1
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
-        # The signature covers the Host header, so it must stay what the client signed.
+            self.server.calls[kind] += 1
+            action = self.server.faults.next(kind)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-        upstream.request(self.command, self.path, body=body, headers=headers)
-        response = upstream.getresponse()
-        data = response.read()
-        self.send_response_only(response.status)
-        for name, value in response.getheaders():
-            if name.lower() not in HOP_BY_HOP | {"content-length"}:
+        call = Call(self.server.upstream, self.command, self.path, headers, body)
+        try:
+            self._answer(action(call) if action else call.forward())
+        except (Cut, OSError):
+            self.close_connection = True
+            self.connection.close()
+
+    def _answer(self, answer: Answer) -> None:
+        self.send_response_only(answer.status)
+        length = str(len(answer.body))
+        for name, value in answer.headers:
+            if name.lower() == "content-length" and self.command == "HEAD":
+                length = value
+            elif name.lower() not in HOP_BY_HOP | {"content-length"}:
                 self.send_header(name, value)
-        length = response.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(data))
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
-        upstream.close()
+            self.wfile.write(answer.body)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815 - http.server looks these names up
 
@@ -81,4 +253,66 @@ def proxied(endpoint: str) -> Iterator[Proxy]:
         thread.start()
         yield proxy
         proxy.shutdown()
+        thread.join()
+
+
+class Wire(socketserver.ThreadingTCPServer):
+    """A TCP relay before a database: ``cut`` ends all connections, as a restart does."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
+        self.refusing = False
+        self.ends: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), WireHandler)
+
+    def cut(self, seconds: float) -> None:
+        """End all connections and take no new ones for a while."""
+        self.refusing = True
+        for end in list(self.ends):
+            _shut(end)
+        time.sleep(seconds)
+        self.refusing = False
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+class WireHandler(socketserver.BaseRequestHandler):
+    server: Wire
+
+    def handle(self) -> None:
+        if self.server.refusing:
+            return
+        with socket.create_connection(self.server.address) as far:
+            ends = (self.request, far)
+            self.server.ends.update(ends)
+            back = threading.Thread(target=self._pump, args=(far, self.request), daemon=True)
+            back.start()
+            self._pump(self.request, far)
+            back.join()
+            self.server.ends.difference_update(ends)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(2**16):
+                sink.sendall(data)
+        except OSError:
+            pass
+        _shut(source)
+        _shut(sink)
+
+
+@contextmanager
+def wired(address: tuple[str, int]) -> Iterator[Wire]:
+    """Run a relay before ``address``."""
+    with Wire(address) as wire:
+        thread = threading.Thread(target=wire.serve_forever, daemon=True)
+        thread.start()
+        yield wire
+        wire.shutdown()
         thread.join()

@@ -69,7 +69,7 @@ class UploadSessionAdmin(SessionAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UploadSession]:
-        return super().get_queryset(request).defer("result", "created_folders")
+        return super().get_queryset(request).defer("result")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str

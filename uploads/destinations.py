@@ -37,8 +37,6 @@ class Folder:
     id: Id
     path: Sequence[Id]
     """Ids from the root folder to this one, both included."""
-    created: Sequence[Id] = ()
-    """Those of them that ``subfolder`` has just made, outermost first."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ class Destination:
     def subfolder(self, user: AbstractBaseUser, folder: Folder, names: Sequence[str]) -> Folder:
         """Return the folder that ``names`` lead to below ``folder``, making what is missing.
 
-        Runs at creation for a relativePath; the names are cleaned. List what was made in ``created``,
-        so that ``discard`` can remove it if no file ever comes.
+        Runs at creation for a relativePath; the names are cleaned. Mark what is made here, so that ``discard``
+        can remove it if no file ever comes.
         """
         raise RelativePathUnsupported
 
@@ -131,9 +129,9 @@ class Destination:
         return names
 
     def discard(self, session: UploadSession) -> None:
-        """Clean up after a session that ended without a file: remove ``session.created_folders`` still empty.
+        """Clean up after a session that ended without a file.
 
-        May run more than once for a session.
+        Remove the folders of ``session.path`` that were made for uploads and that nothing is in. May run more than once for a session.
         """
 
 

@@ -84,7 +84,6 @@ class UploadSession(models.Model):
 
     folder_id = models.CharField(_("folder"), max_length=255)
     path = models.JSONField(_("path"), default=list, help_text=_("Folder ids from the root to the folder."))
-    created_folders = models.JSONField(default=list, help_text=_("Folders this session made; removed if unused."))
     file_name = models.CharField(_("file name"), max_length=255)
     file_size = models.BigIntegerField(_("file size"), help_text=_("Declared, in bytes."))
     content_type = models.CharField(_("content type"), max_length=255)

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from portal.models import Folder
+from portal.models import File, Folder
 from tests.helpers import MIB, chunk_of, some_bytes
 from uploads import sessions, tasks
 from uploads.exceptions import SessionExpired
@@ -90,8 +90,17 @@ def test_folders_of_a_session_that_ended_are_removed_if_empty(
     sessions.abort(first)
     assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a", "c"}
     sessions.abort(second)
-    # The folder a was made by the first session; it was in use then, and the second did not make it.
-    assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a"}
+    assert set(Folder.objects.values_list("title", flat=True)) == {"My documents"}
+
+
+def test_folders_that_got_a_file_stay(
+    file_store: Store, small_chunks: None, open_session: OpenSession, root: Folder
+) -> None:
+    waiting = open_session(relative_path="a")
+    sessions.receive(open_session(2, relative_path="a/b"), chunk_of(b"xy"))
+    File.objects.all().delete()
+    sessions.abort(waiting)
+    assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a", "b"}
 
 
 def test_ended_sessions_are_forgotten_after_the_retention(file_store: Store, open_session: OpenSession) -> None:

@@ -97,7 +97,6 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         owner_id=user.pk,
         folder_id=str(folder.id),
         path=list(folder.path),
-        created_folders=list(folder.created),
         file_name=title,
         file_size=file.size,
         content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",

@@ -79,6 +79,8 @@ def release(session: UploadSession) -> None:
         # The object itself exists only if completing failed after the store had made it.
         store.delete([*pieces, session.object_name] if session.is_whole else pieces)
         get_destination().discard(session)
+        session.parts.all().delete()
+        session.numbered_chunks.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.pk, error)
         return

@@ -1,0 +1,109 @@
+"""A client that simply retries: sends, and asks for the state and goes on from there whenever something went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from tests.helpers import sha256
+
+PASSING = {202, 423, 429, 500, 502, 503, 504}
+LONGEST_PAUSE = 0.5
+"""Seconds; the client is less patient than Retry-After asks."""
+
+
+class GaveUp(Exception):
+    """The session cannot go on; the answer says why."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        self.answer = answer
+        super().__init__(f"{answer.status_code}: {answer.text[:300]}")
+
+
+@dataclass
+class Client:
+    urls: list[str]
+    """The hosts of the portal; requests go to them in turn."""
+    token: str
+    within: float = 60
+    """Seconds after which nothing passing is believed to be passing any more."""
+    statuses: list[int] = field(default_factory=list)
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Token {self.token}"
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response | None:
+        """Make one request; None if no answer came."""
+        self.turn += 1
+        url = self.urls[self.turn % len(self.urls)] + path
+        try:
+            answer = self.http.request(method, url, timeout=30, **options)
+        except requests.RequestException:
+            return None
+        self.statuses.append(answer.status_code)
+        return answer
+
+    def insist(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Repeat a request until its answer is more than "later"."""
+        deadline = time.monotonic() + self.within
+        while True:
+            answer = self.request(method, path, **options)
+            if answer is not None and answer.status_code not in PASSING:
+                return answer
+            assert time.monotonic() < deadline, f"{method} {path}: still {answer and answer.text}"
+            self.pause(answer)
+
+    def pause(self, answer: requests.Response | None) -> None:
+        wanted = float(answer.headers.get("Retry-After", LONGEST_PAUSE)) if answer is not None else LONGEST_PAUSE
+        time.sleep(min(wanted, LONGEST_PAUSE))
+
+    def create(self, size: int, **fields: Any) -> str:
+        """Open a session and return its path."""
+        fields = {"FileName": "file.bin", "FileSize": size, "CreateNewIfExist": True, **fields}
+        answer = self.insist("POST", "/api/2.0/files/1/upload/create_session", json=fields)
+        if answer.status_code != 200:
+            raise GaveUp(answer)
+        return "/ChunkedUploader.ashx?uid=" + str(answer.json()["data"]["id"])
+
+    def state(self, path: str) -> Any:
+        answer = self.insist("GET", path)
+        if answer.status_code != 200:
+            raise GaveUp(answer)
+        return answer.json()["data"]
+
+    def send(self, path: str, data: bytes, sizes: Iterator[int]) -> Any:
+        """Send ``data`` in chunks of the next ``sizes``; return the file as the last answer tells it."""
+        deadline = time.monotonic() + self.within
+        offset = 0
+        while True:
+            assert time.monotonic() < deadline, f"not done after {self.within} s: {self.statuses[-20:]}"
+            chunk = data[offset : offset + next(sizes)]
+            answer = self.request("POST", path, files={"file": chunk})
+            if answer is not None and answer.status_code == 201:
+                return answer.json()["data"]
+            if answer is not None and answer.status_code == 200:
+                acknowledged = answer.json()["data"]["bytes_uploaded"]
+                assert acknowledged == offset + len(chunk)
+                offset = acknowledged
+                continue
+            if answer is not None and answer.status_code not in PASSING:
+                raise GaveUp(answer)
+            self.pause(answer)
+            stored = self.state(path)["bytes_uploaded"]
+            assert stored >= offset, "what was acknowledged is lost"
+            offset = stored
+
+    def upload(self, data: bytes, sizes: Iterator[int], **fields: Any) -> Any:
+        return self.send(self.create(len(data), **fields), data, sizes)
+
+    def download(self, file: Any) -> str:
+        """Return the SHA-256 of the published file's content."""
+        answer = self.insist("GET", f"/files/{file['id']}/download")
+        assert answer.status_code == 200, answer.text
+        return sha256([answer.content])

@@ -1,0 +1,23 @@
+"""Answers questions about the portal's database: a Python expression a line in, JSON a line out."""
+
+import json
+import sys
+
+import django
+
+django.setup()
+
+from django.db import connection  # noqa: E402
+
+from portal.models import *  # noqa: E402, F403
+from uploads import sessions  # noqa: E402, F401
+from uploads.models import *  # noqa: E402, F403
+from uploads.sessions.end import *  # noqa: E402, F403
+
+for line in sys.stdin:
+    try:
+        answer = {"value": eval(line)}  # noqa: S307 - the tests ask
+    except Exception as error:
+        answer = {"error": repr(error)}
+    connection.close()
+    print(json.dumps(answer, default=str), flush=True)

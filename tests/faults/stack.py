@@ -1,0 +1,179 @@
+"""A portal of real processes with a fault proxy before its store and a relay before its database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import boto3
+import psycopg
+
+from portal import weed
+from portal.run import WEB_ENVIRONMENT, web_command
+from portal.weed import free_ports
+from tests.proxy import Proxy, Wire, proxied, wired
+
+ROOT = Path(__file__).resolve().parents[2]
+CELERY = [sys.executable, "-m", "celery", "-A", "portal"]
+
+
+class Stack:
+    """gunicorn, Celery and beat on SeaweedFS, and on PostgreSQL where there is one."""
+
+    def __init__(
+        self, directory: Path, store: weed.Weed, proxy: Proxy, database: str | None, wire: Wire | None
+    ) -> None:
+        self.directory, self.store, self.proxy, self.wire = directory, store, proxy, wire
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
+        self.oracle: subprocess.Popen[str] | None = None
+        own = {
+            "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
+            "DATA_DIR": str(directory),
+            "SECRET_KEY": "faults",
+            "CELERY_QUEUE": directory.name,
+            "LOG_LEVEL": "INFO",
+            "AWS_S3_ENDPOINT_URL": proxy.endpoint,
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DATABASE_"))}
+        self.environment = inherited | WEB_ENVIRONMENT | store.environment | own
+        if database:
+            self.environment["DATABASE_URL"] = database
+        for name in ("static", "broker/queue", "broker/control"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        self.manage("migrate", "-v0")
+        self.token = self.manage("seed_demo").split()[-1]
+
+    def manage(self, *arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        run = subprocess.run(command, cwd=ROOT, env=self.environment, check=False, text=True, capture_output=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def ask(self, expression: str) -> Any:
+        """Return what a Python expression with the models and sessions is worth in the portal."""
+        if self.oracle is None:
+            command = [sys.executable, "-m", "tests.faults.oracle"]
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            self.oracle = subprocess.Popen(command, cwd=ROOT, env=self.environment, **pipes)
+        assert self.oracle.stdin
+        assert self.oracle.stdout
+        print(expression, file=self.oracle.stdin, flush=True)
+        answer = json.loads(self.oracle.stdout.readline())
+        assert "error" not in answer, answer["error"]
+        return answer["value"]
+
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment | environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def start_web(self, name: str = "web", **environment: str) -> None:
+        (self.ports[name],) = free_ports(1)
+        self.start(name, *web_command(f"127.0.0.1:{self.ports[name]}"), **environment)
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.ports[name]), timeout=1).close()
+                return
+            time.sleep(0.05)
+
+    def start_celery(self) -> None:
+        options = ["--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel"]
+        self.start("celery", *CELERY, "worker", *options, "warning")
+
+    def start_beat(self) -> None:
+        options = ["--schedule", str(self.directory / "beat"), "--pidfile", "", "--loglevel", "warning"]
+        self.start("beat", *CELERY, "beat", *options)
+
+    def url(self, web: str = "web") -> str:
+        return f"http://127.0.0.1:{self.ports[web]}"
+
+    def kill_workers(self) -> None:
+        """Kill the web's workers in the middle of what they do; gunicorn starts new ones."""
+        children = Path(f"/proc/{self.processes['web'].pid}/task/{self.processes['web'].pid}/children")
+        for child in children.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+    def kill_celery(self) -> None:
+        """Kill Celery in the middle of what it does, and start it again."""
+        self._end("celery", signal.SIGKILL)
+        self.start_celery()
+
+    def s3(self) -> Any:
+        """Return a client of the store that no fault concerns."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.store.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.store.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.store.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def stored(self) -> tuple[set[str], set[str]]:
+        """Return the names of all objects, and of all multipart uploads under way."""
+        s3 = self.s3()
+        objects = s3.get_paginator("list_objects_v2").paginate(Bucket=weed.BUCKET)
+        uploads = s3.get_paginator("list_multipart_uploads").paginate(Bucket=weed.BUCKET)
+        return (
+            {item["Key"] for page in objects for item in page.get("Contents", [])},
+            {item["Key"] for page in uploads for item in page.get("Uploads", [])},
+        )
+
+    def stop(self) -> None:
+        if self.oracle:
+            self.oracle.communicate()
+        for name in list(self.processes):
+            self._end(name, signal.SIGTERM)
+
+    def _end(self, name: str, number: int) -> None:
+        process = self.processes.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
+    """Run the whole stack in ``directory``, with a database of its own where there is a server for it."""
+    with contextlib.ExitStack() as parts:
+        store = weed.start(directory / "weed")
+        parts.callback(store.stop)
+        proxy = parts.enter_context(proxied(store.endpoint))
+        database = wire = None
+        if database_server:
+            database = parts.enter_context(_database(database_server, f"uploads_faults_{os.getpid()}"))
+            url = urlsplit(database)
+            wire = parts.enter_context(wired((url.hostname or "127.0.0.1", url.port or 5432)))
+            user = url.netloc.rpartition("@")[0]
+            database = urlunsplit(url._replace(netloc=f"{user}@127.0.0.1:{wire.server_address[1]}"))
+        stack = Stack(directory, store, proxy, database, wire)
+        parts.callback(stack.stop)
+        stack.start_web()
+        stack.start_celery()
+        stack.start_beat()
+        yield stack
+
+
+@contextlib.contextmanager
+def _database(server: str, name: str) -> Iterator[str]:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+        yield server.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

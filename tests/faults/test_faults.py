@@ -1,0 +1,267 @@
+"""Faults between Django and its store, and the deaths of processes: a client that retries ends with its file."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from portal import weed
+from tests.e2e.test_upload import eventually
+from tests.faults.client import Client, GaveUp
+from tests.faults.conftest import check
+from tests.faults.stack import Stack
+from tests.helpers import MIB, some_bytes
+from tests.proxy import (
+    Action,
+    corrupt,
+    cut_before,
+    empty_etag,
+    error_in_200,
+    error_in_200_after,
+    kill_after,
+    kill_before,
+    lose_answer,
+    refuse,
+    slow,
+    with_header,
+)
+
+Upload = Callable[..., Any]
+
+CHUNKS = (3 * MIB, 6 * MIB, 3 * MIB)
+"""Of a file of 12 MiB: an object of its own, a part that takes it in, and the last part."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "times", "skip"),
+    [
+        pytest.param(kind, action, times, skip, id=f"{kind}-{action.__qualname__.split('.')[0]}-{times}-{skip}")
+        for kind, action, times, skip in [
+            ("CreateMultipartUpload", refuse, 4, 0),
+            ("CreateMultipartUpload", lose_answer, 2, 0),
+            ("PutObject", refuse, 4, 0),
+            ("PutObject", lose_answer, 2, 0),
+            ("GetObject", cut_before, 3, 0),
+            ("UploadPart", refuse, 1, 0),
+            ("UploadPart", refuse, 6, 0),
+            ("UploadPart", cut_before, 3, 1),
+            ("UploadPart", lose_answer, 2, 0),
+            ("UploadPart", corrupt, 2, 1),
+            ("UploadPart", empty_etag, 1, 0),
+            ("UploadPart", slow(3), 1, 0),
+            ("UploadPart", slow(6), 2, 0),
+            ("DeleteObject", refuse, 2, 0),
+            ("CompleteMultipartUpload", refuse, 3, 0),
+            ("CompleteMultipartUpload", cut_before, 3, 0),
+            ("CompleteMultipartUpload", lose_answer, 2, 0),
+            ("CompleteMultipartUpload", error_in_200, 2, 0),
+            ("CompleteMultipartUpload", error_in_200_after, 1, 0),
+            ("CompleteMultipartUpload", empty_etag, 1, 0),
+            ("CompleteMultipartUpload", slow(4), 1, 0),
+            ("CompleteMultipartUpload", slow(6), 2, 0),
+            ("HeadObject", refuse, 3, 0),
+            ("HeadObject", cut_before, 2, 0),
+        ]
+    ],
+)
+def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action, times: int, skip: int) -> None:
+    done = stack.proxy.faults.done.total()
+    stack.proxy.inject(kind, action, times=times, skip=skip)
+    upload(12 * MIB, *CHUNKS)
+    assert stack.proxy.faults.done.total() > done, "the fault never came"
+
+
+@pytest.mark.parametrize("moment", [kill_before, kill_after])
+@pytest.mark.parametrize(
+    "kind",
+    ["PutObject", "UploadPart", "DeleteObject", "CompleteMultipartUpload", "HeadObject", "CreateMultipartUpload"],
+)
+def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Callable[..., Action]) -> None:
+    """Before and after a part, after a commit and before its answer (DeleteObject), and at every step of completing."""
+    stack.proxy.inject(kind, moment(stack.kill_workers))
+    upload(12 * MIB, *CHUNKS)
+    assert not stack.proxy.faults.waiting
+
+
+def test_workers_are_killed_after_publication(stack: Stack, client: Client, upload: Upload) -> None:
+    """The old content of an edited file is deleted once the new one is committed: there the worker dies."""
+    file = upload(1000)
+    stack.proxy.inject("DeleteObject", kill_before(stack.kill_workers))
+    data = some_bytes(7 * MIB, seed=2)
+    answer = client.insist("POST", f"/api/2.0/files/file/{file['id']}/edit_session", json={"FileSize": len(data)})
+    path = "/ChunkedUploader.ashx?uid=" + answer.json()["data"]["id"]
+    edited = client.send(path, data, itertools.repeat(4 * MIB))
+    assert edited["id"] == file["id"]
+    check(stack, client, edited, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_header("Content-Length", "7"),
+        with_header("x-amz-checksum-crc32", "AAAAAA=="),
+        with_header("x-amz-server-side-encryption", None),
+    ],
+    ids=["size", "checksum", "encryption"],
+)
+def test_what_head_contradicts_is_not_published_until_an_operator_says_so(
+    stack: Stack, client: Client, change: Action
+) -> None:
+    data = some_bytes(5000)
+    path = client.create(len(data), Encrypted=True)
+    stack.proxy.inject("HeadObject", change)
+    before = stack.ask("File.objects.count()")
+    with pytest.raises(GaveUp) as gave_up:
+        client.send(path, data, itertools.repeat(5000))
+    assert gave_up.value.answer.json()["error"]["type"] == "completion_failed"
+    assert stack.ask("File.objects.count()") == before
+    uid = path.rpartition("=")[2]
+    assert stack.ask(f"sessions.retry(UploadSession.objects.get(pk='{uid}')).state") == "completed"
+    check(stack, client, client.send(path, data, itertools.repeat(5000)), data)
+
+
+def test_the_store_is_down_for_a_while(stack: Stack, upload: Upload) -> None:
+    stack.proxy.faults.down = True
+    threading.Timer(8, stack.proxy.heal).start()
+    upload(12 * MIB, *CHUNKS)
+
+
+def test_the_database_restarts(stack: Stack, upload: Upload) -> None:
+    if stack.wire is None:
+        pytest.skip("SQLite has no connections to lose; PostgreSQL's lane does")
+    restarts = threading.Event()
+
+    def restart(call: Any) -> Any:
+        if not restarts.is_set():
+            restarts.set()
+            stack.wire.cut(2)  # type: ignore[union-attr]
+        return call.forward()
+
+    for kind in ("UploadPart", "CompleteMultipartUpload"):
+        restarts.clear()
+        stack.proxy.inject(kind, restart)
+        upload(12 * MIB, *CHUNKS)
+        assert restarts.is_set()
+
+
+def test_the_upload_is_aborted_behind_our_back(stack: Stack, client: Client, upload: Upload) -> None:
+    """As a lifecycle rule does: the client is told at once that only a new session helps."""
+    data = some_bytes(12 * MIB)
+    path = client.create(len(data))
+    assert client.insist("POST", path, files={"file": data[: 6 * MIB]}).status_code == 200
+    s3 = stack.s3()
+    for found in s3.list_multipart_uploads(Bucket=weed.BUCKET)["Uploads"]:
+        s3.abort_multipart_upload(Bucket=weed.BUCKET, Key=found["Key"], UploadId=found["UploadId"])
+    with pytest.raises(GaveUp) as gave_up:
+        client.send(path, data[6 * MIB :], itertools.repeat(6 * MIB))
+    assert (gave_up.value.answer.status_code, gave_up.value.answer.json()["error"]["type"]) == (410, "upload_gone")
+    client.insist("DELETE", f"/api/2.0/files/1/session/{path.rpartition('=')[2]}")
+    upload(12 * MIB, *CHUNKS)
+
+
+def test_the_client_goes_away_in_mid_chunk(stack: Stack, client: Client, upload: Upload) -> None:
+    data = some_bytes(12 * MIB)
+    path = client.create(len(data))
+
+    def cut_short() -> Any:
+        yield data[: 5 * MIB + 17]
+        raise ConnectionError
+
+    for _ in range(3):
+        with pytest.raises(requests.ConnectionError):
+            client.http.post(client.urls[0] + path, data=cut_short())
+        assert client.state(path)["bytes_uploaded"] == 0
+    check(stack, client, client.send(path, data, itertools.cycle(CHUNKS)), data)
+
+
+def test_a_client_that_never_comes_back_has_its_file_all_the_same(stack: Stack, client: Client) -> None:
+    data = some_bytes(3000)
+    path = client.create(len(data))
+    stack.proxy.inject("CompleteMultipartUpload", kill_before(stack.kill_workers))
+    assert client.request("POST", path, files={"file": data}) is None
+    uid = path.rpartition("=")[2]
+    eventually(lambda: stack.ask(f"UploadSession.objects.get(pk='{uid}').state") == "completed")
+    check(stack, client, client.send(path, data, itertools.repeat(1)), data)
+
+
+def test_celery_is_killed_in_the_middle_of_expiry(stack: Stack, client: Client, upload: Upload) -> None:
+    paths = [client.create(12 * MIB, RelativePath=f"expiring/{number}") for number in range(4)]
+    for path in paths:
+        assert client.insist("POST", path, files={"file": some_bytes(6 * MIB)}).status_code == 200
+    stack.proxy.inject("AbortMultipartUpload", kill_before(stack.kill_celery), skip=1)
+    stack.proxy.inject("AbortMultipartUpload", kill_after(stack.kill_celery), skip=1)
+    stack.ask("UploadSession.objects.open().update(expires_at='2020-01-01T00:00Z')")
+    eventually(lambda: stack.stored()[1] == set())
+    eventually(
+        lambda: not stack.ask("UploadSession.objects.unreleased().exists() or Folder.objects.filter(parent=1).exists()")
+    )
+    assert not stack.proxy.faults.waiting
+    assert {client.insist("GET", path).status_code for path in paths} == {410}
+    upload(12 * MIB, *CHUNKS)
+
+
+@pytest.mark.parametrize("skew", [-60, 60])
+def test_the_clock_of_one_host_is_off_by_a_minute(stack: Stack, upload: Upload, skew: int) -> None:
+    name = f"host{skew}"
+    stack.start_web(name, CLOCK_SKEW=str(skew))
+    hosts = Client([stack.url(), stack.url(name)], stack.token)
+    upload(12 * MIB, *CHUNKS, client=hosts)
+    upload(12 * MIB, 4 * MIB, client=hosts)
+    stack._end(name, 15)
+
+
+def test_two_clients_on_one_session(stack: Stack, client: Client) -> None:
+    """One writes, the other is told to wait; when the first is killed, the second goes on."""
+    data = some_bytes(12 * MIB)
+    path = client.create(len(data))
+    writing, go_on = threading.Event(), threading.Event()
+
+    def first() -> Any:
+        yield data[: 6 * MIB]
+        writing.set()
+        go_on.wait(30)
+        yield data[6 * MIB :]
+
+    other = Client(client.urls, stack.token)
+    thread = threading.Thread(target=lambda: client.request("POST", path, data=first()))
+    thread.start()
+    writing.wait(30)
+    eventually(lambda: stack.ask("UploadSession.objects.filter(lease_until__isnull=False).exists()"))
+    refused = other.request("POST", path, files={"file": data})
+    assert refused is not None
+    assert (refused.status_code, refused.json()["error"]["type"]) == (423, "session_busy")
+    assert int(refused.headers["Retry-After"]) > 0
+    stack.kill_workers()
+    file = other.send(path, data, itertools.cycle(CHUNKS))
+    go_on.set()
+    thread.join()
+    check(stack, other, file, data)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_the_same_chunk_twice_at_once(stack: Stack, client: Client, numbered: bool) -> None:
+    data = some_bytes(12 * MIB)
+    path = client.create(len(data))
+    where = path + ("&upload=true&chunkNumber=1" if numbered else "&offset=0")
+    twice = [Client(client.urls, stack.token) for _ in range(2)]
+    threads = [
+        threading.Thread(target=one.insist, args=("POST", where), kwargs={"files": {"file": data[: 6 * MIB]}})
+        for one in twice
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.state(path)["bytes_uploaded"] == 6 * MIB
+    if numbered:
+        client.insist("POST", f"{path}&upload=true&chunkNumber=2", files={"file": data[6 * MIB :]})
+        answer = client.insist("POST", f"{path}&finalize=true")
+    else:
+        answer = client.insist("POST", path, files={"file": data[6 * MIB :]})
+    assert answer.status_code == 201
+    check(stack, client, answer.json()["data"], data)
