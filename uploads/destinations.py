@@ -131,7 +131,8 @@ class Destination:
     def discard(self, session: UploadSession) -> None:
         """Clean up after a session that ended without a file.
 
-        Remove the folders of ``session.path`` that were made for uploads and that nothing is in. May run more than once for a session.
+        Remove the folders of ``session.path`` that were made for uploads and that nothing is in.
+        May run more than once for a session.
         """
 
 
