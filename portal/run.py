@@ -12,6 +12,7 @@ import io
 import ipaddress
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -130,9 +131,10 @@ def main() -> int:
 
 
 def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int:
-    for directory in ("files", "static", "log", "broker/queue", "broker/control"):
+    shutil.rmtree(data / "metrics", ignore_errors=True)
+    for directory in ("files", "static", "log", "metrics", "broker/queue", "broker/control"):
         (data / directory).mkdir(parents=True, exist_ok=True)
-    os.environ["DATA_DIR"] = str(data)
+    os.environ |= {"DATA_DIR": str(data), "PROMETHEUS_MULTIPROC_DIR": str(data / "metrics")}
     print("Starting the store, the database, web and Celery …", flush=True)
     _configure(supervisor, data)
     token = _prepare()

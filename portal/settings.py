@@ -178,6 +178,9 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+METRICS_TOKEN = env("METRICS_TOKEN", default="")
+"""What Prometheus sends as its bearer token to /metrics; staff needs none."""
+
 USE_TZ = True
 TIME_ZONE = env("TIME_ZONE", default="UTC")
 LANGUAGE_CODE = "en-us"

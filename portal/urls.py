@@ -5,7 +5,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from portal import api, views
+from portal import api, metrics, views
 
 urlpatterns = [
     path("", include("uploads.api.urls")),
@@ -21,6 +21,7 @@ urlpatterns = [
     path("files/<int:file_id>/download", views.download, name="download"),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("healthz", views.healthz, name="healthz"),
     path("admin/", admin.site.urls),
 ]

@@ -91,6 +91,13 @@ class Settings:
         "Preferred size of a storage part, and of each of the two buffers of a request; at least 10 MiB.",
         lambda value: _is_size(value) and 2 * parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
+    READ_TIMEOUT: timedelta = _setting(
+        timedelta(seconds=60),
+        31,
+        "timedelta",
+        "A client that sends nothing for so long gets 408, as does one below 8 KiB/s on the whole (under gunicorn).",
+        _is_duration,
+    )
     LEASE_DURATION: timedelta = _setting(
         timedelta(seconds=20),
         10,

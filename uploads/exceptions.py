@@ -65,6 +65,12 @@ class IncompleteBody(UploadError):
     text = "The body ended early: {received} bytes came, {declared} were declared. Send the chunk again."
 
 
+class BodyTimeout(UploadError):
+    code = "body_timeout"
+    status = 408
+    text = "The body came too slowly: {received} bytes so far. Send the chunk again."
+
+
 class BodyHidden(UploadError):
     code = "length_required"
     status = 411

@@ -233,6 +233,16 @@ class UploadPart(models.Model):
         return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"
 
 
+class TaskRun(models.Model):
+    """When a periodic task was last done, so that one that no longer runs is noticed."""
+
+    name = models.CharField(_("task"), max_length=50, primary_key=True)
+    ran_at = models.DateTimeField(_("last run"))
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.ran_at}"
+
+
 class NumberedChunk(models.Model):
     """A numbered chunk somebody began to send, and how many part numbers of its range are used up."""
 

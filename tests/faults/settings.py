@@ -13,6 +13,7 @@ UPLOADS |= {
     "CHUNK_MULTIPLE": 1,
     "LEASE_DURATION": timedelta(seconds=2),
     "COMPLETION_BUDGET": timedelta(seconds=3),
+    "READ_TIMEOUT": timedelta(seconds=2),
     "AUDIT_GRACE": timedelta(microseconds=1),
 }
 for entry in CELERY_BEAT_SCHEDULE.values():

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
         proxy = parts.enter_context(proxied(store.endpoint))
         database = wire = None
         if database_server:
-            database = parts.enter_context(_database(database_server, f"uploads_faults_{os.getpid()}"))
+            database = parts.enter_context(_database(database_server, f"uploads_faults_{uuid.uuid4().hex[:8]}"))
             url = urlsplit(database)
             wire = parts.enter_context(wired((url.hostname or "127.0.0.1", url.port or 5432)))
             user = url.netloc.rpartition("@")[0]

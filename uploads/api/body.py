@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import TooManyFieldsSent
@@ -17,8 +19,10 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from uploads import conf
 from uploads.exceptions import (
     BodyHidden,
+    BodyTimeout,
     ContentRangeInvalid,
     IncompleteBody,
     InvalidRequest,
@@ -35,8 +39,11 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 2**20
 DRAIN_SIZE = 64 * 2**20
 DRAIN_SECONDS = 30
+SLOWEST = 8 * 2**10
+"""Bytes per second below which a body is not waited for."""
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
+_TIMED_OUT = "uploads.timed_out"
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
@@ -92,11 +99,13 @@ def read_fields(request: Request) -> dict[str, Any]:
 def drain(request: Request) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
     http = request._request  # noqa: SLF001 - see read_chunk
-    read, deadline = 0, time.monotonic() + DRAIN_SECONDS
+    read = 0
+    if http.META.get(_TIMED_OUT):
+        return
     try:
-        for block in _blocks(http):
+        for block in _blocks(http, within=DRAIN_SECONDS):
             read += len(block)
-            if read > DRAIN_SIZE or time.monotonic() > deadline:
+            if read > DRAIN_SIZE:
                 break
     except UploadError:
         return  # The client has gone, or the server keeps the body to itself.
@@ -178,21 +187,74 @@ def _content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     return kind.lower(), options
 
 
-def _blocks(request: HttpRequest) -> Iterator[bytes]:
-    """Yield the body; raise IncompleteBody if it is shorter than declared or its framing is broken."""
+def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[bytes]:
+    """Yield the body, for which the client has so many seconds.
+
+    Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow.
+    """
     source, declared = _source(request), _declared_length(request)
     received = 0
-    while True:
-        try:
-            block = source.read(BLOCK_SIZE)
-        except Exception as error:  # Each server has its own errors for a client that went away.
-            raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
-        if not block:
-            break
-        received += len(block)
-        yield block
+    patience = _Patience(request, within)
+    with patience:
+        while True:
+            try:
+                block = source.read(BLOCK_SIZE)
+            except Exception as error:  # Each server has its own errors for a client that went away.
+                patience.check(received, error)
+                raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
+            if not block:
+                break
+            received += len(block)
+            yield block
     if declared is not None and received < declared:
+        patience.check(received)
         raise IncompleteBody(received=received, declared=declared)
+
+
+class _Patience:
+    """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
+
+    A block of the socket's is waited for within the server's own read, so only the socket can end that.
+    """
+
+    def __init__(self, request: HttpRequest, within: float | None) -> None:
+        self.request = request
+        self.socket: socket.socket | None = request.META.get("gunicorn.socket")
+        self.stall = conf.current().READ_TIMEOUT.total_seconds()
+        declared = _declared_length(request)
+        self.within = within if declared is None or within else self.stall + declared / SLOWEST
+        self.over = False
+        self._timer: threading.Timer | None = None
+        self._before: float | None = None
+
+    def __enter__(self) -> None:
+        if self.socket is None:
+            return
+        self._before = self.socket.gettimeout()
+        self.socket.settimeout(self.stall)
+        if self.within is not None:
+            self._timer = threading.Timer(self.within, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self.socket is not None and not self.over:
+            self.socket.settimeout(self._before)
+
+    def check(self, received: int, error: Exception | None = None) -> None:
+        """Raise BodyTimeout if that is why there is no more."""
+        if self.over or isinstance(error, TimeoutError):
+            self.over = True
+            self.request.META[_TIMED_OUT] = True
+            raise BodyTimeout(received=received)
+
+    def _end(self) -> None:
+        self.over = True
+        with suppress(OSError):
+            # Only reading ends: the error can still be answered.
+            self.socket.shutdown(socket.SHUT_RD)  # type: ignore[union-attr]
 
 
 def _source(request: HttpRequest) -> Any:

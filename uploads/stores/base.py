@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.core.checks import CheckMessage
 
@@ -129,6 +129,10 @@ class Store(ABC):
     @abstractmethod
     def upload_size(self, upload: Upload) -> int | None:
         """Return the bytes of the parts the store holds for the upload, or None if it does not know it."""
+
+    def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
+        """Yield problems of the store that only asking it can show, for sessions of that lifetime under ``prefix``."""
+        return iter(())
 
     def check(self) -> list[CheckMessage]:
         """Return system check messages about the storage's configuration, without any I/O."""

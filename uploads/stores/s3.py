@@ -11,6 +11,8 @@ import base64
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -33,6 +35,11 @@ MULTIPART_PARAMETERS = frozenset(
     | {"StorageClass", "Tagging", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "ExpectedBucketOwner"}
 )
 """The object parameters of the portal that CreateMultipartUpload and PutObject both take."""
+
+LARGEST_SKEW = 30
+"""Seconds."""
+SAFE_AGE = timedelta(days=7)
+"""Lifecycle rules count from an upload's beginning, however busy it is: a large file on a slow line takes days."""
 
 _GONE = frozenset({"NoSuchUpload"})
 _REFUSED = _GONE | {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidRequest"}
@@ -161,6 +168,36 @@ class S3Store(Store):
                 return sum(part["Size"] for page in pages for part in page.get("Parts", []))
         except UploadGone:
             return None
+
+    def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
+        with _errors_translated():
+            answer = self.client.head_bucket(Bucket=self.storage.bucket_name)
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) if date else 0
+        if skew > LARGEST_SKEW:
+            yield f"this host's clock and the store's differ by {skew:.0f} s; S3 refuses requests at 900 s: run NTP"
+        try:
+            rules = self.client.get_bucket_lifecycle_configuration(Bucket=self.storage.bucket_name)["Rules"]
+        except (ClientError, BotoCoreError):
+            return  # There are none, or this user may not see them.
+        for rule in rules:
+            yield from self._rule_problems(rule, prefix, lifetime)
+
+    def _rule_problems(self, rule: Any, prefix: str, lifetime: timedelta) -> Iterator[str]:
+        """Yield what a lifecycle rule would do to live uploads."""
+        concerned = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", ""))
+        ours = self._address(prefix)["Key"]
+        if rule["Status"] != "Enabled" or not (ours.startswith(concerned) or concerned.startswith(ours)):
+            return
+        name = rule.get("ID", "without a name")
+        days = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation")
+        if days is not None and timedelta(days=days) < max(SAFE_AGE, lifetime):
+            yield (
+                f"the lifecycle rule {name} aborts uploads {days} days after they began, also those still running: "
+                f"make it {SAFE_AGE.days} days or leave it to the expiry task"
+            )
+        if "Expiration" in rule and rule["Expiration"].keys() & {"Days", "Date"}:
+            yield f"the lifecycle rule {name} deletes finished files: {rule['Expiration']}"
 
     def _pages(self, operation: Any, member: str, prefix: str) -> Iterator[Any]:
         key = safe_join(self.storage.location, clean_name(prefix))

@@ -1,0 +1,75 @@
+"""What happens to uploads, counted from the app's signals and exported for Prometheus.
+
+gunicorn's workers and Celery share their counts through the files of ``PROMETHEUS_MULTIPROC_DIR``, which
+``make run`` sets.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Sum
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from uploads import signals
+from uploads.models import UploadSession
+
+SESSIONS = Counter("uploads_sessions", "What became of upload sessions.", ["event"])
+BYTES = Counter("uploads_bytes", "Bytes of chunks that were stored and committed.")
+TAKEOVERS = Counter("uploads_lease_takeovers", "Sessions carried on after their writer died.")
+EVENTS = {
+    "created": signals.session_created,
+    "completed": signals.session_completed,
+    "aborted": signals.session_aborted,
+    "expired": signals.session_expired,
+    "failed": signals.session_failed,
+}
+
+
+def connect() -> None:
+    """Count from now on; called once per process."""
+    for event, signal in EVENTS.items():
+        count = SESSIONS.labels(event)
+        signal.connect(lambda count=count, **_: count.inc(), weak=False, dispatch_uid=f"metrics-{event}")
+    signals.chunk_stored.connect(lambda size, **_: BYTES.inc(size), weak=False, dispatch_uid="metrics-bytes")
+    signals.lease_taken_over.connect(lambda **_: TAKEOVERS.inc(), weak=False, dispatch_uid="metrics-takeovers")
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer staff, or who knows METRICS_TOKEN, in Prometheus' text format."""
+    token = settings.METRICS_TOKEN
+    given = request.headers.get("Authorization", "")
+    known = bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+    if not (known or request.user.is_staff):
+        raise PermissionDenied
+    return HttpResponse(_counted() + _states(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _counted() -> bytes:
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def _states() -> bytes:
+    """Return the sessions as the database knows them; that is the same in every process."""
+    registry = CollectorRegistry()
+    sessions = Gauge("uploads_sessions_in_state", "Upload sessions by state.", ["state"], registry=registry)
+    reserved = Gauge("uploads_reserved_bytes", "Declared sizes of unfinished sessions.", registry=registry)
+    stale = Gauge(
+        "uploads_sessions_stale", "Sessions past their time that wait for the expiry task.", registry=registry
+    )
+    counts: dict[str, Any] = dict(UploadSession.objects.order_by().values_list("state").annotate(Count("pk")))
+    for state in UploadSession.State.values:
+        sessions.labels(state).set(counts.get(state, 0))
+    reserved.set(UploadSession.objects.unfinished().aggregate(size=Sum("file_size"))["size"] or 0)
+    stale.set(UploadSession.objects.stale().count())
+    return generate_latest(registry)

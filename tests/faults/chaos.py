@@ -1,0 +1,255 @@
+"""``make chaos``: many clients, random faults and kills; at the end every acknowledged byte must be accounted for.
+
+    python -m tests.faults.chaos --minutes 10 --seed 7
+
+The seed gives the clients' files and the order of the faults; when each hits is up to the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.faults.client import Client, GaveUp
+from tests.faults.stack import Stack, running
+from tests.helpers import MIB, sha256
+from tests.proxy import corrupt, cut_before, empty_etag, error_in_200, error_in_200_after, lose_answer, refuse, slow
+
+FAULTS = {
+    "CreateMultipartUpload": [refuse, lose_answer],
+    "PutObject": [refuse, cut_before, lose_answer, corrupt],
+    "GetObject": [refuse, cut_before],
+    "UploadPart": [refuse, cut_before, lose_answer, corrupt, empty_etag, slow(3)],
+    "DeleteObject": [refuse, cut_before],
+    "CompleteMultipartUpload": [refuse, cut_before, lose_answer, error_in_200, error_in_200_after, slow(4)],
+    "HeadObject": [refuse, cut_before],
+    "AbortMultipartUpload": [refuse, lose_answer],
+}
+PATIENCE = 120
+"""Seconds a client goes on retrying."""
+
+
+@dataclass
+class Run:
+    """What happened, and what must be true because of it."""
+
+    published: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """SHA-256 and title of each file that was answered with 201, by its id."""
+    unfinished: list[str] = field(default_factory=list)
+    """Sessions that their clients left alone."""
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, what: str, number: int = 1) -> None:
+        with self.lock:
+            self.counts[what] += number
+
+
+def client_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
+    """Upload file after file until the time is up."""
+    chance = random.Random(seed)
+    for number in itertools.count():
+        if time.monotonic() > ends:
+            return
+        try:
+            _one_file(Client([stack.url()], stack.token, within=PATIENCE), run, chance, f"{seed}-{number}.bin")
+        except Exception as error:
+            run.problems.append(f"{seed}-{number}: {error!r}")
+
+
+def _one_file(client: Client, run: Run, chance: random.Random, name: str) -> None:
+    size = chance.choice([0, 1, chance.randrange(5 * MIB), chance.randrange(20 * MIB)])
+    data = chance.randbytes(size)
+    path = client.create(size, FileName=name, RelativePath=chance.choice(["", "a", "a/b", f"only/{name}"]))
+    run.count("sessions")
+    end = chance.choice(["whole"] * 8 + ["abandon", "abort"])
+    if end != "whole":
+        client.request("POST", path, files={"file": data[: size // 2]})
+        if end == "abort":
+            client.insist("POST", f"{path}&abort=true")
+        else:
+            run.unfinished.append(path)
+        run.count(end)
+        return
+    if size and chance.random() < 0.4:
+        file = _send_numbered(client, path, data, chance)
+    else:
+        file = client.send(_cut_sometimes(client, path, data, chance), data, _sizes(chance))
+    with run.lock:
+        run.published[file["id"]] = (sha256([data]), file["title"])
+        run.counts["files"] += 1
+        run.counts["bytes"] += size
+
+
+def _sizes(chance: random.Random) -> Iterator[int]:
+    while True:
+        yield chance.choice([chance.randrange(1, MIB), 5 * MIB, chance.randrange(4 * MIB, 12 * MIB)])
+
+
+def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random) -> str:
+    """Break the connection in the middle of a chunk, sometimes, before sending properly."""
+    if len(data) > MIB and chance.random() < 0.3:
+
+        def cut() -> Iterator[bytes]:
+            yield data[: len(data) // 2]
+            raise ConnectionError
+
+        with contextlib.suppress(requests.RequestException, ConnectionError):
+            client.http.post(client.urls[0] + path, data=cut(), timeout=30)
+    return path
+
+
+def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random) -> Any:
+    """Send chunks in any order, two at a time, some of them twice; then finalize."""
+    each = max(5 * MIB, -(-len(data) // 6))
+    chunks = [(number, data[start : start + each]) for number, start in enumerate(range(0, len(data), each), 1)]
+    chunks += chance.sample(chunks, len(chunks) // 3)
+    chance.shuffle(chunks)
+
+    def send(mine: list[tuple[int, bytes]]) -> None:
+        one = Client(client.urls, client.token, within=PATIENCE)
+        for number, chunk in mine:
+            answer = one.insist("POST", f"{path}&upload=true&chunkNumber={number}", files={"file": chunk})
+            if answer.status_code != 200:
+                errors.append(GaveUp(answer))
+
+    errors: list[GaveUp] = []
+    threads = [threading.Thread(target=send, args=(chunks[half::2],)) for half in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    answer = client.insist("POST", f"{path}&finalize=true")
+    if answer.status_code != 201:
+        raise GaveUp(answer)
+    return answer.json()["data"]
+
+
+def trouble_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
+    """Break something every second or so."""
+    chance = random.Random(seed)
+    while time.monotonic() < ends:
+        time.sleep(chance.uniform(0.2, 1.5))
+        what = chance.choices(["call", "workers", "celery", "database", "store"], [60, 8, 3, 3, 2])[0]
+        if what == "call":
+            kind = chance.choice(list(FAULTS))
+            stack.proxy.inject(kind, chance.choice(FAULTS[kind]), times=chance.randint(1, 3), skip=chance.randint(0, 2))
+        elif what == "workers":
+            stack.kill_workers()
+            run.count("kills of web workers")
+        elif what == "celery":
+            stack.kill_celery()
+            run.count("kills of Celery")
+        elif what == "database" and stack.wire:
+            stack.wire.cut(chance.uniform(0, 1))
+            run.count("database cut")
+        elif what == "store":
+            stack.proxy.faults.down = True
+            time.sleep(chance.uniform(1, 3))
+            stack.proxy.faults.down = False
+            run.count("store down")
+
+
+def account(stack: Stack, run: Run) -> None:
+    """Let the portal come to rest, and compare what it has with what it acknowledged."""
+    stack.proxy.heal()
+    ids = [path.rpartition("=")[2] for path in run.unfinished]
+    stack.ask(f"UploadSession.objects.open().filter(pk__in={ids!r}).update(expires_at='2020-01-01T00:00Z')")
+    # Sessions whose creation was never answered: nobody knows their ids.
+    stack.ask("UploadSession.objects.open().filter(bytes_stored=0).update(expires_at='2020-01-01T00:00Z')")
+    stack.ask("UploadSession.objects.filter(state='completing').update(retry_at=None)")
+    deadline = time.monotonic() + 120
+    while stack.ask("UploadSession.objects.filter(state__in=['open', 'completing']).exists()"):
+        if time.monotonic() > deadline:
+            stuck = stack.ask("list(UploadSession.objects.filter(state__in=['open', 'completing']).values())")
+            run.problems.append(f"stuck: {stuck}")
+            break
+        time.sleep(0.5)
+    stack.ask("sessions.expire_stale(batch_size=500)")
+    report = stack.ask("vars(sessions.audit(fix=True))")
+    run.counts["orphans removed by the audit"] = report["freed"]
+    client = Client([stack.url()], stack.token, within=PATIENCE)
+    for pk, (digest, title) in run.published.items():
+        if client.download({"id": pk}) != digest:
+            run.problems.append(f"LOST: file {pk} {title} is not what was uploaded")
+    for state, count in stack.ask("list(UploadSession.objects.values_list('state').annotate(Count('pk')))"):
+        run.counts[f"sessions {state}"] = count
+    files = stack.ask("[[f.pk, f.content.name] for f in File.objects.all()]")
+    completed = stack.ask("UploadSession.objects.filter(state='completed').count()")
+    checks = {
+        "a session failed": stack.ask("UploadSession.objects.filter(state='failed').exists()"),
+        "a published file is missing": set(run.published) - {pk for pk, _ in files},
+        "files and completed sessions differ": len(files) != completed,
+        "an object or multipart upload has no owner": stack.stored() != ({name for _, name in files}, set()),
+        "part rows of ended sessions": stack.ask(
+            "UploadPart.objects.filter(session__state__in=['aborted', 'expired']).count()"
+        ),
+        "folders that nothing is in": stack.ask(
+            "[f.title for f in Folder.objects.filter(provisional=True)]"
+            " + [f.title for f in Folder.objects.filter(parent__isnull=False, files=None, folders=None)]"
+        ),
+    }
+    run.problems += [f"{name}: {value}" for name, value in checks.items() if value]
+
+
+def chaos(directory: Path, database: str | None, *, seconds: float, seed: int, clients: int = 6) -> Run:
+    """Run the whole thing and return what happened."""
+    run = Run()
+    with running(directory, database) as stack:
+        ends = time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=client_thread, args=(stack, run, seed * 1000 + number, ends))
+            for number in range(clients)
+        ]
+        threads.append(threading.Thread(target=trouble_thread, args=(stack, run, seed, ends)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        account(stack, run)
+        run.counts.update({f"fault {name}": count for name, count in stack.proxy.faults.done.items()})
+        run.counts["takeovers"] = sum(
+            path.read_text(errors="replace").count("taken over from") for path in directory.glob("*.log")
+        )
+    return run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(1000))
+    parser.add_argument("--clients", type=int, default=6)
+    options = parser.parse_args()
+    print(f"seed {options.seed}, {options.minutes} minutes, {options.clients} clients", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        database = os.environ.get("DATABASE_URL")
+        run = chaos(Path(name), database, seconds=options.minutes * 60, seed=options.seed, clients=options.clients)
+        if run.problems:
+            for log in Path(name).glob("*.log"):
+                Path("var").mkdir(exist_ok=True)
+                Path("var", f"chaos-{log.name}").write_bytes(log.read_bytes())
+    print(json.dumps(dict(sorted(run.counts.items())), indent=1))
+    print("\n".join(run.problems) or "lost = 0; nothing stuck, nothing left over")
+    return bool(run.problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""Find out what the settings cannot know: whether store, clocks, Celery and the way to them do what uploads need."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.core.checks import run_checks
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from uploads import conf
+from uploads.exceptions import StoreUnavailable, UploadError
+from uploads.models import TaskRun, UploadSession
+from uploads.parts import MIN_PART_SIZE
+from uploads.stores import get_store
+from uploads.stores.base import Part, Store, Upload
+from uploads.stores.buffer import Buffer
+
+LARGEST_SKEW = timedelta(seconds=5)
+OVERDUE = timedelta(minutes=15)
+"""How long ago the tasks for expiry and completion may have run last."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    good: bool
+    text: str
+    """What was found and, if it is not good, what to change."""
+
+
+def examine(url: str = "") -> Iterator[Finding]:
+    """Yield findings as they are made; ``url`` is the portal's public address, to examine the way of a chunk to it."""
+    yield from _settings()
+    yield from _store()
+    yield from _clocks()
+    yield from _tasks()
+    if url:
+        yield _way(url)
+
+
+def _settings() -> Iterator[Finding]:
+    messages = run_checks(tags=["uploads"])
+    for message in messages:
+        yield Finding("settings", good=False, text=f"{message.id}: {message.msg} {message.hint or ''}".strip())
+    if not messages:
+        yield Finding("settings", good=True, text="the system checks find nothing")
+
+
+def _store() -> Iterator[Finding]:
+    config = conf.current()
+    store, prefix = get_store(config.STORAGE), f"{config.OBJECT_PREFIX}/doctor/{uuid.uuid4().hex}"
+    try:
+        yield _read_and_write(store, f"{prefix}/object")
+        yield from _multipart(store, f"{prefix}/multipart")
+        yield _abort(store, f"{prefix}/aborted")
+        yield _checksum(store, f"{prefix}/damaged")
+        yield _encryption(store, f"{prefix}/encrypted")
+        problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
+    except UploadError as error:
+        why = error.__cause__ or error
+        yield Finding("store", good=False, text=f"STORAGES[{config.STORAGE!r}] does not work: {why}")
+        return
+    yield from (Finding("store", good=False, text=problem) for problem in problems)
+    if not problems:
+        yield Finding("store", good=True, text="no lifecycle rule or clock endangers uploads")
+
+
+def _read_and_write(store: Store, name: str) -> Finding:
+    store.put_piece(name, Buffer(b"doctor"), encrypted=False)
+    same = b"".join(store.read(name)) == b"doctor"
+    store.delete([name])
+    return Finding(
+        "store", good=same, text="reading and writing work" if same else "what is read is not what was written"
+    )
+
+
+def _multipart(store: Store, name: str) -> Iterator[Finding]:
+    first, last = Buffer(bytes(MIN_PART_SIZE)), Buffer(b"doctor")
+    whole = Buffer()
+    upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
+    parts = []
+    for number, data in ((1, first), (2, last)):
+        etag = store.put_part(upload, number=number, offset=len(whole), data=data)
+        parts.append(Part(number, len(data), data.crc32, etag))
+        whole.extend(data)
+    store.complete(upload, parts, crc32=whole.crc32)
+    stored = store.stat(name)
+    store.delete([name])
+    good = stored is not None and stored.size == len(whole) and stored.crc32 in (None, whole.crc32)
+    yield Finding("store", good=good, text="multipart uploads work" if good else f"a multipart upload became {stored}")
+    if stored and stored.crc32 is None and store.min_part_size > 1:
+        text = (
+            "the store keeps no checksum of whole files: each part is verified, the file's size is, its content is not"
+        )
+        yield Finding("store", good=True, text=text)
+
+
+def _abort(store: Store, name: str) -> Finding:
+    upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
+    store.put_part(upload, number=1, offset=0, data=Buffer(b"doctor"))
+    store.abort(upload)
+    gone = store.upload_size(upload) is None
+    return Finding(
+        "store", good=gone, text="aborting works" if gone else "an aborted upload is still there, and is billed"
+    )
+
+
+def _checksum(store: Store, name: str) -> Finding:
+    if store.min_part_size == 1:
+        return Finding("store", good=True, text="the file system keeps what it is given")
+    upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
+    damaged = Buffer(b"doctor")
+    damaged.crc32 ^= 1
+    try:
+        store.put_part(upload, number=1, offset=0, data=damaged)
+    except StoreUnavailable:
+        return Finding("store", good=True, text="a part whose checksum is wrong is refused")
+    finally:
+        store.abort(upload)
+    return Finding("store", good=False, text="the store takes parts with wrong checksums: serve it over TLS")
+
+
+def _encryption(store: Store, name: str) -> Finding:
+    if not store.supports_encryption:
+        return Finding("store", good=True, text="sessions with Encrypted are refused: this kind of storage has none")
+    store.put_piece(name, Buffer(b"doctor"), encrypted=True)
+    stored = store.stat(name)
+    store.delete([name])
+    found, wanted = stored.encryption if stored else "", conf.current().ENCRYPTION
+    if found == wanted:
+        return Finding("store", good=True, text=f"encryption at rest works ({wanted})")
+    text = f"the store says {found or 'no encryption'} where {wanted} was asked for: files with Encrypted will fail"
+    return Finding("store", good=False, text=text)
+
+
+def _clocks() -> Iterator[Finding]:
+    TaskRun.objects.update_or_create(name="doctor", defaults={"ran_at": timezone.now()})
+    row = TaskRun.objects.annotate(now=Now()).get(name="doctor")
+    skew = abs(timezone.now() - row.now)
+    text = f"the clocks of this host and the database differ by {skew.total_seconds():.1f} s"
+    yield Finding("clock", good=skew < LARGEST_SKEW, text=text)
+
+
+def _tasks() -> Iterator[Finding]:
+    try:
+        from uploads.tasks import workers
+    except ImportError:
+        yield Finding("tasks", good=True, text="Celery is not installed; cron has to run the management commands")
+        return
+    try:
+        answering = workers()
+    except Exception as error:
+        yield Finding("tasks", good=False, text=f"the Celery broker does not answer: {error}")
+    else:
+        text = (
+            f"Celery workers that answer: {', '.join(answering)}"
+            if answering
+            else "no Celery worker answers; start one"
+        )
+        yield Finding("tasks", good=bool(answering), text=text)
+    for name in ("expire_sessions", "complete_sessions"):
+        run = TaskRun.objects.filter(name=name).first()
+        age = timezone.now() - run.ran_at if run else None
+        when = f"{age.total_seconds() / 60:.0f} minutes ago" if age else "never"
+        good = age is not None and age < OVERDUE
+        yield Finding("tasks", good=good, text=f"{name} last ran {when}" + ("" if good else "; is beat running?"))
+    overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).count()
+    if overdue:
+        yield Finding("tasks", good=False, text=f"{overdue} sessions should have been expired long ago")
+
+
+def _way(url: str) -> Finding:
+    """Send a body of a chunk's size to a session that does not exist: who answers, the app or something before it?"""
+    size = conf.current().chunk_size
+    address = f"{url.rstrip('/')}/ChunkedUploader.ashx?uid={uuid.uuid4().hex}"
+    if not address.startswith(("http://", "https://")):
+        return Finding("way", good=False, text=f"{url} is not an http(s) address")
+    request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+            status, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read()
+    except OSError as error:
+        return Finding("way", good=False, text=f"{url} does not take a body of {size} bytes: {error}")
+    try:
+        from_app = "error" in json.loads(body)
+    except ValueError:
+        from_app = False
+    if from_app and status in (401, 404):
+        return Finding("way", good=True, text=f"a chunk of {size} bytes gets through to the app at {url}")
+    hint = (
+        "raise the limit for bodies before the app (nginx: client_max_body_size 0)" if status == 413 else "look there"
+    )
+    return Finding(
+        "way", good=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
+    )
