@@ -1,0 +1,162 @@
+"""Whatever is sent in whatever order: the row tells what is stored, and a refusal changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from portal.models import File, Folder
+from uploads import sessions
+from uploads.exceptions import IncompleteBody, UploadError
+from uploads.models import Mode, State, UploadSession
+from uploads.sessions.writer import upload_of
+from uploads.stores import get_store
+from uploads.stores.base import Store
+
+PART, MINIMUM = 8, 4
+"""Bytes; small, so that a few random chunks make parts, remainders and pieces."""
+DATA = st.binary(max_size=3 * PART)
+
+
+@dataclass
+class Model:
+    """What a session must be."""
+
+    size: int
+    state: State = State.OPEN
+    sent: bytes = b""
+    numbered: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> int:
+        return len(self.sent) + sum(map(len, self.numbered.values()))
+
+    @property
+    def content(self) -> bytes:
+        return self.sent + b"".join(self.numbered[number] for number in sorted(self.numbered))
+
+
+class Sessions(RuleBasedStateMachine):
+    """Sessions of one user, each beside its model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.atomic = transaction.atomic()
+        self.atomic.__enter__()
+        self.models: dict[Any, Model] = {}
+
+    def teardown(self) -> None:
+        transaction.set_rollback(True)
+        self.atomic.__exit__(None, None, None)
+
+    @initialize()
+    def portal(self) -> None:
+        self.user = User.objects.create_user("machine")
+        self.folder = Folder.objects.create(owner=self.user, title="Machine")
+
+    @rule(size=st.integers(0, 5 * PART))
+    def create(self, size: int) -> None:
+        file = sessions.FileRequest(name=f"{len(self.models)}.bin", size=size)
+        self.models[sessions.create(self.user, str(self.folder.pk), file).pk] = Model(size)
+
+    @rule(data=st.data(), body=DATA, cut=st.booleans())
+    def send(self, data: Any, body: bytes, cut: bool) -> None:
+        session, model = self._one(data)
+        body = body if data.draw(st.booleans()) else body[: model.size - model.stored]
+        if self._try(lambda: sessions.receive(session, sessions.Chunk(blocks(body, cut), at_most=len(body)))):
+            if model.state == State.OPEN:
+                model.sent += body
+            if len(model.sent) == model.size:
+                model.state = State.COMPLETED
+
+    @rule(data=st.data(), body=DATA, number=st.integers(0, 6), cut=st.booleans())
+    def send_numbered(self, data: Any, body: bytes, number: int, cut: bool) -> None:
+        session, model = self._one(data)
+        chunk = sessions.Chunk(blocks(body, cut), at_most=len(body) if data.draw(st.booleans()) else None)
+        if self._try(lambda: sessions.receive_numbered(session, chunk, number)):
+            model.numbered[number] = body
+
+    @rule(data=st.data())
+    def finalize(self, data: Any) -> None:
+        session, model = self._one(data)
+        if self._try(lambda: sessions.finalize(session)):
+            assert model.stored == model.size
+            assert sorted(model.numbered) == list(range(1, len(model.numbered) + 1))
+            model.state = State.COMPLETED
+
+    @rule(data=st.data())
+    def abort(self, data: Any) -> None:
+        session, model = self._one(data)
+        if self._try(lambda: sessions.abort(session)):
+            model.state = State.ABORTED
+
+    @rule(data=st.data())
+    def expire(self, data: Any) -> None:
+        session, model = self._one(data)
+        UploadSession.objects.filter(pk=session.pk).update(expires_at="2020-01-01T00:00Z")
+        sessions.expire_stale(batch_size=10)
+        if model.state == State.OPEN:
+            model.state = State.EXPIRED
+
+    @invariant()
+    def the_row_tells_what_is_stored(self) -> None:
+        store = get_store("default")
+        for session in UploadSession.objects.filter(pk__in=self.models):
+            model = self.models[session.pk]
+            assert (session.state, session.bytes_stored) == (model.state, model.stored)
+            assert session.lease_until is None
+            if model.state == State.OPEN:
+                assert sum(session.parts.values_list("size", flat=True)) == model.stored
+                assert store.upload_size(upload_of(session)) is not None
+            else:
+                assert store.upload_size(upload_of(session)) is None
+            if model.state == State.COMPLETED:
+                assert b"".join(store.read(session.object_name)) == model.content
+            elif model.state != State.OPEN:
+                assert not session.parts.exists()
+                assert store.stat(session.object_name) is None
+            if model.numbered:
+                assert session.mode == Mode.NUMBERED
+        completed = [model for model in self.models.values() if model.state == State.COMPLETED]
+        assert File.objects.filter(folder=self.folder).count() == len(completed)
+
+    def _one(self, data: Any) -> tuple[UploadSession, Model]:
+        if not self.models:
+            self.create(data.draw(st.integers(0, 5 * PART)))
+        key = data.draw(st.sampled_from(list(self.models)))
+        return UploadSession.objects.get(pk=key), self.models[key]
+
+    def _try(self, call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except UploadError:
+            return False
+        return True
+
+
+def blocks(body: bytes, cut: bool) -> Iterator[bytes]:
+    yield from (body[start : start + 3] for start in range(0, len(body), 3))
+    if cut:
+        raise IncompleteBody(received=len(body), declared="more")
+
+
+@pytest.mark.django_db
+def test_sessions_are_what_their_rows_say(
+    file_store: Store, small_chunks: None, uploads_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads_settings(PART_SIZE=PART)
+    monkeypatch.setattr(type(file_store), "min_part_size", MINIMUM)
+    run_state_machine_as_test(
+        Sessions,
+        settings=settings(
+            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
