@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint types migrations docs bench bench-quick check lock clean
+.PHONY: run test lint types migrations docs bench bench-quick chaos check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
 	@exec $(BIN)/python -m portal.run
@@ -31,6 +31,9 @@ bench: $(VENV)/dev.stamp  ## Measure against the store alone and against other s
 
 bench-quick: $(VENV)/dev.stamp
 	$(BIN)/python -m bench --quick
+
+chaos: $(VENV)/dev.stamp  ## Many clients, random faults and kills (ARGS="--minutes 10 --seed 7")
+	$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 check: lint types migrations test
 

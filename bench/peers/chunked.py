@@ -23,6 +23,7 @@ settings.configure(
     },
     MEDIA_ROOT=DIRECTORY / "media",
     DRF_CHUNKED_UPLOAD_CHECKSUM="md5",
+    DRF_CHUNKED_UPLOAD_USER_RESTRICTED=False,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
 )
 

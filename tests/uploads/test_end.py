@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from portal.models import File, Folder
@@ -131,3 +135,58 @@ def test_command(file_store: Store, open_session: OpenSession) -> None:
     call_command("expire_uploads", stdout=output)
     assert "1 sessions expired" in output.getvalue()
     assert UploadSession.objects.get().state == State.EXPIRED
+
+
+def multiply(session: UploadSession, count: int) -> None:
+    """Copy a row many times, inside the database."""
+    names = [field.column for field in UploadSession._meta.concrete_fields]
+    sqlite = connection.vendor == "sqlite"
+    changed = {
+        "id": "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()",
+        "object_name": "'copy-' || n",
+    }
+    values = ", ".join(changed.get(name, f'"{name}"') for name in names)
+    columns = ", ".join(f'"{name}"' for name in names)
+    series = (
+        f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s)"  # noqa: S608
+        if sqlite
+        else f"generate_series(1, {count}) AS s(n)"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO uploads_uploadsession ({columns}) SELECT {values} FROM uploads_uploadsession, {series} "  # noqa: S608
+            "WHERE id = %s",
+            [session.pk.hex if sqlite else session.pk],
+        )
+        cursor.execute("ANALYZE uploads_uploadsession")
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda sessions: sessions.stale().order_by("expires_at"),
+        lambda sessions: sessions.due().order_by("retry_at"),
+        lambda sessions: sessions.unreleased().order_by("updated_at"),
+    ],
+    ids=["stale", "due", "unreleased"],
+)
+def test_among_100_000_stale_sessions_an_index_finds_those_to_deal_with(
+    file_store: Store, open_session: OpenSession, find: Callable[..., Any]
+) -> None:
+    session = open_session()
+    age(hours=1)
+    multiply(session, 100_000)
+    plan = find(UploadSession.objects)[:500].explain().lower()
+    assert re.search(r"using (index )?uploads_(open_expires|ended)", plan), plan
+
+
+def test_each_stale_session_costs_the_same(file_store: Store, open_session: OpenSession) -> None:
+    costs = []
+    for count in (3, 30):
+        multiply(open_session(), count - 1)
+        age(hours=1)
+        with CaptureQueriesContext(connection) as queries:
+            assert sessions.expire_stale(batch_size=100) == count
+        costs.append((len(queries) - 2) / count)
+        UploadSession.objects.all().delete()
+    assert costs[0] == costs[1] < 15
