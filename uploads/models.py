@@ -134,6 +134,7 @@ class UploadSession(models.Model):
         permissions = (("end_uploadsession", "Can abort and expire upload sessions"),)
         indexes = (
             models.Index(fields=["expires_at"], condition=Q(state=State.OPEN), name="uploads_open_expires"),
+            models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="uploads_completing_retry"),
             models.Index(fields=["state", "storage_released", "updated_at"], name="uploads_ended"),
             models.Index(fields=["-created_at"], name="uploads_newest"),
             models.Index(fields=["owner", "state"], name="uploads_owner_state"),

@@ -105,6 +105,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='uploadsession',
+            index=models.Index(condition=models.Q(('state', 'completing')), fields=['retry_at'], name='uploads_completing_retry'),
+        ),
+        migrations.AddIndex(
+            model_name='uploadsession',
             index=models.Index(fields=['state', 'storage_released', 'updated_at'], name='uploads_ended'),
         ),
         migrations.AddIndex(
