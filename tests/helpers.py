@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterable
 from typing import Any
 
 from django.core.files.base import ContentFile
@@ -13,22 +10,9 @@ from rest_framework.test import APIClient
 
 from uploads.sessions import Chunk
 
-MIB = 2**20
-
-
-def some_bytes(size: int, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(size)
-
 
 def chunk_of(*blocks: bytes) -> Chunk:
     return Chunk(iter(blocks))
-
-
-def sha256(blocks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
 
 
 class Uploader:

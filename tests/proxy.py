@@ -193,6 +193,9 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Be silent: the processes on the other side are killed all the time."""
+
     def inject(self, kind: str, action: Action, *, times: int = 1, skip: int = 0) -> None:
         with self.lock:
             self.faults.waiting.append(Fault(kind, action, times, skip))

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import ROOT, Demo
-from tests.helpers import MIB, sha256, some_bytes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PACKAGES = {"jquery@3.7.1": "dist/jquery.js", "blueimp-file-upload@10.32.0": "js"}

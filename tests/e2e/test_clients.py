@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import Demo
-from tests.helpers import MIB, sha256, some_bytes
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 Answer = tuple[int, dict[str, str], Any]

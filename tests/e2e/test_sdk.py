@@ -8,8 +8,8 @@ from typing import Any
 import docspace_api_sdk as sdk
 import pytest
 
+from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import Demo
-from tests.helpers import MIB, sha256, some_bytes
 
 
 @pytest.fixture(params=["bearer", "basic", "cookie"])

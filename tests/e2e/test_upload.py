@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import Demo
-from tests.helpers import MIB, sha256, some_bytes
 
 AGE = "from uploads.models import *; UploadSession.objects.filter(pk='{}').update(expires_at='2020-01-01T00:00Z')"
 

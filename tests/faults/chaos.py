@@ -1,6 +1,6 @@
 """``make chaos``: many clients, random faults and kills; at the end every acknowledged byte must be accounted for.
 
-    python -m tests.faults.chaos --minutes 10 --seed 7
+    make chaos ARGS="--minutes 10 --seed 7"
 
 The seed gives the clients' files and the order of the faults; when each hits is up to the machine.
 """
@@ -25,9 +25,10 @@ from typing import Any
 
 import requests
 
+from tests.data import MIB, sha256
 from tests.faults.client import Client, GaveUp
 from tests.faults.stack import Stack, running
-from tests.helpers import MIB, sha256
+from tests.lanes import POSTGRESQL, REDIS, broker_answers, database_answers
 from tests.proxy import corrupt, cut_before, empty_etag, error_in_200, error_in_200_after, lose_answer, refuse, slow
 
 FAULTS = {
@@ -239,8 +240,10 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=6)
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.minutes} minutes, {options.clients} clients", flush=True)
+    if broker_answers(REDIS):
+        os.environ.setdefault("CELERY_BROKER_URL", REDIS)
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-        database = os.environ.get("DATABASE_URL")
+        database = POSTGRESQL if database_answers(POSTGRESQL) else None
         run = chaos(Path(name), database, seconds=options.minutes * 60, seed=options.seed, clients=options.clients)
         if run.problems:
             for log in Path(name).glob("*.log"):

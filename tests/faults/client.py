@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from tests.helpers import sha256
+from tests.data import sha256
 
 PASSING = {202, 423, 429, 500, 502, 503, 504}
 LONGEST_PAUSE = 0.5

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.data import sha256, some_bytes
 from tests.faults.client import Client
 from tests.faults.stack import Stack, running
-from tests.helpers import sha256, some_bytes
 
 
 @pytest.fixture(scope="session")

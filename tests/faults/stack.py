@@ -66,7 +66,8 @@ class Stack:
         if self.oracle is None:
             command = [sys.executable, "-m", "tests.faults.oracle"]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            self.oracle = subprocess.Popen(command, cwd=ROOT, env=self.environment, **pipes)
+            with (self.directory / "oracle.log").open("ab") as log:
+                self.oracle = subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=log, **pipes)
         assert self.oracle.stdin
         assert self.oracle.stdout
         print(expression, file=self.oracle.stdin, flush=True)

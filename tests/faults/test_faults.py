@@ -11,11 +11,11 @@ import pytest
 import requests
 
 from portal import weed
+from tests.data import MIB, some_bytes
 from tests.e2e.test_upload import eventually
 from tests.faults.client import Client, GaveUp
 from tests.faults.conftest import check
 from tests.faults.stack import Stack
-from tests.helpers import MIB, some_bytes
 from tests.proxy import (
     Action,
     corrupt,

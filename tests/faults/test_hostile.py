@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.data import MIB
 from tests.faults.client import Client
 from tests.faults.stack import Stack
-from tests.helpers import MIB
 
 CREATE = "/api/2.0/files/1/upload/create_session"
 FORM = "multipart/form-data; boundary=xyz"
@@ -82,7 +82,7 @@ BAD = [
             + END
         ),
     ),
-    Bad("1 MB boundary", 400, "request_too_large", **form(b"x", "multipart/form-data; boundary=" + "b" * 1_000_000)),
+    Bad("1 MB boundary", 431, "request_too_large", **form(b"x", "multipart/form-data; boundary=" + "b" * 1_000_000)),
     # Where the chunk is said to belong.
     Bad("offset beyond what is stored", 409, "offset_mismatch", path="{location}&offset=50"),
     Bad("negative offset", 400, "invalid_request", path="{location}&offset=-1"),
@@ -95,7 +95,7 @@ BAD = [
     Bad("range beyond the file", 400, "content_range_invalid", **header("Content-Range", "bytes 95-104/*")),
     Bad("range of junk", 400, "content_range_invalid", **header("Content-Range", "\u00e9 lots")),
     Bad("range after a gap", 409, "offset_mismatch", **header("Content-Range", "bytes 50-59/100")),
-    Bad("1 MB header", 400, "request_too_large", **header("X-Long", "a" * 1_000_000)),
+    Bad("1 MB header", 431, "request_too_large", **header("X-Long", "a" * 1_000_000)),
     Bad("1 MB URL", 414, "request_too_large", path="{location}&x=" + "a" * 1_000_000),
     # Numbered chunks.
     Bad("chunk 0", 400, "chunk_number_invalid", path="{location}&upload=true&chunkNumber=0"),
@@ -113,7 +113,7 @@ BAD = [
     Bad("no session", 400, "invalid_request", path="/ChunkedUploader.ashx"),
     Bad("session that is no id", 404, "session_not_found", path="/ChunkedUploader.ashx?uid=../../etc/passwd"),
     Bad("session with NUL", 404, "session_not_found", path="/ChunkedUploader.ashx?uid=%00"),
-    Bad("session of 100 KB", 400, "request_too_large", path="/ChunkedUploader.ashx?uid=" + "a" * 100_000),
+    Bad("session of 100 KB", 414, "request_too_large", path="/ChunkedUploader.ashx?uid=" + "a" * 100_000),
     Bad("aborted session", 410, "session_aborted", path="{aborted}"),
     Bad("aborted session, finalized", 410, "session_aborted", path="{aborted}&finalize=true"),
     Bad("finished session, aborted", 409, "session_closed", path="{finished}&abort=true"),
@@ -130,15 +130,16 @@ BAD = [
     Bad("no UTF-8", 400, "invalid_request", **raw_json(b'{"FileName": "\xff\xfe", "FileSize": 1}')),
     Bad("no size", 400, "invalid_request", **fields(FileSize=None)),
     Bad("negative size", 400, "invalid_request", **fields(FileSize=-1)),
-    Bad("size of 10^30", 400, "invalid_request", **fields(FileSize=10**30)),
-    Bad("size above 48.8 TiB", 400, "invalid_request", **fields(FileSize=10**18)),
+    Bad("size of 10^30", 413, "file_too_large", **fields(FileSize=10**30)),
+    Bad("size above 48.8 TiB", 413, "file_too_large", **fields(FileSize=10**18)),
     Bad("size NaN", 400, "invalid_request", **raw_json(b'{"FileName": "a", "FileSize": NaN}')),
     Bad("size Infinity", 400, "invalid_request", **raw_json(b'{"FileName": "a", "FileSize": Infinity}')),
     Bad("size that is a list", 400, "invalid_request", **fields(FileSize=[10])),
     Bad("name that is an object", 400, "invalid_request", **fields(FileName={"a": 1})),
     Bad("empty name", 400, "invalid_request", **fields(FileName="")),
     Bad("name ..", 400, "invalid_name", **fields(FileName="..")),
-    Bad("name of blanks", 400, "invalid_request", **fields(FileName="   ")),
+    Bad("name of blanks", 400, "invalid_name", **fields(FileName="   ")),
+    Bad("name with NUL", 400, "invalid_request", **fields(FileName="a\0b")),
     Bad("path out of the folder", 400, "invalid_name", **fields(RelativePath="a/../../b")),
     Bad("path of 1,000 folders", 400, "invalid_name", **fields(RelativePath="a/" * 1000)),
     Bad("date that is none", 400, "invalid_request", **fields(CreateOn="yesterday")),
@@ -214,14 +215,13 @@ def test_a_bad_request_is_refused_and_changes_nothing(stack: Stack, places: dict
     "name",
     [
         "../../etc/passwd",
-        "a\x00b",
         "a\x1b[31m\r\nSet-Cookie: x",
         "‮gpj.exe",
         "\ud83d\ude00" * 300,
         "CON",
         "<script>",
         "a/b\\c",
-        "\u2028",
+        "a\u2028b",
     ],
 )
 def test_hostile_names_become_harmless_titles(stack: Stack, name: str) -> None:
@@ -251,7 +251,10 @@ def test_a_body_that_does_not_come_is_given_up(stack: Stack, kind: str) -> None:
     """A client that stalls gets its 408 at once; one that drips, when it is below 8 KiB/s on the whole."""
     client = Client([stack.url()], stack.token)
     path = client.create(100_000)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Token {stack.token}\r\nContent-Length: 10000\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {stack.token}\r\n"
+        "Content-Length: 10000\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", stack.ports["web"]), timeout=30) as connection:
         connection.sendall(head.encode() + b"some")
         if kind == "drips":

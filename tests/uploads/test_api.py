@@ -13,7 +13,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
-from tests.helpers import MIB, Uploader, some_bytes
+from tests.data import MIB, some_bytes
+from tests.helpers import Uploader
 from uploads.models import UploadSession
 from uploads.stores.base import Store
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from portal import weed
-from tests.helpers import MIB, chunk_of
+from tests.data import MIB
+from tests.helpers import chunk_of
 from tests.proxy import proxied
 from uploads import sessions
 from uploads.exceptions import OutOfMemory

@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from portal.models import File, Folder
-from tests.helpers import MIB, chunk_of, some_bytes
+from tests.data import MIB, some_bytes
+from tests.helpers import chunk_of
 from uploads import sessions, tasks
 from uploads.exceptions import SessionExpired
 from uploads.models import State, UploadSession

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import MIB, chunk_of, some_bytes
+from tests.data import MIB, some_bytes
+from tests.helpers import chunk_of
 from uploads import sessions
 from uploads.exceptions import (
     ChunkBeyondFile,

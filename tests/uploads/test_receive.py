@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from tests.helpers import MIB, chunk_of, some_bytes
+from tests.data import MIB, some_bytes
+from tests.helpers import chunk_of
 from uploads import sessions, signals
 from uploads.exceptions import (
     ChunkBeyondFile,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import some_bytes
+from tests.data import some_bytes
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import Part, Store, Upload
 from uploads.stores.buffer import Buffer

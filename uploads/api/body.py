@@ -245,7 +245,8 @@ class _Patience:
 
     def check(self, received: int, error: Exception | None = None) -> None:
         """Raise BodyTimeout if that is why there is no more."""
-        if self.over or isinstance(error, TimeoutError):
+        # Django wraps what the server raises.
+        if self.over or isinstance(error and (error.__cause__ or error), TimeoutError):
             self.over = True
             self.request.META[_TIMED_OUT] = True
             raise BodyTimeout(received=received)
