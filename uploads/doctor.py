@@ -143,7 +143,7 @@ def _encryption(store: Store, name: str) -> Finding:
 
 
 def _clocks() -> Iterator[Finding]:
-    TaskRun.objects.update_or_create(name="doctor", defaults={"ran_at": timezone.now()})
+    TaskRun.note("doctor")
     row = TaskRun.objects.annotate(now=Now()).get(name="doctor")
     skew = abs(timezone.now() - row.now)
     text = f"the clocks of this host and the database differ by {skew.total_seconds():.1f} s"
@@ -167,12 +167,16 @@ def _tasks() -> Iterator[Finding]:
             else "no Celery worker answers; start one"
         )
         yield Finding("tasks", good=bool(answering), text=text)
-    for name in ("expire_sessions", "complete_sessions"):
+    for name in ("expire", "complete"):
         run = TaskRun.objects.filter(name=name).first()
         age = timezone.now() - run.ran_at if run else None
         when = f"{age.total_seconds() / 60:.0f} minutes ago" if age else "never"
         good = age is not None and age < OVERDUE
-        yield Finding("tasks", good=good, text=f"{name} last ran {when}" + ("" if good else "; is beat running?"))
+        yield Finding(
+            "tasks",
+            good=good,
+            text=f"sessions were last {name}d {when}" + ("" if good else ": is beat running, or cron?"),
+        )
     overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).count()
     if overdue:
         yield Finding("tasks", good=False, text=f"{overdue} sessions should have been expired long ago")

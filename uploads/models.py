@@ -230,13 +230,17 @@ class UploadPart(models.Model):
 
 
 class TaskRun(models.Model):
-    """When a periodic task was last done, so that one that no longer runs is noticed."""
+    """When something periodic was last done, by Celery or by cron, so that it is noticed if it no longer is."""
 
     name = models.CharField(_("task"), max_length=50, primary_key=True)
     ran_at = models.DateTimeField(_("last run"))
 
     def __str__(self) -> str:
         return f"{self.name} at {self.ran_at}"
+
+    @classmethod
+    def note(cls, name: str) -> None:
+        cls.objects.update_or_create(name=name, defaults={"ran_at": timezone.now()})
 
 
 class NumberedChunk(models.Model):

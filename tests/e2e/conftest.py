@@ -80,7 +80,13 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
         (port,) = free_ports(1)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DATABASE_"))}
         directory = tmp_path_factory.mktemp("demo")
-        own = {"PORT": str(port), "DATA_DIR": str(directory), "CELERY_QUEUE": directory.name, "LOG_LEVEL": "INFO"}
+        own = {
+            "PORT": str(port),
+            "DATA_DIR": str(directory),
+            "CELERY_QUEUE": directory.name,
+            "LOG_LEVEL": "INFO",
+            "METRICS_TOKEN": "m",
+        }
         environment = inherited | own | extra
         process = subprocess.Popen(
             [sys.executable, "-m", "portal.run"],

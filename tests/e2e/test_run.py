@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,3 +69,29 @@ def test_a_service_out_of_reach_is_named(broken: dict[str, str], tmp_path: Path)
     message = refused(PORT=str(free_ports(1)[0]), DATA_DIR=str(tmp_path), **broken)
     assert "The database cannot be used: connection" in message
     assert "Traceback" not in message
+
+
+def test_the_doctor_finds_the_demo_well(demo: Demo) -> None:
+    demo.manage("expire_uploads")
+    demo.manage("complete_uploads")
+    assert demo.manage("uploads_doctor", "--url", demo.url).endswith("All is well.\n")
+    assert "0 orphans" in demo.manage("audit_uploads")
+
+
+def test_metrics_count_what_all_processes_did(demo: Demo) -> None:
+    def value(name: str) -> float:
+        answer = requests.get(f"{demo.url}/metrics", headers={"Authorization": "Bearer m"}, timeout=30)
+        found = re.search(rf"^{re.escape(name)} (\S+)$", answer.text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    assert requests.get(f"{demo.url}/metrics", timeout=30).status_code == 403
+    names = [
+        'uploads_sessions_total{event="created"}',
+        'uploads_sessions_total{event="completed"}',
+        "uploads_bytes_total",
+    ]
+    before = [value(name) for name in names]
+    session = demo.create(1000)
+    assert demo.http().post(session["location"], data=bytes(1000)).status_code == 201
+    assert [value(name) - old for name, old in zip(names, before, strict=True)] == [1, 1, 1000]
+    assert value('uploads_sessions_in_state{state="failed"}') == 0

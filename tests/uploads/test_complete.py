@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from portal import weed
 from portal.destination import PortalDestination
 from portal.models import File
-from tests.helpers import chunk_of
+from tests.helpers import Uploader, chunk_of
+from tests.proxy import Answer, Call, proxied
 from uploads import sessions, signals
 from uploads.destinations import PublishedFile
 from uploads.exceptions import CompletionFailed, Forbidden, SessionClosed
@@ -130,3 +133,35 @@ def test_signals_tell_the_story(file_store: Store, open_session: OpenSession) ->
         for name in names:
             getattr(signals, name).disconnect(dispatch_uid=name)
     assert told == ["session_created", "chunk_stored", "session_completed", "session_created", "session_aborted"]
+
+
+def test_a_store_that_takes_its_time_does_not_keep_the_client_waiting(
+    s3: weed.Weed,
+    s3_storage: dict[str, Any],
+    use_storage: Callable[..., Any],
+    uploads_settings: Callable[..., None],
+    uploader: Uploader,
+) -> None:
+    """202 within the budget; the file is there when the client asks again."""
+    uploads_settings(COMPLETION_BUDGET=timedelta(milliseconds=50))
+    go_on = threading.Event()
+
+    def wait(call: Call) -> Answer:
+        answer = call.forward()
+        go_on.wait(30)
+        return answer
+
+    with proxied(s3.endpoint) as proxy:
+        s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
+        use_storage(s3_storage)
+        session = uploader.create(3)
+        proxy.inject("CompleteMultipartUpload", wait)
+        answer = uploader.send(session, b"abc")
+        assert (answer.status_code, answer.json()["data"]["state"]) == (202, "completing")
+        assert int(answer["Retry-After"]) > 0
+        go_on.set()
+        UploadSession.objects.update(retry_at=None)
+        uploads_settings(COMPLETION_BUDGET=timedelta(seconds=30))
+        finished = uploader.send(session, b"")
+        assert finished.status_code == 201
+        assert uploader.download(finished) == b"abc"

@@ -14,7 +14,7 @@ from django.utils import timezone
 from uploads import conf, signals
 from uploads.destinations import PublishedFile, get_destination
 from uploads.exceptions import LeaseLost, SessionBusy, StoredObjectWrong, StoreUnavailable, UploadError, UploadGone
-from uploads.models import State, UploadPart, UploadSession
+from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import combine_crc32
 from uploads.sessions.calls import OutOfTime
 from uploads.sessions.lease import Lease, hold
@@ -53,6 +53,7 @@ def complete_due(*, limit: int) -> int:
             continue
         except Exception:
             logger.exception("session %s: completing failed", session.pk)
+    TaskRun.note("complete")
     return len(due)
 
 

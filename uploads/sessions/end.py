@@ -9,7 +9,7 @@ from django.utils import timezone
 from uploads import conf, signals
 from uploads.destinations import get_destination
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
-from uploads.models import State, UploadSession
+from uploads.models import State, TaskRun, UploadSession
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 
@@ -44,6 +44,7 @@ def expire_stale(*, batch_size: int) -> int:
             break
     for session in UploadSession.objects.unreleased().order_by("updated_at")[:batch_size]:
         release(session)
+    TaskRun.note("expire")
     return total
 
 

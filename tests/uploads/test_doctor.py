@@ -1,0 +1,128 @@
+"""The doctor, on stores that are well and on ones that are not."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from portal import weed
+from tests.proxy import proxied, with_header
+from uploads import doctor, sessions
+from uploads.stores.base import Store
+
+pytestmark = pytest.mark.django_db
+
+
+def problems(about: str) -> list[str]:
+    return [finding.text for finding in doctor.examine() if finding.about == about and not finding.good]
+
+
+def test_a_healthy_store_has_no_problems(store: Store) -> None:
+    assert problems("store") == []
+    assert problems("clock") == []
+    assert problems("settings") == []
+
+
+def test_nothing_is_left_of_an_examination(
+    s3_store: Store, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
+) -> None:
+    list(doctor.examine())
+    assert (s3_keys(), s3_uploads()) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "said"),
+    [
+        ("HeadObject", "x-amz-server-side-encryption", None, "no encryption where AES256"),
+        ("HeadObject", "x-amz-checksum-crc32", "AAAAAA==", "a multipart upload became"),
+    ],
+)
+def test_what_the_store_does_not_do_is_said(
+    s3: weed.Weed,
+    s3_storage: dict[str, Any],
+    use_storage: Callable[..., Any],
+    kind: str,
+    name: str,
+    value: str | None,
+    said: str,
+) -> None:
+    with proxied(s3.endpoint) as proxy:
+        s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
+        use_storage(s3_storage)
+        proxy.inject(kind, with_header(name, value), times=10)
+        assert any(said in text for text in problems("store"))
+
+
+def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:
+    s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
+    use_storage(s3_storage)
+    (problem,) = problems("store")
+    assert "STORAGES['default'] does not work: Could not connect" in problem
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}, "aborts uploads 1 days after they began"),
+        ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 30}}, None),
+        ({"Expiration": {"Days": 3}}, "deletes finished files"),
+    ],
+)
+def test_lifecycle_rules_that_kill_uploads(
+    s3_store: Store, s3_client: Any, rule: dict[str, Any], said: str | None
+) -> None:
+    rules = [{"ID": "cleaning", "Status": "Enabled", "Filter": {"Prefix": "media/"}, **rule}]
+    s3_client.put_bucket_lifecycle_configuration(Bucket=weed.BUCKET, LifecycleConfiguration={"Rules": rules})
+    try:
+        found = problems("store")
+    finally:
+        s3_client.delete_bucket_lifecycle(Bucket=weed.BUCKET)
+    assert (said is None and found == []) or any(said and said in text for text in found)
+
+
+def test_tasks_that_no_longer_run(file_store: Store) -> None:
+    assert "sessions were last expired never: is beat running, or cron?" in problems("tasks")
+    sessions.expire_stale(batch_size=1)
+    assert not any("expired" in text for text in problems("tasks"))
+
+
+class TooLarge(BaseHTTPRequestHandler):
+    """A proxy with a limit for bodies, as nginx has one."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(413)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def limited() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), TooLarge)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_limit_before_the_app_is_found(file_store: Store, limited: str) -> None:
+    finding = list(doctor.examine(limited))[-1]
+    assert not finding.good
+    assert "client_max_body_size" in finding.text
+
+
+def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:
+    out = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("uploads_doctor", stdout=out)
+    assert "PROBLEM tasks: sessions were last completed never" in out.getvalue()
