@@ -65,6 +65,11 @@ class IncompleteBody(UploadError):
     text = "The body ended early: {received} bytes came, {declared} were declared. Send the chunk again."
 
 
+class DigestMismatch(UploadError):
+    code = "digest_mismatch"
+    text = "The body is not what its {algorithm} digest says: it was damaged on the way. Send the chunk again."
+
+
 class BodyTimeout(UploadError):
     code = "body_timeout"
     status = 408

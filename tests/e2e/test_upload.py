@@ -6,11 +6,13 @@ import itertools
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from bench import memory
 from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import Demo
 
@@ -104,3 +106,12 @@ def test_basic_and_token_authentication(demo: Demo, auth: tuple[str, str] | None
         f"{demo.url}/api/2.0/files/1/upload/create_session", json={"FileName": "a", "FileSize": 1}, auth=auth
     )
     assert answer.status_code == 200
+
+
+def test_the_memory_of_an_upload_does_not_depend_on_its_chunks(tmp_path: Path) -> None:
+    """Two part buffers and 8 MiB, for small chunks and for one of a quarter GiB."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux tells a process's peak")
+    bound = 2 * 10 + 8
+    grown = memory.measure(tmp_path, 256 * MIB)
+    assert [growth for growth in grown if growth.mib > bound] == []

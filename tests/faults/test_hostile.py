@@ -95,6 +95,10 @@ BAD = [
     Bad("range beyond the file", 400, "content_range_invalid", **header("Content-Range", "bytes 95-104/*")),
     Bad("range of junk", 400, "content_range_invalid", **header("Content-Range", "\u00e9 lots")),
     Bad("range after a gap", 409, "offset_mismatch", **header("Content-Range", "bytes 50-59/100")),
+    Bad("MD5 of other bytes", 400, "digest_mismatch", **header("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")),
+    Bad("SHA-256 of other bytes", 400, "digest_mismatch", **header("Content-Digest", "sha-256=:AAAA:")),
+    Bad("MD5 that is none", 400, "invalid_request", **header("Content-MD5", "\u00e9")),
+    Bad("digest that is none", 400, "invalid_request", **header("Content-Digest", "sha-256=abc")),
     Bad("1 MB header", 431, "request_too_large", **header("X-Long", "a" * 1_000_000)),
     Bad("1 MB URL", 414, "request_too_large", path="{location}&x=" + "a" * 1_000_000),
     # Numbered chunks.

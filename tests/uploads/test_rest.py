@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.uploads.test_api import error_of
 from uploads import destinations
 from uploads.api.views import CreateViewSet
 from uploads.models import UploadSession
+from uploads.stores.base import Store
 
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
 
@@ -188,3 +191,20 @@ def test_a_portal_with_ids_that_are_text(api: APIClient, uploads_settings: Calla
         assert error_of(api.post(url, fields, format="json"))[1] == code, why
     check = api.post("/api/2.0/files/sbox-42/upload/check", {"filesTitle": ["a"]}, format="json")
     assert check.json()["response"] == []
+
+
+@pytest.mark.parametrize("sent", ["raw", "form"])
+def test_a_digest_of_the_body_is_checked_before_the_chunk_counts(
+    file_store: Store, small_chunks: None, uploader: Uploader, sent: str
+) -> None:
+    session = uploader.create(6)
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--b--\r\n'
+    body = form if sent == "form" else b"abc"
+    kind = "multipart/form-data; boundary=b" if sent == "form" else "application/octet-stream"
+    md5, sha256 = (base64.b64encode(hashlib.new(name, body).digest()).decode() for name in ("md5", "sha256"))
+    wrong = uploader.send_raw(session, body, content_type=kind, HTTP_CONTENT_MD5=md5.swapcase())
+    assert wrong.json()["error"]["type"] == "digest_mismatch"
+    assert uploader.state(session)["bytes_uploaded"] == 0
+    headers = {"HTTP_CONTENT_MD5": md5, "HTTP_CONTENT_DIGEST": f"crc=:AA==:, sha-256=:{sha256}:"}
+    assert uploader.send_raw(session, body, content_type=kind, **headers).status_code == 200
+    assert uploader.state(session)["bytes_uploaded"] == 3

@@ -20,6 +20,7 @@ from django.http.request import HttpRequest
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from uploads import conf
+from uploads.api.digests import Digests
 from uploads.exceptions import (
     BodyHidden,
     BodyTimeout,
@@ -190,9 +191,10 @@ def _content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
 def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[bytes]:
     """Yield the body, for which the client has so many seconds.
 
-    Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow.
+    Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow,
+    DigestMismatch after the last block if it is not what its sender hashed.
     """
-    source, declared = _source(request), _declared_length(request)
+    source, declared, digests = _source(request), _declared_length(request), Digests(request)
     received = 0
     patience = _Patience(request, within)
     with patience:
@@ -205,10 +207,13 @@ def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[by
             if not block:
                 break
             received += len(block)
+            digests.update(block)
             yield block
     if declared is not None and received < declared:
         patience.check(received)
         raise IncompleteBody(received=received, declared=declared)
+    if within is None:  # what is only drained was read before, if not all of it
+        digests.check()
 
 
 class _Patience:

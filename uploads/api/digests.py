@@ -1,0 +1,61 @@
+"""Digests that clients send along, checked as the bytes pass: Content-MD5 (RFC 1864), Content-Digest (RFC 9530)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from uploads.exceptions import DigestMismatch, InvalidRequest
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+ALGORITHMS = {"md5": "md5", "sha-256": "sha256", "sha-512": "sha512"}
+_MEMBER = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
+
+
+class Digests:
+    """What the request says its body's digests are. Nothing is hashed that nobody asked for."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._expected = [
+            (hashlib.new(ALGORITHMS[name], usedforsecurity=False), name, value)
+            for name, value in _given(request)
+            if name in ALGORITHMS
+        ]
+
+    def update(self, block: bytes) -> None:
+        for digest, _, _ in self._expected:
+            digest.update(block)
+
+    def check(self) -> None:
+        """Raise DigestMismatch if the body was not what its sender hashed."""
+        for digest, name, value in self._expected:
+            if digest.digest() != value:
+                raise DigestMismatch(algorithm=name)
+
+
+def _given(request: HttpRequest) -> list[tuple[str, bytes]]:
+    """Return the digests of the headers; raise InvalidRequest for a header that is none."""
+    given = []
+    if md5 := request.META.get("HTTP_CONTENT_MD5"):
+        given.append(("md5", _decode("Content-MD5", md5)))
+    if digests := request.META.get("HTTP_CONTENT_DIGEST"):
+        for member in digests.split(","):
+            match = _MEMBER.fullmatch(member)
+            if not match:
+                message = f"Content-Digest is malformed: {member.strip()!r}."
+                raise InvalidRequest(message)
+            given.append((match[1], _decode("Content-Digest", match[2])))
+    return given
+
+
+def _decode(header: str, value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        message = f"{header} is not base64."
+        raise InvalidRequest(message) from error
