@@ -42,7 +42,6 @@ class UploadSessionAdmin(SessionAdmin):
         "folder_id",
         "state_badge",
         "progress",
-        "size",
         "speed",
         "last_activity",
         "expiry",
@@ -56,7 +55,7 @@ class UploadSessionAdmin(SessionAdmin):
     show_full_result_count = False
     actions = ("abort", "expire_now", "retry")
     fieldsets = (
-        (None, {"fields": ("id", "file_name", "owner", "state_badge", "failure", "progress", "size", "speed")}),
+        (None, {"fields": ("id", "file_name", "owner", "state_badge", "failure", "progress", "speed")}),
         (
             _("File"),
             {"fields": ("folder_id", "path", "content_type", "file_created_at", "checksum", "encrypted", "file_id")},
@@ -99,19 +98,15 @@ class UploadSessionAdmin(SessionAdmin):
         colour = _COLOURS.get(State(session.state), "#777")
         return format_html('<span style="{}{}">{}</span>', style, colour, session.get_state_display())
 
-    @admin.display(description=_("progress"))
+    @admin.display(description=_("progress"), ordering="file_size")
     def progress(self, session: UploadSession) -> SafeString:
         share = session.bytes_stored / session.file_size if session.file_size else float(session.is_whole)
         return format_html(
             '<span style="white-space:nowrap"><progress max="1" value="{}" style="width:5em;vertical-align:middle">'
-            "</progress> {}&nbsp;%</span>",
+            "</progress> {}</span>",
             f"{share:.4f}",
-            int(share * 100),
+            _("%(percent)d %% of %(size)s") % {"percent": int(share * 100), "size": filesizeformat(session.file_size)},
         )
-
-    @admin.display(description=_("size"), ordering="file_size")
-    def size(self, session: UploadSession) -> str:
-        return filesizeformat(session.file_size)
 
     @admin.display(description=_("speed"))
     def speed(self, session: UploadSession) -> str:

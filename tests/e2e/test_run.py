@@ -72,8 +72,6 @@ def test_a_service_out_of_reach_is_named(broken: dict[str, str], tmp_path: Path)
 
 
 def test_the_doctor_finds_the_demo_well(demo: Demo) -> None:
-    demo.manage("expire_uploads")
-    demo.manage("complete_uploads")
     assert demo.manage("uploads_doctor", "--url", demo.url).endswith("All is well.\n")
     assert "0 orphans" in demo.manage("audit_uploads")
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from portal import weed
 from tests.proxy import proxied, with_header
 from uploads import doctor, sessions
+from uploads.models import TaskRun, UploadSession
 from uploads.stores.base import Store
 
 pytestmark = pytest.mark.django_db
@@ -86,8 +89,11 @@ def test_lifecycle_rules_that_kill_uploads(
     assert (said is None and found == []) or any(said and said in text for text in found)
 
 
-def test_tasks_that_no_longer_run(file_store: Store) -> None:
-    assert "sessions were last expired never: is beat running, or cron?" in problems("tasks")
+def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., UploadSession]) -> None:
+    open_session()
+    assert not any("expired" in text for text in problems("tasks"))
+    UploadSession.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    assert "sessions were last expired not yet: is beat running, or cron?" in problems("tasks")
     sessions.expire_stale(batch_size=1)
     assert not any("expired" in text for text in problems("tasks"))
 
@@ -122,7 +128,8 @@ def test_a_limit_before_the_app_is_found(file_store: Store, limited: str) -> Non
 
 
 def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:
+    TaskRun.objects.create(name="complete", ran_at=timezone.now() - timedelta(hours=1))
     out = io.StringIO()
     with pytest.raises(SystemExit):
         call_command("uploads_doctor", stdout=out)
-    assert "PROBLEM tasks: sessions were last completed never" in out.getvalue()
+    assert "PROBLEM tasks: sessions were last completed 60 minutes ago: is beat" in out.getvalue()
