@@ -44,7 +44,6 @@ SLOWEST = 8 * 2**10
 """Bytes per second below which a body is not waited for."""
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
-_TIMED_OUT = "uploads.timed_out"
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
@@ -100,16 +99,16 @@ def read_fields(request: Request) -> dict[str, Any]:
 def drain(request: Request) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
     http = request._request  # noqa: SLF001 - see read_chunk
-    read = 0
-    if http.META.get(_TIMED_OUT):
-        return
+    read, patience = 0, _Patience.of(http)
     try:
-        for block in _blocks(http, within=DRAIN_SECONDS):
+        for block in () if patience.over else _blocks(http, within=DRAIN_SECONDS):
             read += len(block)
             if read > DRAIN_SIZE:
                 break
     except UploadError:
         return  # The client has gone, or the server keeps the body to itself.
+    finally:
+        patience.end()
 
 
 def _body_fields(request: HttpRequest) -> dict[str, Any]:
@@ -194,10 +193,11 @@ def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[by
     Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow,
     DigestMismatch after the last block if it is not what its sender hashed.
     """
-    source, declared, digests = _source(request), _declared_length(request), Digests(request)
-    received = 0
-    patience = _Patience(request, within)
-    with patience:
+    source, declared = _source(request), _declared_length(request)
+    digests = Digests(request) if within is None else None  # what is drained may have been read in part
+    received, patience = 0, _Patience.of(request)
+    patience.start(within)
+    try:
         while True:
             try:
                 block = source.read(BLOCK_SIZE)
@@ -207,56 +207,68 @@ def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[by
             if not block:
                 break
             received += len(block)
-            digests.update(block)
+            if digests:
+                digests.update(block)
             yield block
+    finally:
+        patience.end()
     if declared is not None and received < declared:
         patience.check(received)
         raise IncompleteBody(received=received, declared=declared)
-    if within is None:  # what is only drained was read before, if not all of it
+    if digests:
         digests.check()
 
 
 class _Patience:
     """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
 
-    A block of the socket's is waited for within the server's own read, so only the socket can end that.
+    A block is waited for inside the server's own read, so only the socket can end that. There is one of these for
+    each request: reading starts it, and ``drain`` ends it at the latest.
     """
 
-    def __init__(self, request: HttpRequest, within: float | None) -> None:
-        self.request = request
+    def __init__(self, request: HttpRequest) -> None:
         self.socket: socket.socket | None = request.META.get("gunicorn.socket")
-        self.stall = conf.current().READ_TIMEOUT.total_seconds()
-        declared = _declared_length(request)
-        self.within = within if declared is None or within else self.stall + declared / SLOWEST
+        self.declared = _declared_length(request)
         self.over = False
         self._timer: threading.Timer | None = None
-        self._before: float | None = None
+        self._before: list[float | None] = []
 
-    def __enter__(self) -> None:
-        if self.socket is None:
+    @classmethod
+    def of(cls, request: HttpRequest) -> _Patience:
+        patience: _Patience = request.META.setdefault("uploads.patience", cls(request))
+        return patience
+
+    def start(self, within: float | None) -> None:
+        """Wait for the body from now on: for so many seconds in all, or for as long as its length allows."""
+        self.end()
+        if self.socket is None or self.over:
             return
-        self._before = self.socket.gettimeout()
-        self.socket.settimeout(self.stall)
-        if self.within is not None:
-            self._timer = threading.Timer(self.within, self._end)
+        stall = conf.current().READ_TIMEOUT.total_seconds()
+        if within is None and self.declared is not None:
+            within = stall + self.declared / SLOWEST
+        self._before.append(self.socket.gettimeout())
+        self.socket.settimeout(stall)
+        if within is not None:
+            self._timer = threading.Timer(within, self._stop)
             self._timer.daemon = True
             self._timer.start()
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Stop waiting; the connection may get another request."""
         if self._timer:
             self._timer.cancel()
-        if self.socket is not None and not self.over:
-            self.socket.settimeout(self._before)
+            self._timer = None
+        if self._before and self.socket is not None:
+            self.socket.settimeout(self._before.pop())
 
     def check(self, received: int, error: Exception | None = None) -> None:
         """Raise BodyTimeout if that is why there is no more."""
         # Django wraps what the server raises.
         if self.over or isinstance(error and (error.__cause__ or error), TimeoutError):
             self.over = True
-            self.request.META[_TIMED_OUT] = True
             raise BodyTimeout(received=received)
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         self.over = True
         with suppress(OSError):
             # Only reading ends: the error can still be answered.
