@@ -19,7 +19,7 @@ from portal.models import File, Folder, PreviousVersion
 from uploads import destinations, names
 from uploads.api.dates import format_date
 from uploads.exceptions import FileNotFound, FolderNotFound
-from uploads.models import State, UploadSession
+from uploads.models import UploadSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -61,7 +61,7 @@ class PortalDestination(destinations.Destination):
         used: int = sum(contents.aggregate(size=Sum("size"))["size"] or 0 for contents in mine)
         return max(0, settings.QUOTA - used)
 
-    def in_use(self, storage: str, names: Collection[str]) -> Collection[str]:
+    def in_use(self, names: Collection[str]) -> Collection[str]:
         return {
             name
             for model in (File, PreviousVersion)
@@ -160,5 +160,5 @@ def _free_title(folder: Folder, title: str) -> str:
 
 
 def _in_use(folder: Folder, *, besides: UploadSession) -> bool:
-    coming = UploadSession.objects.filter(folder_id=str(folder.pk), state__in=[State.OPEN, State.COMPLETING])
+    coming = UploadSession.objects.unfinished().filter(folder_id=str(folder.pk))
     return folder.files.exists() or folder.folders.exists() or coming.exclude(pk=besides.pk).exists()

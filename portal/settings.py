@@ -174,7 +174,7 @@ CELERY_BEAT_SCHEDULE = {
     "audit-uploads": {
         "task": "uploads.tasks.audit_store",
         "schedule": crontab(hour=3, minute=17),
-        "kwargs": {"fix": True},
+        "kwargs": {"fix": env.bool("AUDIT_FIX", default=False)},
     },
 }
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,7 +64,11 @@ class Settings:
     )
     STORAGE: str = _setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", _is_name)
     OBJECT_PREFIX: str = _setting(
-        "uploads", 4, "path", "Where in the storage the default `Destination.object_name` puts files.", _is_name
+        "uploads",
+        4,
+        "path",
+        "Where in the storage the default `Destination.object_name` puts files; this portal's alone.",
+        lambda value: _is_name(value) and value[0] not in "/." and posixpath.normpath(value) == value,
     )
     SESSION_LIFETIME: timedelta = _setting(
         timedelta(hours=12), 5, "timedelta", "A session expires this long after its last chunk.", _is_duration

@@ -120,8 +120,8 @@ class Destination:
         """
         raise NotImplementedError
 
-    def in_use(self, storage: str, names: Collection[str]) -> Collection[str]:
-        """Return those of the object ``names`` in the storage alias that the portal's own rows refer to.
+    def in_use(self, names: Collection[str]) -> Collection[str]:
+        """Return those of the object ``names`` that the portal's own rows refer to, in whatever storage.
 
         Runs in ``audit_uploads``, which deletes the others of them if no session owns them. The default claims all,
         so that nothing is ever deleted that a portal did not give up.

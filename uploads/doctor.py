@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 
 from django.core.checks import run_checks
 from django.db.models.functions import Now
@@ -84,15 +85,17 @@ def _read_and_write(store: Store, name: str) -> Finding:
 
 
 def _multipart(store: Store, name: str) -> Iterator[Finding]:
-    first, last = Buffer(bytes(MIN_PART_SIZE)), Buffer(b"doctor")
-    whole = Buffer()
+    first, last, whole = Buffer(bytes(MIN_PART_SIZE)), Buffer(b"doctor"), Buffer()
     upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
     parts = []
-    for number, data in ((1, first), (2, last)):
-        etag = store.put_part(upload, number=number, offset=len(whole), data=data)
-        parts.append(Part(number, len(data), data.crc32, etag))
-        whole.extend(data)
-    store.complete(upload, parts, crc32=whole.crc32)
+    try:
+        for number, data in ((1, first), (2, last)):
+            etag = store.put_part(upload, number=number, offset=len(whole), data=data)
+            parts.append(Part(number, len(data), data.crc32, etag))
+            whole.extend(data)
+        store.complete(upload, parts, crc32=whole.crc32)
+    finally:
+        store.abort(upload)
     stored = store.stat(name)
     store.delete([name])
     good = stored is not None and stored.size == len(whole) and stored.crc32 in (None, whole.crc32)
@@ -180,8 +183,19 @@ def _last_run(name: str) -> Finding:
         good, when = not UploadSession.objects.filter(created_at__lt=limit).exists(), "not yet"
     else:
         good, when = run.ran_at > limit, f"{(timezone.now() - run.ran_at).total_seconds() / 60:.0f} minutes ago"
-    hint = "" if good else ": is beat running, or cron?"
+    hint = "look there"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
+    elif 300 <= status < 400:
+        hint = "give the address where the portal really is"
     return Finding("tasks", good=good, text=f"sessions were last {name}d {when}{hint}")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would come without its body, and prove nothing."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _way(url: str) -> Finding:
@@ -191,8 +205,9 @@ def _way(url: str) -> Finding:
     if not address.startswith(("http://", "https://")):
         return Finding("way", good=False, text=f"{url} is not an http(s) address")
     request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310
+    opener = urllib.request.build_opener(_NoRedirect)
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+        with opener.open(request, timeout=120) as answer:
             status, body = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read()

@@ -146,7 +146,13 @@ def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random
 
 def trouble_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
     """Break something every second or so."""
-    chance = random.Random(seed)
+    try:
+        _make_trouble(stack, run, random.Random(seed), ends)
+    except Exception as error:
+        run.problems.append(f"the trouble ended early: {error!r}")
+
+
+def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) -> None:
     while time.monotonic() < ends:
         time.sleep(chance.uniform(0.2, 1.5))
         what = chance.choices(["call", "workers", "celery", "database", "store"], [60, 8, 3, 3, 2])[0]

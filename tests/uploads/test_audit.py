@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.core.management import call_command
 
 from portal.models import File
@@ -110,3 +111,22 @@ def test_two_audits_at_once_do_no_harm(mixed: tuple[Store, set[str]]) -> None:
         fix=True, tell=lambda _line: interleaved.append(sessions.audit(fix=True)) if not interleaved else None
     )
     assert names_of(store) == before
+
+
+def test_another_alias_of_the_same_bucket_owns_what_it_has(
+    settings: Any, s3_store: Store, no_grace: None, open_session: OpenSession
+) -> None:
+    """Storages that differ in their storage class, say, may share bucket and location."""
+    session = sessions.receive(open_session(9), chunk_of(b"abc"))
+    UploadSession.objects.update(storage="cold")
+    settings.STORAGES = {**settings.STORAGES, "cold": settings.STORAGES["default"]}
+    assert sessions.audit(fix=True).orphans == 0
+    assert s3_store.upload_size(upload_of(session)) is not None
+
+
+@pytest.mark.parametrize("prefix", ["uploads/", "./uploads", "/uploads", "../uploads", "a//b"])
+def test_a_prefix_that_a_listing_would_write_differently_is_refused(
+    uploads_settings: Callable[..., None], prefix: str
+) -> None:
+    uploads_settings(OBJECT_PREFIX=prefix)
+    assert "uploads.E004" in {message.id for message in run_checks(tags=["uploads"])}

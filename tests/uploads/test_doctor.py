@@ -75,6 +75,7 @@ def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Call
         ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}, "aborts uploads 1 days after they began"),
         ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 30}}, None),
         ({"Expiration": {"Days": 3}}, "deletes finished files"),
+        ({"Expiration": {"Days": 3}, "Filter": {"Prefix": "media/uploads-old/"}}, None),
     ],
 )
 def test_lifecycle_rules_that_kill_uploads(
@@ -98,12 +99,16 @@ def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., Up
     assert not any("expired" in text for text in problems("tasks"))
 
 
-class TooLarge(BaseHTTPRequestHandler):
-    """A proxy with a limit for bodies, as nginx has one."""
+class Before(BaseHTTPRequestHandler):
+    """What may stand before the app: a proxy with a limit for bodies, or one that sends clients elsewhere."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(413)
+        if self.path.startswith("/limited"):
+            self.send_response(413)
+        else:
+            self.send_response(301)
+            self.send_header("Location", "/limited/")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -111,8 +116,8 @@ class TooLarge(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def limited() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), TooLarge)
+def before() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Before)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -121,10 +126,13 @@ def limited() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_limit_before_the_app_is_found(file_store: Store, limited: str) -> None:
-    finding = list(doctor.examine(limited))[-1]
+@pytest.mark.parametrize(
+    ("path", "said"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
+)
+def test_what_stands_before_the_app_is_found(file_store: Store, before: str, path: str, said: str) -> None:
+    finding = list(doctor.examine(before + path))[-1]
     assert not finding.good
-    assert "client_max_body_size" in finding.text
+    assert said in finding.text
 
 
 def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:

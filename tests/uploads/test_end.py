@@ -98,6 +98,15 @@ def test_folders_of_a_session_that_ended_are_removed_if_empty(
     assert set(Folder.objects.values_list("title", flat=True)) == {"My documents"}
 
 
+def test_the_folder_of_a_session_that_an_operator_may_retry_stays(
+    file_store: Store, open_session: OpenSession, root: Folder
+) -> None:
+    failed = open_session(relative_path="a")
+    UploadSession.objects.filter(pk=failed.pk).update(state=State.FAILED, bytes_stored=failed.file_size)
+    sessions.abort(open_session(relative_path="a"))
+    assert Folder.objects.filter(title="a").exists()
+
+
 def test_folders_that_got_a_file_stay(
     file_store: Store, small_chunks: None, open_session: OpenSession, root: Folder
 ) -> None:

@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,9 @@ from uploads.sessions import ByteRange, Chunk
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-BLOCK_SIZE = 2**20
+BLOCK_SIZES = 2**16, 2**20
+"""Bytes read at a time, at least and at most. The more, the fewer copies the server makes; but a writer shows a sign of
+life with each block, so those of a slow client are small."""
 DRAIN_SIZE = 64 * 2**20
 DRAIN_SECONDS = 30
 SLOWEST = 8 * 2**10
@@ -195,17 +198,21 @@ def _blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[by
     """
     source, declared = _source(request), _declared_length(request)
     digests = Digests(request) if within is None else None  # what is drained may have been read in part
-    received, patience = 0, _Patience.of(request)
+    received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[0]
     patience.start(within)
     try:
         while True:
+            asked = time.monotonic()
+            if declared is None and within is None:
+                patience.start(patience.stall + size / SLOWEST)
             try:
-                block = source.read(BLOCK_SIZE)
+                block = source.read(size)
             except Exception as error:  # Each server has its own errors for a client that went away.
                 patience.check(received, error)
                 raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
             if not block:
                 break
+            size = min(2 * size, BLOCK_SIZES[1]) if time.monotonic() - asked < 1 else BLOCK_SIZES[0]
             received += len(block)
             if digests:
                 digests.update(block)
@@ -229,6 +236,7 @@ class _Patience:
     def __init__(self, request: HttpRequest) -> None:
         self.socket: socket.socket | None = request.META.get("gunicorn.socket")
         self.declared = _declared_length(request)
+        self.stall = conf.current().READ_TIMEOUT.total_seconds()
         self.over = False
         self._timer: threading.Timer | None = None
         self._before: list[float | None] = []
@@ -243,11 +251,10 @@ class _Patience:
         self.end()
         if self.socket is None or self.over:
             return
-        stall = conf.current().READ_TIMEOUT.total_seconds()
         if within is None and self.declared is not None:
-            within = stall + self.declared / SLOWEST
+            within = self.stall + self.declared / SLOWEST
         self._before.append(self.socket.gettimeout())
-        self.socket.settimeout(stall)
+        self.socket.settimeout(self.stall)
         if within is not None:
             self._timer = threading.Timer(within, self._stop)
             self._timer.daemon = True
@@ -271,8 +278,8 @@ class _Patience:
     def _stop(self) -> None:
         self.over = True
         with suppress(OSError):
-            # Only reading ends: the error can still be answered.
-            self.socket.shutdown(socket.SHUT_RD)  # type: ignore[union-attr]
+            # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
+            socket.socket.shutdown(self.socket, socket.SHUT_RD)  # type: ignore[arg-type]
 
 
 def _source(request: HttpRequest) -> Any:

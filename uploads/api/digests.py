@@ -23,8 +23,7 @@ class Digests:
     def __init__(self, request: HttpRequest) -> None:
         self._expected = [
             (hashlib.new(ALGORITHMS[name], usedforsecurity=False), name, value)
-            for name, value in _given(request)
-            if name in ALGORITHMS
+            for name, value in _given(request).items()
         ]
 
     def update(self, block: bytes) -> None:
@@ -38,18 +37,22 @@ class Digests:
                 raise DigestMismatch(algorithm=name)
 
 
-def _given(request: HttpRequest) -> list[tuple[str, bytes]]:
-    """Return the digests of the headers; raise InvalidRequest for a header that is none."""
-    given = []
+def _given(request: HttpRequest) -> dict[str, bytes]:
+    """Return the digests of the headers by algorithm; of several the last counts (RFC 8941).
+
+    Raises InvalidRequest for a header that is none.
+    """
+    given = {}
     if md5 := request.META.get("HTTP_CONTENT_MD5"):
-        given.append(("md5", _decode("Content-MD5", md5)))
+        given["md5"] = _decode("Content-MD5", md5)
     if digests := request.META.get("HTTP_CONTENT_DIGEST"):
         for member in digests.split(","):
             match = _MEMBER.fullmatch(member)
             if not match:
                 message = f"Content-Digest is malformed: {member.strip()!r}."
                 raise InvalidRequest(message)
-            given.append((match[1], _decode("Content-Digest", match[2])))
+            if match[1] in ALGORITHMS:
+                given[match[1]] = _decode("Content-Digest", match[2])
     return given
 
 

@@ -56,11 +56,11 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
     _find_lost(store, alias, report, tell)
     prefix = conf.current().OBJECT_PREFIX
     for uploads in _batches(store.list_uploads(prefix)):
-        owned = set(_unfinished(alias, [found.name for found in uploads]))
+        owned = set(_unfinished([found.name for found in uploads]))
         for upload in _ours([found for found in uploads if found.upload not in owned], report):
             _abort(store, upload, report, tell, fix=fix)
     for objects in _batches(store.list_objects(prefix)):
-        names = _owned_objects(alias, [found.name for found in objects])
+        names = _owned_objects([found.name for found in objects])
         for orphan in _ours([found for found in objects if found.name not in names], report):
             _delete(store, orphan, report, tell, fix=fix)
     return report
@@ -85,18 +85,19 @@ def _is_unchanged(session: UploadSession) -> bool:
     return UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until=None).exists()
 
 
-def _unfinished(alias: str, names: list[str]) -> Iterator[Upload]:
-    rows = UploadSession.objects.unfinished().filter(storage=alias, object_name__in=names)
+def _unfinished(names: list[str]) -> Iterator[Upload]:
+    """Yield the uploads of those names that sessions own, of whatever storage: aliases may share a bucket."""
+    rows = UploadSession.objects.unfinished().filter(object_name__in=names)
     for name, upload_id in rows.values_list("object_name", "upload_id"):
         yield Upload(name, upload_id)
 
 
-def _owned_objects(alias: str, names: list[str]) -> set[str]:
+def _owned_objects(names: list[str]) -> set[str]:
     """Return those of the names that a session or the portal owns."""
-    unended = UploadSession.objects.exclude(state__in=[State.ABORTED, State.EXPIRED]).filter(storage=alias)
+    unended = UploadSession.objects.exclude(state__in=[State.ABORTED, State.EXPIRED])
     owned = set(unended.filter(object_name__in=names).values_list("object_name", flat=True))
     owned |= set(UploadPart.objects.filter(session__in=unended, piece__in=names).values_list("piece", flat=True))
-    return owned | set(get_destination().in_use(alias, [name for name in names if name not in owned]))
+    return owned | set(get_destination().in_use([name for name in names if name not in owned]))
 
 
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:

@@ -49,15 +49,11 @@ class StoreCalls:
         """Wait for a store call, showing signs of life."""
         pause = conf.current().LEASE_DURATION.total_seconds() / 3
         while wait([future], timeout=min(pause, self._left())).not_done:
-            self._abandoned = not self._left()
-            self.check_deadline()
+            if not self._left():
+                self._abandoned = True
+                raise OutOfTime
             self.renew()
         return future.result()
-
-    def check_deadline(self) -> None:
-        """Raise OutOfTime if the deadline has passed."""
-        if not self._left():
-            raise OutOfTime
 
     def _left(self) -> float:
         return float("inf") if self.deadline is None else max(0.0, self.deadline - time.monotonic())

@@ -71,10 +71,8 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
     the next to ask, client or Celery, finds out what came of it.
     """
     session = lease.session
-    if budget is not None:
-        lease.deadline = time.monotonic() + budget.total_seconds()
     try:
-        _assemble(lease)
+        _assemble(lease, budget)
         _publish(lease)
     except LeaseLost:
         raise
@@ -96,9 +94,12 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         signals.session_completed.send_robust(UploadSession, session=session)
 
 
-def _assemble(lease: Lease) -> None:
+def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
     rows = join_pieces(lease, store)
+    # Only now: joining starts from zero when it is repeated, while what the store is at goes on by itself.
+    if budget is not None:
+        lease.deadline = time.monotonic() + budget.total_seconds()
     parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
     crc32 = _whole_crc32(rows)
     lost: UploadError | None = None

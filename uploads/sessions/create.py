@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+import posixpath
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -115,7 +116,8 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession) -> None:
     store = get_store(session.storage)
     if session.encrypted and not store.supports_encryption:
         raise EncryptionUnsupported
-    session.object_name = get_destination().object_name(session)
+    # As the store will list it: the audit compares names.
+    session.object_name = posixpath.normpath(get_destination().object_name(session))
     session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
     session.upload_id = store.create(
         session.object_name, content_type=session.content_type, encrypted=session.encrypted

@@ -34,15 +34,20 @@ def check_file(session: UploadSession) -> None:
 
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Refuse a file for what its user has already."""
-    maximum, free = conf.current().MAX_OPEN_SESSIONS, get_destination().free_space(user)
-    if maximum is None and free is None:
+    if not _is_limited(user):
         return
+    maximum = conf.current().MAX_OPEN_SESSIONS
     held = UploadSession.objects.unfinished().filter(owner=user.pk).aggregate(count=Count("pk"), size=Sum("file_size"))
-    reserved = held["size"] or 0
+    # Asked last: a file published in between counts twice then, not never.
+    reserved, free = held["size"] or 0, get_destination().free_space(user)
     if maximum is not None and held["count"] >= maximum:
         raise TooManySessions(open=held["count"], maximum=maximum)
     if free is not None and session.file_size > free - reserved:
         raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
+
+
+def _is_limited(user: AbstractBaseUser) -> bool:
+    return conf.current().MAX_OPEN_SESSIONS is not None or get_destination().free_space(user) is not None
 
 
 def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
@@ -50,7 +55,7 @@ def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
 
     The user's sessions queue up here, so that two of them cannot both take the last place.
     """
-    if conf.current().MAX_OPEN_SESSIONS is None and get_destination().free_space(user) is None:
+    if not _is_limited(user):
         session.save(force_insert=True)
         return
     with transaction.atomic():

@@ -63,6 +63,10 @@ class PartWriter:
         """After a failure, delete the pieces that no row will ever name."""
         if kind is not None:
             self.calls.settle()
+            # The error's traceback holds this writer until the garbage collector comes by.
+            self._filling.clear()
+            if self._held is not None:
+                self._held.clear()
             begun = [*self.parts, *([self._under_way[0]] if self._under_way else [])]
             delete_quietly(self.store, [part.piece for part in begun if part.piece])
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,15 +98,15 @@ class FileSystemStore(Store):
                 self._path(name).unlink(missing_ok=True)
 
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
-        for path in self._files(prefix):
+        for path, found in self._files(prefix):
             final, _, upload_id = path.name[1:].rpartition(".")
             if path.name.startswith(".") and final:
-                yield FoundUpload(Upload(self._name(path.with_name(final)), upload_id), _modified(path))
+                yield FoundUpload(Upload(self._name(path.with_name(final)), upload_id), _modified(found))
 
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:
-        for path in self._files(prefix):
+        for path, found in self._files(prefix):
             if not path.name.startswith("."):
-                yield FoundObject(self._name(path), path.stat().st_size, _modified(path))
+                yield FoundObject(self._name(path), found.st_size, _modified(found))
 
     def upload_size(self, upload: Upload) -> int | None:
         try:
@@ -114,14 +114,18 @@ class FileSystemStore(Store):
         except FileNotFoundError:
             return None
 
-    def _files(self, prefix: str) -> Iterator[Path]:
+    def _files(self, prefix: str) -> Iterator[tuple[Path, os.stat_result]]:
         for directory, _, names in os.walk(self._path(prefix)):
             for name in names:
-                with suppress(FileNotFoundError):  # gone since the directory was read
-                    yield Path(directory) / name
+                path = Path(directory) / name
+                try:
+                    found = path.stat()
+                except FileNotFoundError:
+                    continue  # gone since the directory was read
+                yield path, found
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.storage.base_location).as_posix()
+        return path.relative_to(self.storage.location).as_posix()
 
     def _path(self, name: str) -> Path:
         return Path(self.storage.path(name))
@@ -157,8 +161,8 @@ def _write(descriptor: int, data: Buffer) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def _modified(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+def _modified(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)
 
 
 def _sync(path: Path) -> None:

@@ -185,8 +185,9 @@ class S3Store(Store):
 
     def _rule_problems(self, rule: Any, prefix: str, lifetime: timedelta) -> Iterator[str]:
         """Yield what a lifecycle rule would do to live uploads."""
-        concerned = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", ""))
-        ours = self._address(prefix)["Key"]
+        chosen = rule.get("Filter", {})
+        concerned = {**rule, **chosen, **chosen.get("And", {})}.get("Prefix", "")
+        ours = self._address(prefix)["Key"] + "/"
         if rule["Status"] != "Enabled" or not (ours.startswith(concerned) or concerned.startswith(ours)):
             return
         name = rule.get("ID", "without a name")
