@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from http import HTTPStatus
 
 from django.core.checks import run_checks
 from django.db.models.functions import Now
@@ -183,11 +182,7 @@ def _last_run(name: str) -> Finding:
         good, when = not UploadSession.objects.filter(created_at__lt=limit).exists(), "not yet"
     else:
         good, when = run.ran_at > limit, f"{(timezone.now() - run.ran_at).total_seconds() / 60:.0f} minutes ago"
-    hint = "look there"
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
-    elif 300 <= status < 400:
-        hint = "give the address where the portal really is"
+    hint = "" if good else ": is beat running, or cron?"
     return Finding("tasks", good=good, text=f"sessions were last {name}d {when}{hint}")
 
 
@@ -219,9 +214,11 @@ def _way(url: str) -> Finding:
         from_app = False
     if from_app and status in (401, 404):
         return Finding("way", good=True, text=f"a chunk of {size} bytes gets through to the app at {url}")
-    hint = (
-        "raise the limit for bodies before the app (nginx: client_max_body_size 0)" if status == 413 else "look there"
-    )
+    hint = "look there"
+    if status == 413:
+        hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
+    elif 300 <= status < 400:
+        hint = "give the address where the portal really is"
     return Finding(
         "way", good=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
     )
