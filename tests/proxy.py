@@ -10,9 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
@@ -248,17 +249,6 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def proxied(endpoint: str) -> Iterator[Proxy]:
-    """Run a proxy before ``endpoint``."""
-    with Proxy(endpoint) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-        thread.start()
-        yield proxy
-        proxy.shutdown()
-        thread.join()
-
-
 class Wire(socketserver.ThreadingTCPServer):
     """A TCP relay before a database: ``cut`` ends all connections, as a restart does."""
 
@@ -310,12 +300,24 @@ class WireHandler(socketserver.BaseRequestHandler):
         _shut(sink)
 
 
-@contextmanager
-def wired(address: tuple[str, int]) -> Iterator[Wire]:
+def proxied(endpoint: str) -> AbstractContextManager[Proxy]:
+    """Run a proxy before ``endpoint``."""
+    return _serving(Proxy(endpoint))
+
+
+def wired(address: tuple[str, int]) -> AbstractContextManager[Wire]:
     """Run a relay before ``address``."""
-    with Wire(address) as wire:
-        thread = threading.Thread(target=wire.serve_forever, daemon=True)
+    return _serving(Wire(address))
+
+
+Server = TypeVar("Server", bound=socketserver.BaseServer)
+
+
+@contextmanager
+def _serving(server: Server) -> Iterator[Server]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield wire
-        wire.shutdown()
+        yield server
+        server.shutdown()
         thread.join()
