@@ -47,14 +47,15 @@ class Peer(ABC):
         return self.process.pid if self.process else os.getpid()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            self.command(),
-            cwd=self.working_directory(),
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.directory / "peer.log").open("ab"),
-        )
+        with (self.directory / "peer.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=self.working_directory(),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         for _ in range(600):
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

@@ -57,7 +57,10 @@ def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool 
     files = stack.ask("[[f.pk, f.content.name] for f in File.objects.all()]")
     assert [pk for pk, _ in files].count(file["id"]) == 1
     open_uploads = stack.ask("[s.object_name for s in UploadSession.objects.unfinished()]")
-    assert stack.stored() == ({name for _, name in files}, set(open_uploads))
+    pieces = stack.ask(
+        "[p.piece for p in UploadPart.objects.filter(session__in=UploadSession.objects.open()) if p.piece]"
+    )
+    assert stack.stored() == ({name for _, name in files} | set(pieces), set(open_uploads))
     assert len(files) == stack.ask(
         "UploadSession.objects.filter(state='completed').values('file_id').distinct().count()"
     )

@@ -18,7 +18,7 @@ from django.utils import timezone
 from uploads import conf
 from uploads.destinations import get_destination
 from uploads.exceptions import StoreUnavailable
-from uploads.models import State, UploadPart, UploadSession
+from uploads.models import UploadPart, UploadSession
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
@@ -93,10 +93,13 @@ def _unfinished(names: list[str]) -> Iterator[Upload]:
 
 
 def _owned_objects(names: list[str]) -> set[str]:
-    """Return those of the names that a session or the portal owns."""
-    unended = UploadSession.objects.exclude(state__in=[State.ABORTED, State.EXPIRED])
-    owned = set(unended.filter(object_name__in=names).values_list("object_name", flat=True))
-    owned |= set(UploadPart.objects.filter(session__in=unended, piece__in=names).values_list("piece", flat=True))
+    """Return those of the names that an unfinished session or the portal owns.
+
+    The portal is asked last: what is published in between is no longer the session's, but already the portal's.
+    """
+    unfinished = UploadSession.objects.unfinished()
+    owned = set(unfinished.filter(object_name__in=names).values_list("object_name", flat=True))
+    owned |= set(UploadPart.objects.filter(session__in=unfinished, piece__in=names).values_list("piece", flat=True))
     return owned | set(get_destination().in_use([name for name in names if name not in owned]))
 
 

@@ -141,8 +141,8 @@ class PartWriter:
     def _finish_part(self) -> None:
         if self._under_way:
             part, future = self._under_way
-            self._under_way = None
             part.etag = self.calls.finish(future)
+            self._under_way = None
             self.parts.append(part)
 
 
