@@ -159,9 +159,9 @@ def test_the_upload_is_aborted_behind_our_back(stack: Stack, client: Client, upl
     data = some_bytes(12 * MIB)
     path = client.create(len(data))
     assert client.insist("POST", path, files={"file": data[: 6 * MIB]}).status_code == 200
-    s3 = stack.s3()
-    for found in s3.list_multipart_uploads(Bucket=weed.BUCKET)["Uploads"]:
-        s3.abort_multipart_upload(Bucket=weed.BUCKET, Key=found["Key"], UploadId=found["UploadId"])
+    session = f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}')"
+    key, upload_id = stack.ask(f"[{session}.object_name, {session}.upload_id]")
+    stack.s3().abort_multipart_upload(Bucket=weed.BUCKET, Key=key, UploadId=upload_id)
     with pytest.raises(GaveUp) as gave_up:
         client.send(path, data[6 * MIB :], itertools.repeat(6 * MIB))
     assert (gave_up.value.answer.status_code, gave_up.value.answer.json()["error"]["type"]) == (410, "upload_gone")
