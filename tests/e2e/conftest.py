@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
         own = {
             "PORT": str(port),
             "DATA_DIR": str(directory),
-            "CELERY_QUEUE": directory.name,
+            "CELERY_QUEUE": f"{directory.name}-{uuid.uuid4().hex[:8]}",
             "LOG_LEVEL": "INFO",
             "METRICS_TOKEN": "m",
         }

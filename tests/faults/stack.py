@@ -42,7 +42,7 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
             "DATA_DIR": str(directory),
             "SECRET_KEY": "faults",
-            "CELERY_QUEUE": directory.name,
+            "CELERY_QUEUE": f"{directory.name}-{uuid.uuid4().hex[:8]}",
             "LOG_LEVEL": "INFO",
             "AWS_S3_ENDPOINT_URL": proxy.endpoint,
         }
