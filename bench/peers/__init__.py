@@ -9,9 +9,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -313,21 +313,8 @@ class OursFiles(Ours):
 
 def together(peer: Peer, size: int, streams: int) -> None:
     """Upload ``streams`` files at once, ``size`` bytes in all."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            peer.upload(size // streams)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(streams)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(streams) as pool:
+        list(pool.map(lambda _: peer.upload(size // streams), range(streams)))
 
 
 def node_peers() -> Path:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def _one_file(client: Client, run: Run, chance: random.Random, name: str) -> Non
     if size and chance.random() < 0.4:
         file = _send_numbered(client, path, data, chance)
     else:
-        file = client.send(_cut_sometimes(client, path, data, chance), data, _sizes(chance))
+        _cut_sometimes(client, path, data, chance)
+        file = client.send(path, data, _sizes(chance))
     with run.lock:
         run.published[file["id"]] = (sha256([data]), file["title"])
         run.counts["files"] += 1
@@ -103,7 +105,7 @@ def _sizes(chance: random.Random) -> Iterator[int]:
         yield chance.choice([chance.randrange(1, MIB), 5 * MIB, chance.randrange(4 * MIB, 12 * MIB)])
 
 
-def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random) -> str:
+def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random) -> None:
     """Break the connection in the middle of a chunk, sometimes, before sending properly."""
     if len(data) > MIB and chance.random() < 0.3:
 
@@ -113,7 +115,6 @@ def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random
 
         with contextlib.suppress(requests.RequestException, ConnectionError):
             client.http.post(client.urls[0] + path, data=cut(), timeout=30)
-    return path
 
 
 def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random) -> Any:
@@ -128,16 +129,10 @@ def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random
         for number, chunk in mine:
             answer = one.insist("POST", f"{path}&upload=true&chunkNumber={number}", files={"file": chunk})
             if answer.status_code != 200:
-                errors.append(GaveUp(answer))
+                raise GaveUp(answer)
 
-    errors: list[GaveUp] = []
-    threads = [threading.Thread(target=send, args=(chunks[half::2],)) for half in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(send, (chunks[0::2], chunks[1::2])))
     answer = client.insist("POST", f"{path}&finalize=true")
     if answer.status_code != 201:
         raise GaveUp(answer)

@@ -1,7 +1,7 @@
 """Compare rows and store both ways, and give back what no row owns.
 
 Nothing is deleted that is not provably ours: it lies under ``OBJECT_PREFIX``, is named as we name things, is older
-than ``AUDIT_GRACE``, belongs to no session, and the portal says that it does not use it.
+than ``AUDIT_GRACE``, belongs to no unfinished session, and, if it is an object, the portal does not claim it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from uploads.destinations import Folder, get_destination
 from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import UploadSession
 from uploads.sessions.end import abort
-from uploads.sessions.limits import check_file, check_user, save_within_limits
+from uploads.sessions.limits import check_file, check_user, is_limited, save_within_limits
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 
@@ -71,9 +71,11 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
     destination = get_destination()
     try:
         check_file(session)
-        check_user(user, session)
+        limited = is_limited(user)
+        if limited:
+            check_user(user, session)
         destination.accept(user, session)
-        _open_upload(user, session)
+        _open_upload(user, session, limited=limited)
     except BaseException:
         destination.discard(session)
         raise
@@ -112,7 +114,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
     )
 
 
-def _open_upload(user: AbstractBaseUser, session: UploadSession) -> None:
+def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
     store = get_store(session.storage)
     if session.encrypted and not store.supports_encryption:
         raise EncryptionUnsupported
@@ -123,7 +125,10 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession) -> None:
         session.object_name, content_type=session.content_type, encrypted=session.encrypted
     )
     try:
-        save_within_limits(user, session)
+        if limited:
+            save_within_limits(user, session)
+        else:
+            session.save(force_insert=True)
     except BaseException:
         store.abort(upload_of(session))
         raise

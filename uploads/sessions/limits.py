@@ -32,10 +32,13 @@ def check_file(session: UploadSession) -> None:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
 
 
+def is_limited(user: AbstractBaseUser) -> bool:
+    """Tell whether what the user has already matters at all."""
+    return conf.current().MAX_OPEN_SESSIONS is not None or get_destination().free_space(user) is not None
+
+
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Refuse a file for what its user has already."""
-    if not _is_limited(user):
-        return
     maximum = conf.current().MAX_OPEN_SESSIONS
     held = UploadSession.objects.unfinished().filter(owner=user.pk).aggregate(count=Count("pk"), size=Sum("file_size"))
     # Asked last: a file published in between counts twice then, not never.
@@ -46,18 +49,11 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
         raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
 
 
-def _is_limited(user: AbstractBaseUser) -> bool:
-    return conf.current().MAX_OPEN_SESSIONS is not None or get_destination().free_space(user) is not None
-
-
 def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
     """Save a new session, if it is still within the limits of its user.
 
     The user's sessions queue up here, so that two of them cannot both take the last place.
     """
-    if not _is_limited(user):
-        session.save(force_insert=True)
-        return
     with transaction.atomic():
         get_user_model()._default_manager.select_for_update().get(pk=user.pk)  # noqa: SLF001
         check_user(user, session)
