@@ -15,6 +15,9 @@ from django.utils.module_loading import import_string
 from uploads import conf, stores
 from uploads.destinations import Destination
 
+TRANSACTIONAL = frozenset({"reversion.middleware.RevisionMiddleware"})
+"""Middleware that is known to wrap requests in a transaction; the doctor finds others by asking."""
+
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     return list(_check_settings())
@@ -27,6 +30,7 @@ def _check_settings() -> Iterator[CheckMessage]:
         hint = f"Known names: {', '.join(conf.names())}."
         yield Error(f"settings.UPLOADS has unknown names: {', '.join(unknown)}.", hint=hint, id="uploads.E001")
         return
+    yield from _check_middleware()
     invalid = list(_check_values(given))
     yield from invalid
     if not invalid:
@@ -81,6 +85,16 @@ def _check_urls() -> Iterator[CheckMessage]:
         return
     if location != "/ChunkedUploader.ashx":
         yield Warning(f"uploads.api.urls is not included at the root, but at {location}.", hint=hint, id="uploads.W003")
+
+
+def _check_middleware() -> Iterator[CheckMessage]:
+    for path in settings.MIDDLEWARE:
+        if path in TRANSACTIONAL:
+            yield Warning(
+                f"{path} runs every request in a transaction, so that no upload could be acknowledged.",
+                hint="Put it where it does not see the upload URLs; until then these answer transaction_open.",
+                id="uploads.W004",
+            )
 
 
 def _check_storage() -> Iterator[CheckMessage]:

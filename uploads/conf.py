@@ -146,6 +146,16 @@ class Settings:
     COMPLETION_ATTEMPTS: int = _setting(
         10, 14, "count", "How often completing a file is tried before the session is `failed`.", _is_size
     )
+    FAILED_LIFETIME: timedelta = _setting(
+        timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", _is_duration
+    )
+    STRAY_PARTS: bool | None = _setting(
+        None,
+        33,
+        "True, False or None",
+        "Whether the store completes uploads that have parts nobody names (Ceph does not); `None` means: try it out.",
+        lambda value: value is None or isinstance(value, bool),
+    )
     RETENTION: timedelta = _setting(
         timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", _is_duration
     )

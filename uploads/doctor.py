@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from uploads import conf
-from uploads.exceptions import StoreUnavailable, UploadError
+from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores import get_store
@@ -64,6 +64,7 @@ def _store() -> Iterator[Finding]:
         yield _abort(store, f"{prefix}/aborted")
         yield _checksum(store, f"{prefix}/damaged")
         yield _encryption(store, f"{prefix}/encrypted")
+        yield _strays(store)
         problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
     except UploadError as error:
         why = error.__cause__ or error
@@ -129,6 +130,15 @@ def _checksum(store: Store, name: str) -> Finding:
     finally:
         store.abort(upload)
     return Finding("store", good=False, text="the store takes parts with wrong checksums: serve it over TLS")
+
+
+def _strays(store: Store) -> Finding:
+    text = (
+        "uploads are completed although some parts are not named"
+        if store.allows_strays
+        else "the store completes no upload with parts that are not named: part numbers are used again (STRAY_PARTS)"
+    )
+    return Finding("store", good=True, text=text)
 
 
 def _encryption(store: Store, name: str) -> Finding:
@@ -209,10 +219,13 @@ def _way(url: str) -> Finding:
     except OSError as error:
         return Finding("way", good=False, text=f"{url} does not take a body of {size} bytes: {error}")
     try:
-        from_app = "error" in json.loads(body)
-    except ValueError:
-        from_app = False
-    if from_app and status in (401, 404):
+        code = json.loads(body)["error"]["type"]
+    except (ValueError, KeyError, TypeError):
+        code = ""
+    if code == TransactionOpen.code:
+        text = "something runs requests in a database transaction (middleware?): exempt the upload URLs from it"
+        return Finding("way", good=False, text=text)
+    if code and status in (401, 404):
         return Finding("way", good=True, text=f"a chunk of {size} bytes gets through to the app at {url}")
     hint = "look there"
     if status == 413:

@@ -16,6 +16,8 @@ class UploadError(Exception):
     text: ClassVar[str] = "The upload request could not be carried out."
     retry_after: ClassVar[int | None] = None
     """Seconds after which the same request may succeed, or None when it will not."""
+    passing: ClassVar[bool] = False
+    """Whether the cause passes by itself, so that work that met it is taken up again later."""
 
     def __init__(self, text: str = "", **context: object) -> None:
         self.context = context
@@ -154,6 +156,17 @@ class OffsetMismatch(UploadError):
     text = "The chunk starts at byte {offset}, but {expected} bytes are stored: continue at {expected}."
 
 
+class ChunkAmbiguous(UploadError):
+    """Taken for chunks of their own, copies would make a whole file of wrong bytes."""
+
+    code = "chunk_ambiguous"
+    status = 409
+    text = (
+        "A chunk that equals the one before it may be the same one, sent again: {certain} bytes are stored beyond "
+        "doubt, {stored} if it was not. Send Content-Range, or abort and start anew."
+    )
+
+
 class ModeConflict(UploadError):
     code = "mode_conflict"
     status = 409
@@ -176,6 +189,15 @@ class PartsExhausted(UploadError):
     code = "parts_exhausted"
     status = 409
     text = "Too many interrupted writes used up the parts of this upload; create a new session."
+
+
+class ChunkTooWide(UploadError):
+    code = "chunk_too_wide"
+    status = 409
+    text = (
+        "The store has no part numbers left for a numbered chunk of {size} bytes between its neighbours: "
+        "send smaller numbered chunks, or send them in order."
+    )
 
 
 class SessionExpired(UploadError):
@@ -226,6 +248,7 @@ class SessionBusy(UploadError):
     status = 423
     text = "Another request is writing to this upload session; try again shortly."
     retry_after = 2
+    passing = True
 
 
 class LeaseLost(SessionBusy):
@@ -247,6 +270,12 @@ class StoreUnavailable(UploadError):
     status = 503
     text = "The storage is not available at the moment; send the chunk again."
     retry_after = 5
+    passing = True
+
+    def __init__(self, text: str = "", *, unknown: bool = True, **context: object) -> None:
+        super().__init__(text, **context)
+        self.unknown = unknown
+        """Whether the store may have done it, or still do it."""
 
 
 class DatabaseUnavailable(UploadError):
@@ -254,6 +283,34 @@ class DatabaseUnavailable(UploadError):
     status = 503
     text = "The database is not available at the moment; try again."
     retry_after = 5
+    passing = True
+
+
+class TransactionOpen(UploadError):
+    """The host wraps requests in a transaction: what is answered would not be committed yet."""
+
+    code = "transaction_open"
+    status = 500
+    text = (
+        "The portal runs uploads inside a database transaction, so nothing could be acknowledged: "
+        "its operators have to exempt them (see uploads.W004 and the doctor)."
+    )
+
+
+class RowsIncomplete(UploadError):
+    """The rows of the parts do not make up the file: nothing is completed of them, and nothing is given up."""
+
+    code = "rows_incomplete"
+    status = 503
+    text = "The database does not know all parts of this upload at the moment: {reason}."
+    retry_after = 30
+    passing = True
+
+
+class TooManyAttempts(UploadError):
+    code = "too_many_attempts"
+    status = 409
+    text = "Completing the file was begun {attempts} times and never came to an end."
 
 
 class OutOfMemory(UploadError):
@@ -261,6 +318,7 @@ class OutOfMemory(UploadError):
     status = 503
     text = "Too many uploads are being received at the moment; send the chunk again."
     retry_after = 5
+    passing = True
 
 
 class UploadGone(UploadError):

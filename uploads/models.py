@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -40,6 +40,13 @@ class Mode(models.TextChoices):
     """Chunks come in any order, several at once; finalize completes the file."""
 
 
+class WrittenManager(models.Manager[Any]):
+    """Reads from the database that is written to: a replica that lags behind would decide on rows of the past."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return super().get_queryset().using(self._db or router.db_for_write(self.model))
+
+
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
@@ -53,12 +60,13 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
 
     def stale(self) -> UploadSessionQuerySet:
-        """Return what the expiry task ends: open, past their time, with no living writer."""
-        return self.open().idle().filter(expires_at__lte=Now())
+        """Return what the expiry task ends: open or failed, past their time, with no living writer."""
+        return self.idle().filter(state__in=[State.OPEN, State.FAILED], expires_at__lte=Now())
 
     def unreleased(self) -> UploadSessionQuerySet:
-        """Return the ended sessions whose bytes may still be in the store."""
-        return self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
+        """Return the ended sessions whose bytes may still be in the store, those first that were tried longest ago."""
+        ended = self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
+        return ended.order_by("updated_at")
 
     def due(self) -> UploadSessionQuerySet:
         """Return the sessions whose completion nobody carries on at the moment."""
@@ -104,10 +112,23 @@ class UploadSession(models.Model):
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
     crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
     tail_size = models.BigIntegerField(
-        default=0, help_text=_("Bytes at the end that are an object of their own, being too few for a part.")
+        default=0, help_text=_("Bytes at the end that are objects of their own, being too few for a part.")
     )
     last_number = models.PositiveIntegerField(
-        default=0, help_text=_("The highest part number that any writer may have used.")
+        default=0, help_text=_("The highest part number that a writer in order may have used.")
+    )
+    committed_number = models.PositiveIntegerField(
+        default=0, help_text=_("The highest part number of those that chunks in order are stored under.")
+    )
+    numbered_number = models.PositiveIntegerField(
+        default=0, help_text=_("The highest part number that numbered chunks took before the first was stored.")
+    )
+
+    last_size = models.BigIntegerField(null=True, help_text=_("Bytes of the last chunk in order."))
+    last_crc32 = models.BigIntegerField(null=True, help_text=_("CRC-32 of the last chunk in order."))
+    last_origin = models.JSONField(default=dict, help_text=_("What the request of the last chunk in order was like."))
+    suspects = models.JSONField(
+        default=list, help_text=_("Offset and size of stored chunks that may be the one before, sent again.")
     )
 
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
@@ -125,15 +146,16 @@ class UploadSession(models.Model):
     updated_at = models.DateTimeField(_("last activity"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
 
-    objects = UploadSessionQuerySet.as_manager()
+    objects = WrittenManager.from_queryset(UploadSessionQuerySet)()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("upload session")
         verbose_name_plural = _("upload sessions")
         ordering = ("-created_at",)
         permissions = (("end_uploadsession", "Can abort and expire upload sessions"),)
         indexes = (
-            models.Index(fields=["expires_at"], condition=Q(state=State.OPEN), name="uploads_open_expires"),
+            models.Index(fields=["state", "expires_at"], name="uploads_open_expires"),
             models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="uploads_completing_retry"),
             models.Index(fields=["state", "storage_released", "updated_at"], name="uploads_ended"),
             models.Index(fields=["-created_at"], name="uploads_newest"),
@@ -178,6 +200,12 @@ class UploadSession(models.Model):
         """Bytes still to come."""
         return self.file_size - self.bytes_stored
 
+    @property
+    def bytes_certain(self) -> int:
+        """Bytes of the file that are stored beyond doubt: without chunks that may be copies of the one before."""
+        certain: int = self.bytes_stored - sum(size for _, size in self.suspects)
+        return certain
+
     def change(self, *, held: bool = True, **values: Any) -> bool:
         """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
 
@@ -207,7 +235,10 @@ class UploadPart(models.Model):
     piece = models.CharField(_("own object"), max_length=1100, blank=True)
     created_at = models.DateTimeField(_("stored"), default=timezone.now)
 
+    objects = WrittenManager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("part")
         verbose_name_plural = _("parts")
         ordering = ("chunk", "offset")
@@ -235,6 +266,8 @@ class TaskRun(models.Model):
     name = models.CharField(_("task"), max_length=50, primary_key=True)
     ran_at = models.DateTimeField(_("last run"))
 
+    objects = WrittenManager()
+
     def __str__(self) -> str:
         return f"{self.name} at {self.ran_at}"
 
@@ -249,9 +282,14 @@ class NumberedChunk(models.Model):
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
     number = models.PositiveIntegerField()
     parts_used = models.PositiveIntegerField(default=0)
-    given_up = models.BooleanField(default=False, help_text="Numbered by us, but the attempt failed: the next gets it.")
+    claim = models.PositiveIntegerField(default=0, help_text="Counts the attempts that we gave this number to.")
+    claimed_until = models.DateTimeField(null=True, help_text="Numbered by us, not stored: free for the next then.")
+    origin = models.JSONField(default=dict, help_text="What the request of the chunk was like, if numbered by us.")
+
+    objects = WrittenManager()
 
     class Meta:
+        base_manager_name = "objects"
         ordering = ("number",)
         constraints = (models.UniqueConstraint(fields=["session", "number"], name="uploads_chunk_number"),)
 

@@ -176,7 +176,7 @@ def multiply(session: UploadSession, count: int) -> None:
     [
         lambda sessions: sessions.stale().order_by("expires_at"),
         lambda sessions: sessions.due().order_by("retry_at"),
-        lambda sessions: sessions.unreleased().order_by("updated_at"),
+        lambda sessions: sessions.unreleased(),
     ],
     ids=["stale", "due", "unreleased"],
 )

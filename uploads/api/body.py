@@ -22,6 +22,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from uploads import conf
 from uploads.api.digests import Digests
+from uploads.api.origins import read_origin
 from uploads.exceptions import (
     BodyHidden,
     BodyTimeout,
@@ -61,18 +62,37 @@ def read_chunk(request: Request) -> Chunk:
         at_most=_declared_length(http),
         start=read_number(request, "offset"),
         range=_content_range(http),
+        origin=read_origin(http),
     )
 
 
-def read_query(request: Request) -> dict[str, str]:
-    """Return the query with names in lower case: clients write chunkNumber, ChunkNumber, …"""
-    return {name.lower(): str(value) for name, value in request.query_params.items()}
+def read_query(request: HttpRequest | Request) -> dict[str, str]:
+    """Return the query with names in lower case: clients write chunkNumber, ChunkNumber, …
+
+    As it came: middleware of the host may have rewritten the names in ``request.GET``.
+    """
+    text = request.META.get("QUERY_STRING", "")
+    try:
+        raw = text.encode("latin-1")  # what WSGI makes of bytes
+    except UnicodeEncodeError:
+        raw = text.encode()
+    return {name.lower(): str(value) for name, value in QueryDict(raw).items()}
+
+
+def read_chunk_number(request: Request) -> int | None:
+    """Return the number of the chunk, or None if it has none; raise InvalidRequest if one was meant but not said."""
+    number = read_number(request, "chunknumber")
+    meant = [name for name in read_query(request) if number is None and re.search("chunk|number|part|index", name)]
+    if meant:
+        message = f"The number of the chunk is called chunkNumber, not {meant[0]}."
+        raise InvalidRequest(message)
+    return number
 
 
 def read_number(request: Request, name: str) -> int | None:
     """Return a number of the query, or None if it is not there; raise InvalidRequest if it is none."""
     text = read_query(request).get(name)
-    if text is None or text == "":
+    if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         message = f"{name} must be a number."
@@ -96,7 +116,7 @@ def read_fields(request: Request) -> dict[str, Any]:
     Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON.
     """
     http = request._request  # noqa: SLF001 - see read_chunk
-    return {name.lower(): value for name, value in {**http.GET.dict(), **_body_fields(http)}.items()}
+    return read_query(http) | {name.lower(): value for name, value in _body_fields(http).items()}
 
 
 def drain(request: Request) -> None:

@@ -6,10 +6,11 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DataError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
+from rest_framework.views import set_rollback
 
 from uploads.exceptions import (
     DatabaseUnavailable,
@@ -54,8 +55,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer an error of ours, of DRF or of Django; None leaves any other to Django."""
     domain = _as_upload_error(error)
     if domain is not None:
+        set_rollback()  # As DRF's own handler does, for a portal that uses this one for its other views.
         return _respond(domain)
     if isinstance(error, APIException):
+        set_rollback()
         code = error.default_code
         response = Response(body(_first_text(error.detail), code, error.status_code), error.status_code)
         wait = getattr(error, "wait", None)
@@ -77,7 +80,7 @@ def _as_upload_error(error: Exception) -> UploadError | None:
             return InvalidRequest(_first_text(error.detail))
         case DataError():  # what PostgreSQL says of a NUL in a token or name
             return InvalidRequest()
-        case OperationalError():
+        case OperationalError() | InterfaceError():
             return DatabaseUnavailable()
         case PermissionDenied():
             return Forbidden()

@@ -26,7 +26,7 @@ def session_data(session: UploadSession, request: Request) -> dict[str, Any]:
         "created": format_date(session.created_at),
         "expired": format_date(session.expires_at),
         "location": f"{location}?uid={session.id.hex}",
-        "bytes_uploaded": session.bytes_stored,
+        "bytes_uploaded": session.bytes_certain,
         "bytes_total": session.file_size,
         "state": session.state,
         **({"failure": session.failure} if session.failure else {}),
@@ -41,7 +41,7 @@ def progress_data(session: UploadSession, request: Request) -> dict[str, Any]:
     """
     data = session_data(session, request) | {"path": [session.folder]}
     if session.mode != Mode.NUMBERED:
-        data["location"] += f"&offset={session.bytes_stored}"
+        data["location"] += f"&offset={session.bytes_certain}"
     return data
 
 
@@ -54,7 +54,7 @@ def chunk_data(session: UploadSession) -> dict[str, Any]:
         "version": 1,
         "title": session.file_name,
         "uploaded": False,
-        "bytes_uploaded": session.bytes_stored,
+        "bytes_uploaded": session.bytes_certain,
         "bytes_total": session.file_size,
     }
 
@@ -98,6 +98,6 @@ def with_progress(response: Response, session: UploadSession) -> Response:
     """Add the headers that tell a client where to continue, or when to ask again."""
     if session.state == State.COMPLETING:
         response["Retry-After"] = str(RETRY_COMPLETION_AFTER)
-    if session.mode == Mode.SEQUENTIAL and session.bytes_stored:
-        response["Range"] = f"0-{session.bytes_stored - 1}"
+    if session.mode == Mode.SEQUENTIAL and session.bytes_certain:
+        response["Range"] = f"0-{session.bytes_certain - 1}"
     return response

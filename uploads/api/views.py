@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections
 from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.negotiation import BaseContentNegotiation
@@ -20,7 +21,7 @@ from rest_framework.viewsets import ViewSet
 
 from uploads import conf, names, sessions
 from uploads.api import errors
-from uploads.api.body import drain, read_chunk, read_fields, read_number, read_query
+from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_query
 from uploads.api.responses import (
     chunk_data,
     enveloped,
@@ -67,6 +68,18 @@ class UploadView(ViewSet):
     parser_classes = (NothingParsed,)
     content_negotiation_class = JSONAlways
     scope = "uploads"
+
+    @classmethod
+    def as_view(cls, *args: Any, **kwargs: Any) -> Any:
+        # What is answered must be committed: ATOMIC_REQUESTS is for other views.
+        view = super().as_view(*args, **kwargs)
+        view._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
+        return view
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method not in SAFE_METHODS:
+            sessions.require_no_transaction()
+        super().initial(request, *args, **kwargs)
 
     @property
     def throttle_scope(self) -> str | None:
@@ -151,7 +164,7 @@ class SessionView(UploadView):
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # A session's id is unguessable, so a forged request cannot name one; and looking for a
         # CSRF token in the form would spool the chunk to disk.
-        query = {name.lower(): str(value) for name, value in request.GET.items()}
+        query = read_query(request)
         self.initiates = query.get("initiate", "").lower() == "true"
         if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
@@ -197,7 +210,7 @@ class SessionViewSet(SessionView):
 
     def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the chunk ``chunkNumber``; the same number again replaces it."""
-        number = read_number(request, "chunknumber")
+        number = read_chunk_number(request)
         session = sessions.receive_numbered(self.find(session_id), read_chunk(request), number)
         return enveloped(progress_data(session, request))
 
@@ -228,14 +241,14 @@ class LocationViewSet(SessionView):
             if query.get(name, "").lower() == "true":
                 handler: Callable[[Request], Response] = getattr(self, name)
                 return handler(request)
-        return self.upload(request) if query.get("chunknumber") else self.receive(request)
+        return self.upload(request) if "chunknumber" in query else self.receive(request)
 
     def receive(self, request: Request) -> Response:
         session = sessions.receive(self._session(), read_chunk(request))
         return self._progress(session)
 
     def upload(self, request: Request) -> Response:
-        number = read_number(request, "chunknumber")
+        number = read_chunk_number(request)
         session = sessions.receive_numbered(self._session(), read_chunk(request), number)
         return plain(progress_data(session, request))
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from uploads.sessions.audit import audit
 from uploads.sessions.complete import complete, complete_due, retry
+from uploads.sessions.copies import Origin
 from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, purge
 from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import ByteRange, Chunk, alive, receive
+from uploads.sessions.transactions import require_no_transaction
 
 __all__ = [
     "ByteRange",
     "Chunk",
     "FileRequest",
+    "Origin",
     "abort",
     "alive",
     "audit",
@@ -26,5 +29,6 @@ __all__ = [
     "purge",
     "receive",
     "receive_numbered",
+    "require_no_transaction",
     "retry",
 ]

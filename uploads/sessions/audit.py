@@ -22,10 +22,11 @@ from uploads.models import UploadPart, UploadSession
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
+from uploads.stores.names import PIECE
 
 logger = logging.getLogger(__name__)
 
-OURS = re.compile(r"(.*/)?[0-9a-f]{32}(\.piece-[0-9a-f]{32})?")
+OURS = re.compile(rf"(.*/)?[0-9a-f]{{32}}|{PIECE.pattern}")
 ABORT_ATTEMPTS = 3
 """A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
 
@@ -100,7 +101,12 @@ def _owned_objects(names: list[str]) -> set[str]:
     unfinished = UploadSession.objects.unfinished()
     owned = set(unfinished.filter(object_name__in=names).values_list("object_name", flat=True))
     owned |= set(UploadPart.objects.filter(session__in=unfinished, piece__in=names).values_list("piece", flat=True))
-    return owned | set(get_destination().in_use([name for name in names if name not in owned]))
+    # Pieces are never the portal's.
+    return owned | set(get_destination().in_use([name for name in names if name not in owned | _pieces(names)]))
+
+
+def _pieces(names: list[str]) -> set[str]:
+    return {name for name in names if PIECE.fullmatch(name)}
 
 
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:

@@ -76,4 +76,5 @@ class StoreCalls:
         """Whether the latest store call ended without telling whether it took effect."""
         if self._latest is None or self._abandoned:
             return self._abandoned
-        return isinstance(self._latest.exception(), StoreUnavailable)
+        error = self._latest.exception()
+        return isinstance(error, StoreUnavailable) and error.unknown

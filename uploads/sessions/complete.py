@@ -6,48 +6,61 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import reduce
 
-from django.db import transaction
 from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.destinations import PublishedFile, get_destination
-from uploads.exceptions import LeaseLost, SessionBusy, StoredObjectWrong, StoreUnavailable, UploadError, UploadGone
+from uploads.exceptions import (
+    LeaseLost,
+    RowsIncomplete,
+    SessionBusy,
+    StoredObjectWrong,
+    StoreUnavailable,
+    TooManyAttempts,
+    UploadError,
+    UploadGone,
+)
 from uploads.models import State, TaskRun, UploadPart, UploadSession
-from uploads.parts import combine_crc32
+from uploads.parts import MAX_PART_SIZE
 from uploads.sessions.calls import OutOfTime
 from uploads.sessions.lease import Lease, hold
-from uploads.sessions.pieces import join_pieces
+from uploads.sessions.pieces import join_pieces, whole_crc32
+from uploads.sessions.transactions import durable, reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
-from uploads.stores.base import Part, StoredObject
+from uploads.stores.base import Part, Store, StoredObject
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=1)
+LOOKS_FOR_GONE = 4
+"""How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
+before the object is visible."""
 
 
+@verb
 def complete(session: UploadSession) -> UploadSession:
     """Carry a ``completing`` session on for its client; it is ``completed``, ``failed`` or still ``completing`` then.
 
     Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
     however often its client asks.
     """
-    if session.retry_at and session.retry_at > timezone.now():
+    if session.lease_until is None and session.retry_at and session.retry_at > timezone.now():
         return session
-    with hold(session, reserve=0) as lease:
+    with hold(session, reserve=0, **_taken_up(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
 
 
+@verb
 def complete_due(*, limit: int) -> int:
     """Carry on the sessions whose completion nobody is at; return how many there were."""
     due = list(UploadSession.objects.due().order_by("retry_at")[:limit])
     for session in due:
         try:
-            with hold(session, reserve=0) as lease:
+            with hold(session, reserve=0, **_taken_up(session)) as lease:
                 complete_held(lease)
         except SessionBusy:
             continue
@@ -57,6 +70,18 @@ def complete_due(*, limit: int) -> int:
     return len(due)
 
 
+def _taken_up(session: UploadSession) -> dict[str, object]:
+    """Count an attempt when it begins, so that one that kills its process is counted, too."""
+    attempts = session.attempts + 1
+    return {"attempts": attempts, "retry_at": timezone.now() + _pause(attempts)}
+
+
+def _pause(attempts: int) -> timedelta:
+    pause: timedelta = FIRST_PAUSE * 2 ** min(attempts - 1, 20)
+    return min(LONGEST_PAUSE, pause)
+
+
+@verb
 def retry(session: UploadSession) -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
     if session.change(held=False, state=State.COMPLETING, attempts=0, retry_at=None, failure=""):
@@ -65,33 +90,41 @@ def retry(session: UploadSession) -> UploadSession:
 
 
 def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
-    """Complete the session that ``lease`` holds and let go of it.
+    """Complete the session that ``lease`` holds and let go of it; the attempt is counted already.
 
     If the store takes longer than ``budget``, the session stays ``completing``: what the store is at goes on, and
     the next to ask, client or Celery, finds out what came of it.
     """
     session = lease.session
     try:
+        if session.attempts > conf.current().COMPLETION_ATTEMPTS:
+            raise TooManyAttempts(attempts=session.attempts - 1)
         _assemble(lease, budget)
         _publish(lease)
     except LeaseLost:
         raise
     except OutOfTime:
-        lease.commit(retry_at=timezone.now() + FIRST_PAUSE)
+        lease.commit(attempts=session.attempts - 1, retry_at=timezone.now() + FIRST_PAUSE)
         logger.info("session %s: completing takes longer than its client waits", session.pk)
-    except StoreUnavailable as error:
-        _retry_later(lease, error)
+        return
     except UploadError as error:
-        _fail(lease, error)
+        if error.passing or (isinstance(error, UploadGone) and session.attempts < LOOKS_FOR_GONE):
+            _retry_later(lease, error)
+        else:
+            _fail(lease, error)
+        return
     except Exception as error:
         logger.exception("session %s: the portal could not publish the file", session.pk)
+        reconnect()
         session.refresh_from_db()  # as it was before a transaction that was rolled back
-        if session.fence != lease.fence:
-            return  # It was published all the same, or somebody else is at it.
-        _retry_later(lease, error)
-    else:
-        logger.info("session %s: completed as file %s", session.pk, session.file_id)
-        signals.session_completed.send_robust(UploadSession, session=session)
+        if session.fence == lease.fence:
+            _retry_later(lease, error)
+            return
+        if session.state != State.COMPLETED:
+            return  # Somebody else is at it.
+        # The answer to the COMMIT was lost: it was published all the same.
+    logger.info("session %s: completed as file %s", session.pk, session.file_id)
+    signals.session_completed.send_robust(UploadSession, session=session)
 
 
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
@@ -100,8 +133,9 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     # Only now: joining starts from zero when it is repeated, while what the store is at goes on by itself.
     if budget is not None:
         lease.deadline = time.monotonic() + budget.total_seconds()
+    _require_whole(session, store, rows)
     parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
-    crc32 = _whole_crc32(rows)
+    crc32 = whole_crc32(rows)
     lost: UploadError | None = None
     try:
         lease.call(store.complete, upload_of(session), parts, crc32=crc32)
@@ -114,8 +148,25 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session.crc32 = crc32
 
 
-def _whole_crc32(rows: Sequence[UploadPart]) -> int:
-    return reduce(lambda crc32, part: combine_crc32(crc32, part.crc32, part.size), rows, 0)
+def _require_whole(session: UploadSession, store: Store, rows: Sequence[UploadPart]) -> None:
+    """Raise RowsIncomplete unless the rows follow each other, make up the file, and are parts as the store takes them."""
+    position = chunk_start = 0
+    before: UploadPart | None = None
+    for row in rows:
+        if before is None or before.chunk != row.chunk:
+            chunk_start = position
+        # Offsets are those in the file, or in the numbered chunk.
+        if row.offset not in (position, position - chunk_start):
+            raise RowsIncomplete(reason=f"at byte {position} there is a part that starts at byte {row.offset}")
+        if before is not None and (before.number or 0) >= (row.number or 0):
+            raise RowsIncomplete(reason=f"part {row.number} is not in its place")
+        if before is not None and before.size < store.min_part_size:
+            raise RowsIncomplete(reason=f"part {before.number} has only {before.size} bytes")
+        if row.size > MAX_PART_SIZE:
+            raise RowsIncomplete(reason=f"part {row.number} has {row.size} bytes")
+        position, before = position + row.size, row
+    if position != session.file_size:
+        raise RowsIncomplete(reason=f"they add up to {position} of {session.file_size} bytes")
 
 
 def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
@@ -133,7 +184,7 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
 
 def _publish(lease: Lease) -> None:
     session = lease.session
-    with transaction.atomic():
+    with durable():
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
         destination = get_destination()
@@ -144,7 +195,6 @@ def _publish(lease: Lease) -> None:
             state=State.COMPLETED,
             file_id=str(file.id),
             result=_result(file),
-            attempts=session.attempts + 1,
             retry_at=None,
             failure="",
         )
@@ -163,18 +213,18 @@ def _result(file: PublishedFile) -> dict[str, object]:
 
 def _retry_later(lease: Lease, error: Exception) -> None:
     session = lease.session
-    attempts = session.attempts + 1
-    if attempts >= conf.current().COMPLETION_ATTEMPTS:
+    if session.attempts >= conf.current().COMPLETION_ATTEMPTS:
         _fail(lease, error)
         return
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1))
-    lease.commit(attempts=attempts, retry_at=timezone.now() + pause, failure=_reason(error))
+    pause = _pause(session.attempts)
+    lease.commit(retry_at=timezone.now() + pause, failure=_reason(error))
     logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, _reason(error))
 
 
 def _fail(lease: Lease, error: Exception) -> None:
     session = lease.session
-    lease.commit(state=State.FAILED, attempts=session.attempts + 1, retry_at=None, failure=_reason(error))
+    expires_at = timezone.now() + conf.current().FAILED_LIFETIME
+    lease.commit(state=State.FAILED, retry_at=None, failure=_reason(error), expires_at=expires_at)
     logger.error("session %s: failed: %s", session.pk, session.failure)
     signals.session_failed.send_robust(UploadSession, session=session)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.db import Error, IntegrityError
 from django.utils import timezone
 
 from uploads import conf, names, parts, signals
@@ -17,6 +18,7 @@ from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, save_within_limits
+from uploads.sessions.transactions import reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 
@@ -39,6 +41,7 @@ class FileRequest:
     create_new: bool = False
 
 
+@verb
 def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
     """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
 
@@ -56,6 +59,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     return session
 
 
+@verb
 def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSession:
     """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
 
@@ -76,6 +80,8 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
             check_user(user, session)
         destination.accept(user, session)
         _open_upload(user, session, limited=limited)
+    except _Unclear as error:
+        raise error.cause from None
     except BaseException:
         destination.discard(session)
         raise
@@ -125,10 +131,38 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
         session.object_name, content_type=session.content_type, encrypted=session.encrypted
     )
     try:
-        if limited:
-            save_within_limits(user, session)
-        else:
-            session.save(force_insert=True)
+        _save(user, session, limited=limited)
+    except _Unclear:
+        raise  # Expiry and audit find what came of it.
     except BaseException:
         store.abort(upload_of(session))
         raise
+
+
+class _Unclear(Exception):
+    """The row may be there or not: nothing that it would name may be given up."""
+
+    def __init__(self, cause: Error) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
+    """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
+    for attempt in (1, 2):
+        try:
+            if limited:
+                save_within_limits(user, session)
+            else:
+                session.save(force_insert=True)
+        except IntegrityError:
+            if attempt == 1:
+                raise
+            session.refresh_from_db()  # Nobody else has this id.
+            return
+        except Error as error:
+            if attempt == 2:
+                raise _Unclear(error) from error
+            reconnect()
+        else:
+            return

@@ -10,14 +10,17 @@ from uploads import conf, signals
 from uploads.destinations import get_destination
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
 from uploads.models import State, TaskRun, UploadSession
+from uploads.sessions.transactions import verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
+from uploads.stores.base import Store
 
 logger = logging.getLogger(__name__)
 
 ENDABLE = (State.OPEN, State.FAILED)
 
 
+@verb
 def abort(session: UploadSession) -> UploadSession:
     """End the session as its client or an operator wishes; a writer at work cannot commit any more.
 
@@ -26,11 +29,13 @@ def abort(session: UploadSession) -> UploadSession:
     return _end(session, State.ABORTED)
 
 
+@verb
 def expire_now(session: UploadSession) -> UploadSession:
     """End the session as if its time were up."""
     return _end(session, State.EXPIRED)
 
 
+@verb
 def expire_stale(*, batch_size: int) -> int:
     """End the sessions whose time is up and release what ended ones hold; return how many expired.
 
@@ -42,7 +47,7 @@ def expire_stale(*, batch_size: int) -> int:
         total += expired
         if found < batch_size:
             break
-    for session in UploadSession.objects.unreleased().order_by("updated_at")[:batch_size]:
+    for session in UploadSession.objects.unreleased()[:batch_size]:
         release(session)
     TaskRun.note("expire")
     return total
@@ -62,6 +67,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
     return len(stale), expired
 
 
+@verb
 def purge(*, limit: int) -> int:
     """Delete the rows of sessions that ended longer ago than the retention; return how many."""
     ids = UploadSession.objects.retired(conf.current().RETENTION).values_list("pk", flat=True)[:limit]
@@ -71,24 +77,33 @@ def purge(*, limit: int) -> int:
 def release(session: UploadSession) -> None:
     """Give back what an ended session holds: bytes in the store, empty folders in the portal.
 
-    What fails is logged and tried again by the expiry task.
+    What fails is logged and tried again by the expiry task, after all others.
     """
     try:
         store = get_store(session.storage)
         store.abort(upload_of(session))
-        pieces = session.parts.filter(number=None).values_list("piece", flat=True)
         # The object itself exists only if completing failed after the store had made it.
-        store.delete([*pieces, session.object_name] if session.is_whole else pieces)
+        store.delete([*_pieces(session, store), *([session.object_name] if session.is_whole else [])])
         get_destination().discard(session)
         session.parts.all().delete()
         session.numbered_chunks.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.pk, error)
-        return
     except Exception:
         logger.exception("session %s: not released yet", session.pk)
+    else:
+        session.change(storage_released=True)
         return
-    session.change(storage_released=True)
+    session.change()
+
+
+def _pieces(session: UploadSession, store: Store) -> set[str]:
+    """Return the session's pieces, also those that no row names because a process died; no right to list is needed."""
+    named = set(session.parts.filter(number=None).values_list("piece", flat=True))
+    try:
+        return named | set(store.list_pieces(session.object_name))
+    except UploadError:
+        return named  # The audit finds the others.
 
 
 def _end(session: UploadSession, state: State) -> UploadSession:

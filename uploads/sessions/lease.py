@@ -4,7 +4,9 @@ A lease is a deadline on the row, by the database's clock, and a fencing number 
 of hands, so that it is also the version of the row: what was read before a change of hands cannot be acted on.
 A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the store
 either: a part number that a lost holder may still be writing to is never used again, and where parts are written
-in place, each write happens under a lock that a newcomer waits for.
+in place, each write happens under a lock that a newcomer waits for. Only where the store completes no upload that has
+parts nobody names (``Store.allows_strays``), such a number is used again, for the same bytes if the client sends them
+again: a straggler can then make the store refuse the file, but never publish others, for ETags are named and checked.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db import Error
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
-from uploads.models import UploadSession
+from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.sessions.calls import StoreCalls
+from uploads.sessions.transactions import reconnect
+from uploads.stores import get_store
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +43,14 @@ class Lease(StoreCalls):
         self.session = session
         self.fence = session.fence
         self.next_number = first_number
+        self.in_pieces = bool(session.suspects)
+        """Whether bytes become pieces, because what is before them may have to be dropped."""
         self._first_number = first_number
         self._renewed = time.monotonic()
 
-    def take_number(self) -> int:
+    def take_number(self) -> int | None:
+        if self.in_pieces:
+            return None
         if self.next_number > self.session.last_number:
             self._write(last_number=_reserve(self.session, RESERVATION), lease_until=_deadline())
             if self.next_number > self.session.last_number:
@@ -49,9 +59,9 @@ class Lease(StoreCalls):
         return self.next_number - 1
 
     def renew(self) -> None:
-        """Prolong the lease if a third of it has passed; raise LeaseLost if it is somebody else's."""
-        if time.monotonic() - self._renewed > conf.current().LEASE_DURATION.total_seconds() / 3:
-            self._write(lease_until=_deadline())
+        """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""
+        if time.monotonic() - self._renewed > renewal_interval():
+            self._write(lease_until=_deadline(), **prolonged(self.session))
 
     def check(self) -> None:
         if time.monotonic() - self._renewed >= conf.current().LEASE_DURATION.total_seconds():
@@ -70,6 +80,7 @@ class Lease(StoreCalls):
         """Let go of the session, if it is still held, but for the part numbers that may still be written to."""
         self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
         used = self.next_number if self.unsettled else self._first_number
+        reconnect()
         self.session.change(held=False, last_number=used - 1)
 
     def _write(self, **values: Any) -> None:
@@ -80,29 +91,51 @@ class Lease(StoreCalls):
 
 
 @contextmanager
-def hold(session: UploadSession, *, reserve: int = 1) -> Iterator[Lease]:
-    """Hold ``session``, reserving part numbers; raise SessionBusy if a living writer has it.
+def hold(session: UploadSession, *, reserve: int = 1, **extra: Any) -> Iterator[Lease]:
+    """Hold ``session``, reserving part numbers and writing ``extra``; raise SessionBusy if a living writer has it.
 
     The body commits through the lease. If it raises, the session is let go as it was.
     """
-    lease = _acquire(session, reserve)
+    lease = _acquire(session, reserve, extra)
     try:
         yield lease
     except BaseException:
         lease.settle()
-        lease.release()
+        try:
+            lease.release()
+        except Error:
+            logger.warning("session %s: could not be let go of; its lease runs out by itself", session.pk)
         raise
     lease.settle()
 
 
-def _acquire(session: UploadSession, reserve: int) -> Lease:
-    first_number, orphaned = session.last_number + 1, session.lease_until is not None
+def renewal_interval() -> float:
+    """Return after how many seconds a writer shows a sign of life."""
+    config = conf.current()
+    return min(config.LEASE_DURATION, config.SESSION_LIFETIME).total_seconds() / 3
+
+
+def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[str, Any]:
+    """Return what keeps an open session from expiring while somebody is at it, if it would do so within seconds."""
+    now = timezone.now()
+    if session.state != State.OPEN or (session.expires_at - now).total_seconds() > within:
+        return {}
+    return {"expires_at": now + conf.current().SESSION_LIFETIME}
+
+
+def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lease:
+    orphaned, last_number = session.lease_until is not None, _burnt(session)
+    first_number = last_number + 1
     values = {
         "fence": session.fence + 1,
         "lease_until": _deadline(),
-        "last_number": _reserve(session, reserve),
+        "last_number": min(last_number + min(reserve, RESERVATION), MAX_PARTS),
+        **prolonged(session, within=2 * renewal_interval()),
+        **extra,
     }
     free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence)
+    if session.mode == Mode.UNDECIDED:  # Numbered chunks that come at the same moment take part numbers, too.
+        free = free.filter(numbered_number=session.numbered_number)
     if not free.update(**values):
         raise SessionBusy
     for name, value in values.items():
@@ -111,6 +144,14 @@ def _acquire(session: UploadSession, reserve: int) -> Lease:
         logger.warning("session %s: taken over from a writer that died", session.pk)
         signals.lease_taken_over.send_robust(UploadSession, session=session)
     return Lease(session, first_number=first_number)
+
+
+def _burnt(session: UploadSession) -> int:
+    """Return the highest part number that must not be used again."""
+    last = max(session.last_number, session.numbered_number)
+    if last > session.committed_number and not get_store(session.storage).allows_strays:
+        return session.committed_number
+    return last
 
 
 def _reserve(session: UploadSession, count: int) -> int:

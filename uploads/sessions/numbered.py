@@ -2,16 +2,21 @@
 
 Each chunk number owns a range of part numbers, in the order of the chunks. Every attempt to send a chunk takes
 new ones from it, so attempts never damage each other and no lock is held while bytes flow; the commit decides.
+
+Where the store completes no upload that has parts nobody names, attempts take the same numbers again, one at a time;
+a chunk that is stored already is kept as pieces meanwhile, and is replaced only if it is another.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Max
+from django.db import Error
+from django.db.models import Exists, F, Max, OuterRef, Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -19,7 +24,10 @@ from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
     ChunkTooSmall,
+    ChunkTooWide,
+    LeaseLost,
     SessionAborted,
+    SessionBusy,
     SessionExpired,
     UploadGone,
     UploadIncomplete,
@@ -28,8 +36,10 @@ from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
 from uploads.parts import MAX_PARTS, minimum_part_size
 from uploads.sessions.calls import StoreCalls
 from uploads.sessions.complete import complete, complete_held
-from uploads.sessions.lease import hold
+from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
+from uploads.sessions.lease import hold, prolonged, renewal_interval
 from uploads.sessions.memory import reserved
+from uploads.sessions.pieces import whole_crc32
 from uploads.sessions.receive import (
     Chunk,
     check_bounds,
@@ -40,13 +50,15 @@ from uploads.sessions.receive import (
     receive,
     write_chunk,
 )
-from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
+from uploads.sessions.transactions import durable, reconnect, verb
+from uploads.sessions.writer import PartWriter, buffer_size, commit_parts, delete_quietly, parts_made
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
 MISSING_SHOWN = 20
 
 
+@verb
 def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -> UploadSession:
     """Store chunk ``number`` (from 1; None means the next one) and return the session, which stays open.
 
@@ -57,17 +69,19 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
         raise ChunkNumberInvalid(highest=session.max_chunks)
     check_range(session, chunk)
     check_bounds(session, chunk.at_most or 0, known=False)
-    store = get_store(session.storage)
     try:
         with reserved(buffer_size(session, chunk.at_most)):
-            claim = Claim(_claim(session, number), _parts_wanted(session, store, chunk.at_most))
+            claim = Claim(session, get_store(session.storage), number)
             try:
-                size = _store(claim, session, store, chunk)
+                claim.take_parts(chunk.at_most)
+                size = _store(claim, chunk)
             except BaseException:
-                NumberedChunk.objects.filter(pk=claim.chunk.pk).update(given_up=number is None)
+                claim.give_up()
                 raise
             finally:
                 claim.settle()
+    except IsCopy:
+        return session
     except (SessionAborted, SessionExpired, UploadGone):
         session.refresh_from_db()
         explain_loss(session, Mode.NUMBERED)
@@ -76,6 +90,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     return session
 
 
+@verb
 def finalize(session: UploadSession) -> UploadSession:
     """Complete a session whose chunks are all there; raise UploadIncomplete naming what is missing.
 
@@ -91,11 +106,11 @@ def finalize(session: UploadSession) -> UploadSession:
     if session.mode != Mode.NUMBERED:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
     with hold(session, reserve=0) as lease:
-        with transaction.atomic():
+        with durable():
             # Locked: no chunk is committed between counting them and closing the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             _check_complete(locked)
-            lease.commit(keep=True, state=State.COMPLETING, bytes_stored=locked.bytes_stored)
+            lease.commit(keep=True, state=State.COMPLETING, bytes_stored=locked.bytes_stored, attempts=1)
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
 
@@ -103,57 +118,135 @@ def finalize(session: UploadSession) -> UploadSession:
 class Claim(StoreCalls):
     """An attempt to send a numbered chunk, and the part numbers it takes."""
 
-    def __init__(self, chunk: NumberedChunk, wanted: int) -> None:
+    def __init__(self, session: UploadSession, store: Store, number: int | None) -> None:
+        """Claim chunk ``number``, or if it is None the lowest number that nobody is at and that is not stored."""
         super().__init__()
-        self.chunk = chunk
-        self._numbers = iter(_take_parts(chunk, wanted))
+        self.session, self.store = session, store
+        self.counted = number is None
+        """Whether the number is ours: then somebody else gets it when this attempt shows no sign of life."""
+        self.chunk = _next_number(session) if number is None else _row(session, number)
+        self._numbers = iter(range(0))
+        self._renewed = time.monotonic()
+        self._prolong(within=2 * renewal_interval())
+
+    def take_parts(self, at_most: int | None) -> None:
+        """Take part numbers for a chunk of at most so many bytes; none where it becomes pieces."""
+        if at_most is not None and self.store.takes_parts_in_any_order:
+            self._numbers = iter(_take_parts(self.session, self.store, self.chunk, at_most))
 
     def take_number(self) -> int | None:
         return next(self._numbers, None)
 
+    def renew(self) -> None:
+        if time.monotonic() - self._renewed > renewal_interval():
+            self._renewed = time.monotonic()
+            self._prolong()
+            if not self._own().update(claimed_until=_deadline()):
+                raise LeaseLost
 
-def _claim(session: UploadSession, number: int | None) -> NumberedChunk:
-    """Return the row of the chunk, which counts the part numbers that its attempts took."""
-    if number is None:
-        return _claim_next(session)
-    return session.numbered_chunks.get_or_create(number=number)[0]
+    def _prolong(self, *, within: float = float("inf")) -> None:
+        if values := prolonged(self.session, within=within):
+            UploadSession.objects.open().filter(pk=self.session.pk).update(**values)
+
+    def require(self) -> None:
+        """Raise LeaseLost if somebody else got the number meanwhile."""
+        if self.counted and not self._own().exists():
+            raise LeaseLost
+
+    def give_up(self) -> None:
+        try:
+            reconnect()
+            self._own().update(claimed_until=Now())
+        except Error:
+            return  # It runs out by itself.
+
+    def _own(self) -> Any:
+        return NumberedChunk.objects.filter(pk=self.chunk.pk, claim=self.chunk.claim)
 
 
-def _claim_next(session: UploadSession) -> NumberedChunk:
-    """Return the row of the lowest number that an attempt gave up, or of the next one."""
-    for given_up in session.numbered_chunks.filter(given_up=True):
-        if NumberedChunk.objects.filter(pk=given_up.pk, given_up=True).update(given_up=False):
-            return given_up
+def _deadline() -> Any:
+    return Now() + conf.current().LEASE_DURATION
+
+
+def _row(session: UploadSession, number: int) -> NumberedChunk:
+    return session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": _deadline()})[0]
+
+
+def _next_number(session: UploadSession) -> NumberedChunk:
+    """Return the row of the lowest number that an attempt gave up or died with, or of the next one."""
+    stored = UploadPart.objects.filter(session=session, chunk=OuterRef("number"))
+    for free in session.numbered_chunks.filter(~Exists(stored), claim__gt=0, claimed_until__lte=Now()):
+        again = {"claim": F("claim") + 1, "claimed_until": _deadline()}
+        if NumberedChunk.objects.filter(pk=free.pk, claim=free.claim).update(**again):
+            free.claim += 1
+            return free
     number = (session.numbered_chunks.aggregate(highest=Max("number"))["highest"] or 0) + 1
     if number > session.max_chunks:
         raise ChunkNumberInvalid(highest=session.max_chunks)
-    chunk, new = session.numbered_chunks.get_or_create(number=number)
-    return chunk if new else _claim_next(session)
+    mine = {"claim": 1, "claimed_until": _deadline()}
+    chunk, new = session.numbered_chunks.get_or_create(number=number, defaults=mine)
+    return chunk if new else _next_number(session)
 
 
-def _take_parts(chunk: NumberedChunk, wanted: int) -> range:
+def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_most: int) -> range:
     """Take part numbers of the chunk's range that nobody else gets or got; none if they are too few."""
-    each = MAX_PARTS // chunk.session.max_chunks
-    with transaction.atomic():
-        used: int = NumberedChunk.objects.select_for_update().values_list("parts_used", flat=True).get(pk=chunk.pk)
-        if used + wanted > each:
+    wanted, each = parts_made(session, store, at_most), MAX_PARTS // session.max_chunks
+    begin = (chunk.number - 1) * each
+    with durable():
+        locked = UploadSession.objects.select_for_update().get(pk=session.pk)
+        row = NumberedChunk.objects.get(pk=chunk.pk)
+        if row.parts_used and not store.allows_strays:
+            if locked.parts.filter(chunk=chunk.number).exists():
+                return range(0)
+            if chunk.claim == 0 and row.claimed_until and _is_ahead(row):
+                raise SessionBusy
+            used = 0
+        else:
+            # What was sent in order while nothing was stored may still be on its way.
+            used = max(begin + row.parts_used, locked.last_number) - begin
+        numbers = range(begin + used + 1, begin + used + wanted + 1)
+        if used + wanted > each or not _fits(locked, store, chunk.number, numbers, 0):
             return range(0)
-        NumberedChunk.objects.filter(pk=chunk.pk).update(parts_used=used + wanted)
-    first = (chunk.number - 1) * each + used + 1
-    return range(first, first + wanted)
+        values = {"parts_used": max(row.parts_used, used + wanted), "claimed_until": _deadline()}
+        NumberedChunk.objects.filter(pk=chunk.pk).update(**values)
+        if locked.mode == Mode.UNDECIDED:
+            UploadSession.objects.filter(pk=session.pk).update(numbered_number=max(locked.numbered_number, numbers[-1]))
+    return numbers
 
 
-def _parts_wanted(session: UploadSession, store: Store, at_most: int | None) -> int:
-    """Return how many part numbers the chunk needs; 0 if nobody knows, or the store does not take it in parts."""
-    if at_most is None or not store.takes_parts_in_any_order:
-        return 0
-    whole, rest = divmod(at_most, session.part_size)
-    return max(1, whole + (rest >= minimum_part_size(session.file_size, store.min_part_size)))
+def _is_ahead(chunk: NumberedChunk) -> bool:
+    return NumberedChunk.objects.filter(pk=chunk.pk, claimed_until__gt=Now()).exists()
 
 
-def _store(claim: Claim, session: UploadSession, store: Store, chunk: Chunk) -> int:
+def _fits(session: UploadSession, store: Store, number: int, numbers: Sequence[int], piece_bytes: int) -> bool:
+    """Tell whether all pieces can be joined to parts of the planned size with the numbers between their neighbours.
+
+    Asked for a chunk that takes part ``numbers``, or that is kept as pieces of so many bytes.
+    """
+    others = session.parts.exclude(chunk=number)
+    pieces, numbered = others.filter(number=None), others.filter(number__isnull=False)
+    if not piece_bytes and not pieces.exists():
+        return True
+    ends = "chunk", "number"
+    low = numbered.filter(chunk__lt=number).order_by("-number").values_list(*ends).first() or (0, 0)
+    high = numbered.filter(chunk__gt=number).order_by("number").values_list(*ends).first() or (
+        session.max_chunks + 1,
+        MAX_PARTS + 1,
+    )
+
+    def have_room(first: tuple[int, int], last: tuple[int, int], extra: int) -> bool:
+        between = pieces.filter(chunk__gte=first[0], chunk__lt=last[0]).aggregate(size=Sum("size"))["size"] or 0
+        size = between + extra
+        return not size or parts_made(session, store, size) <= last[1] - first[1] - 1
+
+    if not numbers:
+        return have_room(low, high, piece_bytes)
+    return have_room(low, (number, numbers[0]), 0) and have_room((number, numbers[-1]), high, piece_bytes)
+
+
+def _store(claim: Claim, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
-    number = claim.chunk.number
+    session, store, number = claim.session, claim.store, claim.chunk.number
     with PartWriter(claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
         size = write_chunk(writer, session, chunk)
         if not _may_be_last(session, number, size):
@@ -161,9 +254,24 @@ def _store(claim: Claim, session: UploadSession, store: Store, chunk: Chunk) -> 
         # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
         small_is_last = writer.minimum <= conf.current().MIN_CHUNK_SIZE
         parts = writer.finish(last=small_is_last or size == session.file_size)
-        replaced = _commit(session, number, parts)
+        if claim.counted:
+            _refuse_copy(session, number, chunk, size, whole_crc32(parts))
+    replaced: list[str] = []
+    commit_parts(store, session, parts, lambda: replaced.extend(_commit(claim, chunk, parts)))
     delete_quietly(store, replaced)
     return size
+
+
+def _refuse_copy(session: UploadSession, number: int, chunk: Chunk, size: int, crc32: int) -> None:
+    """Raise IsCopy if a chunk that came without a number is the one before, sent again; ChunkAmbiguous if it may be."""
+    before = list(session.parts.filter(chunk=number - 1))
+    if not before or (sum(part.size for part in before), whole_crc32(before)) != (size, crc32):
+        return
+    verdict = judge(session.numbered_chunks.get(number=number - 1).origin, chunk.origin)
+    if verdict == Verdict.COPY:
+        raise IsCopy
+    if verdict == Verdict.UNSURE:
+        raise ambiguous(session)
 
 
 def _may_be_last(session: UploadSession, number: int, size: int) -> bool:
@@ -173,31 +281,52 @@ def _may_be_last(session: UploadSession, number: int, size: int) -> bool:
     return (number - 1) * conf.current().MIN_CHUNK_SIZE + size <= session.file_size
 
 
-def _commit(session: UploadSession, number: int, parts: list[UploadPart]) -> list[str]:
+def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
     """Make ``parts`` the content of the chunk; return the pieces that nobody needs any more."""
-    with transaction.atomic():
+    session, number = claim.session, claim.chunk.number
+    with durable():
         locked = UploadSession.objects.select_for_update().get(pk=session.pk)
         check_open(locked, Mode.NUMBERED)
+        claim.require()
         before = list(locked.parts.filter(chunk=number))
-        stored = locked.bytes_stored + sum(part.size for part in parts) - sum(part.size for part in before)
-        if stored > locked.file_size:
-            raise ChunkBeyondFile(remaining=locked.remaining, total=locked.file_size)
-        if before:
-            locked.parts.filter(chunk=number).delete()
-        UploadPart.objects.bulk_create(parts)
-        now = timezone.now()
-        values: dict[str, Any] = {
-            "mode": Mode.NUMBERED,
-            "bytes_stored": stored,
-            "updated_at": now,
-            "expires_at": now + conf.current().SESSION_LIFETIME,
-        }
+        numbers = [part.number for part in parts if part.number]
+        pieces = [part.piece for part in parts if part.piece]
+        values: dict[str, Any] = {"updated_at": timezone.now(), "mode": Mode.NUMBERED}
+        values["expires_at"] = values["updated_at"] + conf.current().SESSION_LIFETIME
+        # A copy kept as pieces changes nothing: what is there may have parts already.
+        if not (before and not numbers and _same_content(before, parts)):
+            pieces = [part.piece for part in before if part.piece]
+            values["bytes_stored"] = (
+                locked.bytes_stored + sum(part.size for part in parts) - sum(part.size for part in before)
+            )
+            if values["bytes_stored"] > locked.file_size:
+                raise ChunkBeyondFile(remaining=locked.remaining, total=locked.file_size)
+            if not _fits(locked, claim.store, number, numbers, sum(part.size for part in parts if part.piece)):
+                raise SessionBusy if numbers else ChunkTooWide(size=sum(part.size for part in parts))
+            if before:
+                locked.parts.filter(chunk=number).delete()
+            UploadPart.objects.bulk_create(parts)
+        if claim.counted:
+            NumberedChunk.objects.filter(pk=claim.chunk.pk).update(
+                origin=remembered(_origin_before(claim), chunk.origin)
+            )
         if locked.mode == Mode.UNDECIDED:
             values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
         UploadSession.objects.filter(pk=session.pk).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
-    return [part.piece for part in before if part.piece]
+    return pieces
+
+
+def _same_content(before: Sequence[UploadPart], parts: Sequence[UploadPart]) -> bool:
+    return sum(part.size for part in before) == sum(part.size for part in parts) and (
+        whole_crc32(before) == whole_crc32(parts)
+    )
+
+
+def _origin_before(claim: Claim) -> dict[str, Any]:
+    row = claim.session.numbered_chunks.filter(number=claim.chunk.number - 1).first()
+    return row.origin if row else {}
 
 
 def _check_complete(session: UploadSession) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import groupby
-
-from django.db import transaction
 
 from uploads.exceptions import PartsExhausted, StoreUnavailable
 from uploads.models import UploadPart
-from uploads.parts import MAX_PARTS
+from uploads.parts import MAX_PARTS, combine_crc32
 from uploads.sessions.calls import StoreCalls
 from uploads.sessions.lease import Lease
 from uploads.sessions.memory import reserved
-from uploads.sessions.writer import PartWriter, buffer_size, delete_quietly
+from uploads.sessions.transactions import durable
+from uploads.sessions.writer import PartWriter, buffer_size, commit_parts, delete_quietly, parts_made
 from uploads.stores.base import Store
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,11 @@ def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
         raise StoreUnavailable
 
 
+def whole_crc32(rows: Sequence[UploadPart]) -> int:
+    """Return the CRC-32 of the rows' bytes, one row after the other."""
+    return reduce(lambda crc32, part: combine_crc32(crc32, part.crc32, part.size), rows, 0)
+
+
 def join_pieces(lease: Lease, store: Store) -> list[UploadPart]:
     """Make parts of the pieces that numbered chunks left, and return all parts; may be repeated."""
     session = lease.session
@@ -40,10 +45,14 @@ def join_pieces(lease: Lease, store: Store) -> list[UploadPart]:
     if not pieces:
         return rows
     made = [part for run in _runs(rows) for part in _join(lease, store, run, rows)]
-    with transaction.atomic():
-        lease.commit(keep=True)
-        session.parts.filter(number=None).delete()
-        UploadPart.objects.bulk_create(made)
+
+    def commit() -> None:
+        with durable():
+            lease.commit(keep=True)
+            session.parts.filter(number=None).delete()
+            UploadPart.objects.bulk_create(made)
+
+    commit_parts(store, session, made, commit)
     delete_quietly(store, [row.piece for row in pieces])
     return list(session.parts.all())
 
@@ -61,12 +70,11 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
     size = sum(piece.size for piece in run)
     lowest = (rows[first - 1].number or 0) + 1 if first else 1
     highest = (rows[behind].number or 0) - 1 if behind < len(rows) else MAX_PARTS
-    if highest < lowest:
-        raise PartsExhausted
-    # As few and as high numbers as possible: attempts that nobody heard of again took the low ones.
-    part_size = max(session.part_size, -(-size // (highest - lowest + 1)))
-    wanted = size // part_size + 1
-    numbers = _Numbers(lease, range(max(lowest, highest - wanted + 1), highest + 1))
+    wanted = parts_made(session, store, size)
+    if store.allows_strays:  # Attempts that nobody heard of again took the low ones,
+        lowest = max(lowest, highest - wanted + 1)
+    # and must be written over where a part that nobody names keeps the store from completing.
+    numbers = _Numbers(lease, range(lowest, highest + 1))
     writer = PartWriter(
         numbers,
         session,
@@ -74,7 +82,6 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
         offset=sum(row.size for row in rows[:first]),
         expected=size,
         chunk=run[0].chunk,
-        part_size=part_size,
     )
     try:
         with reserved(buffer_size(session, size)), writer:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.db import transaction
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -23,17 +24,34 @@ from uploads.exceptions import (
     SessionAborted,
     SessionClosed,
     SessionExpired,
+    UploadError,
     UploadGone,
 )
 from uploads.models import Mode, State, UploadPart, UploadSession
+from uploads.parts import combine_crc32, minimum_part_size
 from uploads.sessions.complete import complete, complete_held
+from uploads.sessions.copies import (
+    IsCopy,
+    Origin,
+    Reading,
+    Suspects,
+    Verdict,
+    ambiguous,
+    judge,
+    read_as_sent,
+    read_as_summed,
+    remembered,
+)
 from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
 from uploads.sessions.memory import reserved
-from uploads.sessions.pieces import read_piece
-from uploads.sessions.writer import FRAMING, PartWriter, buffer_size, delete_quietly
+from uploads.sessions.pieces import read_piece, whole_crc32
+from uploads.sessions.transactions import durable, verb
+from uploads.sessions.writer import FRAMING, PartWriter, buffer_size, commit_parts, delete_quietly
 from uploads.stores import get_store
 from uploads.stores.base import Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,8 +74,16 @@ class Chunk:
     """Where in the file the client says it starts, if it says so."""
     range: ByteRange | None = None
     """The same, and more, from a Content-Range."""
+    origin: Origin | None = None
+    """What its request was like; None if it cannot be one that was sent again."""
+
+    @property
+    def starts_at(self) -> int | None:
+        """Where in the file it starts, if the client says so."""
+        return self.range.first if self.range else self.start
 
 
+@verb
 def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     """Store the next chunk of ``session`` and complete the file if it was the last.
 
@@ -65,25 +91,27 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and
     LeaseLost are passing, the others are the client's to mend.
 
-    A chunk whose bytes are already stored is a repetition after a lost answer: it is not read, and answered
-    with the session as it is. Only the client can tell (``start``, ``range``, or a session that has all its
-    bytes): two equal chunks in a row are legal.
+    A chunk whose bytes are already stored is a repetition after a lost answer: it is not counted, and answered
+    with the session as it is. The client can tell (``start``, ``range``), else its request may (see ``copies``).
+    A session that has all its bytes takes its last chunk again, and raises SessionClosed for any other.
     """
-    if session.state == State.COMPLETED:
-        return session
-    if session.state == State.COMPLETING:
-        return complete(session)
+    if session.state in (State.COMPLETING, State.COMPLETED):
+        _require_last_chunk(session, chunk)
+        return session if session.state == State.COMPLETED else complete(session)
     check_open(session, Mode.SEQUENTIAL)
     if _is_repetition(session, chunk):
         return session
+    reading = read_as_sent(session, chunk.starts_at)
     check_bounds(session, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with reserved(buffer_size(session, chunk.at_most)), hold(session, reserve=expected_parts) as lease:
-            size = _store(lease, get_store(session.storage), chunk)
+            size = _Receipt(lease, get_store(session.storage), chunk, reading).store_chunk()
             signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
                 complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
+    except IsCopy:
+        logger.info("session %s: a chunk came twice; it is stored once", session.pk)
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
         if session.state not in (State.COMPLETING, State.COMPLETED):
@@ -126,9 +154,18 @@ def check_bounds(session: UploadSession, size: int, *, known: bool = True) -> No
     slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
-    remaining = session.file_size if session.mode == Mode.NUMBERED else session.remaining
+    remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_certain)
     if size > remaining + slack:
         raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
+
+
+def may_go_on(size: int) -> bool:
+    """Tell whether a chunk of this size may be followed by another."""
+    try:
+        check_size(size)
+    except UploadError:
+        return False
+    return True
 
 
 def check_size(size: int) -> None:
@@ -173,43 +210,163 @@ def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk) -> int
 def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     """Tell whether the chunk's bytes are stored already; raise OffsetMismatch if bytes before it are missing."""
     check_range(session, chunk)
-    start = chunk.range.first if chunk.range else chunk.start
+    start = chunk.starts_at
     if start is not None and start > session.bytes_stored:
-        raise OffsetMismatch(offset=start, expected=session.bytes_stored)
-    return start is not None and start < session.bytes_stored
+        raise OffsetMismatch(offset=start, expected=session.bytes_certain)
+    return start is not None and start < session.bytes_certain
 
 
-def _store(lease: Lease, store: Store, chunk: Chunk) -> int:
-    """Store and commit the chunk; return its size in bytes."""
-    session = lease.session
-    tail = session.parts.get(number=None) if session.tail_size else None
-    offset = tail.offset if tail else session.bytes_stored
-    expected = chunk.at_most and chunk.at_most + session.tail_size
-    with PartWriter(lease, session, store, offset=offset, expected=expected) as writer:
-        for block in read_piece(store, tail) if tail else ():
-            writer.write(block)
-        size = write_chunk(writer, session, chunk)
-        last = size == session.remaining
-        if not last:
-            check_size(size)
-        _commit(lease, writer.finish(last=last), size=size, tail=tail)
-    if tail:
-        delete_quietly(store, [tail.piece])
-    return size
+def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
+    """Read the chunk and raise SessionClosed unless it is the one that made the session whole.
+
+    While the file is being completed, an empty one is a question how far that is.
+    """
+    size = crc32 = 0
+    for block in chunk.blocks:
+        size, crc32 = size + len(block), zlib.crc32(block, crc32)
+        if size > (session.last_size or 0):
+            break
+    asks = size == 0 and session.state == State.COMPLETING
+    if not asks and (size, crc32) != (session.last_size, session.last_crc32):
+        raise SessionClosed(state=session.get_state_display())
 
 
-def _commit(lease: Lease, parts: list[UploadPart], *, size: int, tail: UploadPart | None) -> None:
-    session = lease.session
-    whole = size == session.remaining
-    with transaction.atomic():
-        lease.commit(
-            keep=whole,
-            mode=Mode.SEQUENTIAL,
-            state=State.COMPLETING if whole else State.OPEN,
-            bytes_stored=session.bytes_stored + size,
-            tail_size=sum(part.size for part in parts if part.number is None),
-            expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
-        )
-        if tail:
-            tail.delete()
-        UploadPart.objects.bulk_create(parts)
+class _Receipt:
+    """One chunk in order on its way into a held session."""
+
+    def __init__(self, lease: Lease, store: Store, chunk: Chunk, reading: Reading) -> None:
+        self.lease, self.session, self.store = lease, lease.session, store
+        self.chunk, self.reading = chunk, reading
+        self.tail: list[UploadPart] = []
+        """Pieces at the end of what is stored, which are read again to make parts."""
+        self.joined: list[UploadPart] = []
+        """Parts made of them alone."""
+
+    def store_chunk(self) -> int:
+        """Store and commit the chunk; return its size in bytes."""
+        session = self.session
+        tail_size = self._take_up_tail()
+        expected = self.chunk.at_most and self.chunk.at_most + tail_size
+        offset = session.bytes_stored - tail_size
+        with PartWriter(self.lease, session, self.store, offset=offset, expected=expected) as writer:
+            for piece in self.tail if tail_size else ():
+                for block in read_piece(self.store, piece):
+                    writer.write(block)
+            size = write_chunk(writer, session, self.chunk)
+            self.reading = read_as_summed(session, self.reading, size)
+            last = size == session.remaining + self.reading.dropped_size
+            if not last:
+                check_size(size)
+            parts = writer.finish(last=last)
+            crc32 = whole_crc32(parts)
+            if tail_size:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
+                crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
+            suspects = self._suspects(size, crc32, last=last)
+        parts = [*self.joined, *parts]
+        dropped = list(self._dropped_parts())
+        commit_parts(self.store, session, parts, lambda: self._commit(parts, dropped, size, crc32, suspects))
+        delete_quietly(self.store, [part.piece for part in (*self.tail, *dropped) if part.piece])
+        return size
+
+    def _take_up_tail(self) -> int:
+        """Decide what becomes of the pieces at the end; return how many bytes of them go before the chunk.
+
+        They wait where even with the chunk they are too few for a part, and stay apart from a chunk that may have to
+        be dropped. Then the chunk becomes a piece, too.
+        """
+        session, lease, chunk = self.session, self.lease, self.chunk
+        minimum = minimum_part_size(session.file_size, self.store.min_part_size)
+        if lease.in_pieces:
+            return 0
+        apart = self._may_be_copy()
+        if not session.tail_size:
+            lease.in_pieces = apart and not self.store.allows_strays
+            return 0
+        few = chunk.at_most is not None and session.tail_size + chunk.at_most < min(minimum, session.remaining)
+        if few or (apart and session.tail_size < minimum):
+            lease.in_pieces = True
+            return 0
+        self.tail = list(session.parts.filter(number=None))
+        if not apart:
+            return session.tail_size
+        self.joined = self._join_tail()
+        lease.in_pieces = not self.store.allows_strays
+        return 0
+
+    def _join_tail(self) -> list[UploadPart]:
+        size = self.session.tail_size
+        offset = self.session.bytes_stored - size
+        with PartWriter(self.lease, self.session, self.store, offset=offset, expected=size) as writer:
+            for piece in self.tail:
+                for block in read_piece(self.store, piece):
+                    writer.write(block)
+            return writer.finish(last=False)
+
+    def _may_be_copy(self) -> bool:
+        """Tell whether the chunk, if it equals the one before, might be the same one: before it is read."""
+        session, at_most = self.session, self.chunk.at_most
+        if self.chunk.starts_at is not None or session.last_size is None:
+            return False
+        as_large = at_most is None or 0 <= at_most - session.last_size <= FRAMING
+        return as_large and judge(session.last_origin, self.chunk.origin) == Verdict.UNSURE
+
+    def _suspects(self, size: int, crc32: int, *, last: bool) -> Suspects:
+        """Return the suspects after this chunk; raise IsCopy if it is one, ChunkAmbiguous if that would matter now."""
+        session, suspects = self.session, self.reading.suspects
+        equal = size > 0 and (size, crc32) == (session.last_size, session.last_crc32)
+        if equal and self.chunk.starts_at is None:
+            verdict = judge(session.last_origin, self.chunk.origin)
+            if verdict == Verdict.COPY:
+                raise IsCopy
+            if verdict == Verdict.UNSURE:
+                suspects = (*suspects, (session.bytes_stored - self.reading.dropped_size, size))
+        if last and suspects:
+            if may_go_on(size):
+                raise ambiguous(session)
+            suspects = ()  # Such a chunk can only be the last one, so the sum is the client's, too.
+        return suspects
+
+    def _commit(
+        self, parts: list[UploadPart], gone: list[UploadPart], size: int, crc32: int, suspects: Suspects
+    ) -> None:
+        session, dropped = self.session, self.reading.dropped_size
+        stored = session.bytes_stored - dropped + size
+        whole = stored == session.file_size
+        kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
+        for part in parts:
+            part.offset -= dropped
+        numbers = [part.number for part in parts if part.number]
+        with durable():
+            self.lease.commit(
+                keep=whole,
+                mode=Mode.SEQUENTIAL,
+                state=State.COMPLETING if whole else State.OPEN,
+                attempts=int(whole),
+                bytes_stored=stored,
+                tail_size=kept + sum(part.size for part in parts if part.number is None),
+                committed_number=max(numbers, default=session.committed_number),
+                last_size=size,
+                last_crc32=crc32,
+                last_origin=remembered(session.last_origin, self.chunk.origin),
+                suspects=[list(suspect) for suspect in suspects],
+                expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
+            )
+            self._delete([*self.tail, *gone])
+            if dropped:
+                self._close_up()
+            UploadPart.objects.bulk_create(parts)
+
+    def _dropped_parts(self) -> Iterator[UploadPart]:
+        for offset, size in self.reading.dropped:
+            yield from self.session.parts.filter(offset__gte=offset, offset__lt=offset + size)
+
+    def _delete(self, rows: list[UploadPart]) -> None:
+        if rows:
+            self.session.parts.filter(pk__in=[row.pk for row in rows]).delete()
+
+    def _close_up(self) -> None:
+        """Move what follows the dropped bytes to where these were; one by one, because offsets are unique."""
+        offset = self.reading.dropped[0][0]
+        for part in list(self.session.parts.filter(offset__gte=offset)):
+            UploadPart.objects.filter(pk=part.pk).update(offset=offset)
+            offset += part.size

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-import uuid
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Self
+from typing import Self, TypeVar
 
 from uploads.exceptions import UploadError
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
 from uploads.sessions.calls import StoreCalls
+from uploads.sessions.transactions import Error, took_effect
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
+from uploads.stores.names import piece_of
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 FRAMING = 2**20
 """Bytes by which a body may be longer than the chunk in it: the form around it."""
@@ -38,7 +42,6 @@ class PartWriter:
         offset: int,
         expected: int | None,
         chunk: int = 0,
-        part_size: int | None = None,
     ) -> None:
         """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known."""
         self.calls = calls
@@ -48,7 +51,7 @@ class PartWriter:
         self.offset = offset
         self.expected = expected or 0
         self.chunk = chunk
-        self.part_size = part_size or session.part_size
+        self.part_size = session.part_size
         self.minimum = minimum_part_size(session.file_size, store.min_part_size)
         self.written = 0
         self.parts: list[UploadPart] = []
@@ -60,15 +63,14 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """After a failure, delete the pieces that no row will ever name."""
+        """After a failure, delete the pieces: what is committed is committed later, so no row names them."""
         if kind is not None:
             self.calls.settle()
             # The error's traceback holds this writer until the garbage collector comes by.
             self._filling.clear()
             if self._held is not None:
                 self._held.clear()
-            begun = [*self.parts, *([self._under_way[0]] if self._under_way else [])]
-            delete_quietly(self.store, [part.piece for part in begun if part.piece])
+            _delete_pieces(self.store, [*self.parts, *([self._under_way[0]] if self._under_way else [])])
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
@@ -113,8 +115,7 @@ class PartWriter:
 
     def _send(self, data: Buffer, number: int | None) -> None:
         self._finish_part()
-        # Nobody else ever uses a piece's name, so no late writer can damage it.
-        piece = "" if number else f"{self.session.object_name}.piece-{uuid.uuid4().hex}"
+        piece = "" if number else piece_of(self.session.object_name)
         part = UploadPart(
             session=self.session,
             chunk=self.chunk,
@@ -146,12 +147,43 @@ class PartWriter:
             self.parts.append(part)
 
 
-def delete_quietly(store: Store, names: list[str]) -> None:
+def commit_parts(
+    store: Store, session: UploadSession, parts: Sequence[UploadPart], commit: Callable[[], Result]
+) -> Result | None:
+    """Run ``commit``, which makes rows of ``parts``; delete their pieces if it took no effect for certain.
+
+    A lost answer to the COMMIT is looked into: None means that it took effect all the same.
+    """
+    try:
+        return commit()
+    except Error:
+        if took_effect(session, parts):
+            logger.warning("session %s: the answer to a COMMIT was lost, but it took effect", session.pk)
+            return None
+        _delete_pieces(store, parts)
+        raise
+    except BaseException:
+        _delete_pieces(store, parts)
+        raise
+
+
+def _delete_pieces(store: Store, parts: Iterable[UploadPart]) -> None:
+    delete_quietly(store, [part.piece for part in parts if part.piece])
+
+
+def delete_quietly(store: Store, names: Sequence[str]) -> None:
     """Delete objects that no row names any more; what cannot be deleted now is logged."""
     try:
-        store.delete(names)
+        if names:
+            store.delete(names)
     except UploadError:
         logger.warning("could not delete %s", names)
+
+
+def parts_made(session: UploadSession, store: Store, size: int) -> int:
+    """Return how many parts a writer makes of ``size`` bytes."""
+    whole, rest = divmod(size, session.part_size)
+    return max(1, whole + (rest >= minimum_part_size(session.file_size, store.min_part_size)))
 
 
 def buffer_size(session: UploadSession, at_most: int | None) -> int:

@@ -1,7 +1,7 @@
 """The store interface: few methods, no policy.
 
 Every method may be called again after an unknown outcome. A store raises ``StoreUnavailable`` when it
-did not do a thing or cannot say whether it did, and ``UploadGone`` when it no longer knows the upload.
+did not do a thing or cannot say whether it did (``unknown``), and ``UploadGone`` when it no longer knows the upload.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ class Store(ABC):
     takes_parts_in_any_order: bool = False
     """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
 
+    @property
+    def allows_strays(self) -> bool:
+        """Whether an upload can be completed that has parts nobody names; raise StoreUnavailable if nobody can tell."""
+        return True
+
     @abstractmethod
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
         """Begin an upload whose finished object will be called ``name``; return the store's id of it."""
@@ -125,6 +130,10 @@ class Store(ABC):
     @abstractmethod
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:
         """Yield the finished objects and pieces whose names begin with ``prefix``; for audits alone."""
+
+    @abstractmethod
+    def list_pieces(self, name: str) -> Iterator[str]:
+        """Yield the names of all pieces of the object ``name``."""
 
     @abstractmethod
     def upload_size(self, upload: Upload) -> int | None:

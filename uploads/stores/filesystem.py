@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
 from uploads.stores.buffer import Buffer
+from uploads.stores.names import pieces_prefix
 
 if TYPE_CHECKING:
     from django.core.files.storage import FileSystemStorage
@@ -32,7 +33,7 @@ class FileSystemStore(Store):
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
         upload = Upload(name, uuid.uuid4().hex)
         hidden = self._hidden(upload)
-        with _errors_translated():
+        with _errors_translated(hidden):
             self._make_directory(hidden.parent)
             hidden.touch(exist_ok=False)
             _sync(hidden.parent)
@@ -40,23 +41,26 @@ class FileSystemStore(Store):
 
     @contextmanager
     def writing(self, upload: Upload) -> Iterator[None]:
-        with _errors_translated(), self._hidden(upload).open("rb") as file:
+        hidden = self._hidden(upload)
+        with _errors_translated(hidden), hidden.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
-        with _errors_translated(), self._hidden(upload).open("r+b", buffering=0) as file:
+        hidden = self._hidden(upload)
+        with _errors_translated(hidden), hidden.open("r+b", buffering=0) as file:
             file.seek(offset)
             _write(file.fileno(), data)
         return ""
 
     def sync(self, upload: Upload) -> None:
-        with _errors_translated():
-            _sync(self._hidden(upload))
+        hidden = self._hidden(upload)
+        with _errors_translated(hidden):
+            _sync(hidden)
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
         hidden, final = self._hidden(upload), self._path(upload.name)
-        with _errors_translated():
+        with _errors_translated(hidden):
             if final.exists() and not hidden.exists():
                 return
             os.truncate(hidden, sum(part.size for part in parts))
@@ -72,12 +76,13 @@ class FileSystemStore(Store):
             return None
 
     def abort(self, upload: Upload) -> None:
-        with _errors_translated():
-            self._hidden(upload).unlink(missing_ok=True)
+        hidden = self._hidden(upload)
+        with _errors_translated(hidden):
+            hidden.unlink(missing_ok=True)
 
     def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         path = self._path(name)
-        with _errors_translated():
+        with _errors_translated(path):
             self._make_directory(path.parent)
             with path.open("wb", buffering=0) as file:
                 _write(file.fileno(), data)
@@ -85,7 +90,8 @@ class FileSystemStore(Store):
             _sync(path.parent)
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
-        with _errors_translated(), self._path(name).open("rb", buffering=0) as file:
+        path = self._path(name)
+        with _errors_translated(path), path.open("rb", buffering=0) as file:
             file.seek(start)
             remaining = self.storage.size(name) - start if size is None else size
             while block := file.read(min(READ_SIZE, remaining)):
@@ -93,9 +99,9 @@ class FileSystemStore(Store):
                 yield block
 
     def delete(self, names: Iterable[str]) -> None:
-        with _errors_translated():
-            for name in names:
-                self._path(name).unlink(missing_ok=True)
+        for path in map(self._path, names):
+            with _errors_translated(path):
+                path.unlink(missing_ok=True)
 
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
         for path, found in self._files(prefix):
@@ -107,6 +113,15 @@ class FileSystemStore(Store):
         for path, found in self._files(prefix):
             if not path.name.startswith("."):
                 yield FoundObject(self._name(path), found.st_size, _modified(found))
+
+    def list_pieces(self, name: str) -> Iterator[str]:
+        final = self._path(name)
+        with _errors_translated(final):
+            found = list(final.parent.iterdir()) if final.parent.is_dir() else []
+        beginning = pieces_prefix(final.name)
+        for entry in found:
+            if entry.name.startswith(beginning):
+                yield self._name(entry)
 
     def upload_size(self, upload: Upload) -> int | None:
         try:
@@ -144,10 +159,13 @@ class FileSystemStore(Store):
 
 
 @contextmanager
-def _errors_translated() -> Iterator[None]:
+def _errors_translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        # Without the directory that every upload begins with, the file system is not mounted: that passes.
+        if not path.parent.is_dir():
+            raise StoreUnavailable from error
         raise UploadGone from error
     except OSError as error:
         raise StoreUnavailable from error

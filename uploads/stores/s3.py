@@ -15,7 +15,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+)
 from django.core.checks import CheckMessage, Warning
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name, safe_join
@@ -25,6 +32,7 @@ from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
 from uploads.stores.buffer import Buffer
+from uploads.stores.names import piece_of, pieces_prefix
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -59,6 +67,8 @@ class S3Store(Store):
         self.storage = storage
         self._client: S3Client | None = None
         self._making_client = threading.Lock()
+        self._allows_strays: bool | None = None
+        self._probing = threading.Lock()
 
     @property
     def client(self) -> S3Client:
@@ -68,8 +78,38 @@ class S3Store(Store):
         """
         with self._making_client:
             if self._client is None:
-                self._client = self.storage.connection.meta.client
+                client = self.storage.connection.meta.client
+                for operation in _COUNTED:
+                    client.meta.events.register(f"needs-retry.s3.{operation}", _note_attempt)
+                self._client = client
         return self._client
+
+    @property
+    def allows_strays(self) -> bool:
+        configured = conf.current().STRAY_PARTS
+        if configured is not None:
+            return configured
+        with self._probing:
+            if self._allows_strays is None:
+                self._allows_strays = self._complete_with_stray()
+        return self._allows_strays
+
+    def _complete_with_stray(self) -> bool:
+        """Try it out: store two parts and complete with one of them."""
+        name = piece_of(f"{conf.current().OBJECT_PREFIX}/probe")
+        upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
+        try:
+            named, stray = Buffer(b"named"), Buffer(b"stray")
+            etag = self.put_part(upload, number=1, offset=0, data=named)
+            self.put_part(upload, number=2, offset=0, data=stray)
+            self.complete(upload, [Part(1, len(named), named.crc32, etag)], crc32=named.crc32)
+        except UploadGone:
+            return False
+        finally:
+            with suppress(StoreUnavailable):
+                self.abort(upload)
+                self.delete([name])
+        return True
 
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
         parameters = self._object_parameters(name, encrypted=encrypted)
@@ -124,7 +164,8 @@ class S3Store(Store):
         )
 
     def abort(self, upload: Upload) -> None:
-        with suppress(UploadGone), _errors_translated():
+        # Some stores call an upload that is no more a missing object.
+        with suppress(UploadGone, KeyError), _errors_translated():
             self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
 
     def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
@@ -161,12 +202,16 @@ class S3Store(Store):
         for found in self._pages("list_objects_v2", "Contents", prefix):
             yield FoundObject(self._name(found["Key"]), found["Size"], found["LastModified"])
 
+    def list_pieces(self, name: str) -> Iterator[str]:
+        for found in self._pages("list_objects_v2", "Contents", pieces_prefix(name), whole_folders=False):
+            yield self._name(found["Key"])
+
     def upload_size(self, upload: Upload) -> int | None:
         pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
         try:
             with _errors_translated():
                 return sum(part["Size"] for page in pages for part in page.get("Parts", []))
-        except UploadGone:
+        except (UploadGone, KeyError):
             return None
 
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
@@ -176,12 +221,28 @@ class S3Store(Store):
         skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) if date else 0
         if skew > LARGEST_SKEW:
             yield f"this host's clock and the store's differ by {skew:.0f} s; S3 refuses requests at 900 s: run NTP"
-        try:
-            rules = self.client.get_bucket_lifecycle_configuration(Bucket=self.storage.bucket_name)["Rules"]
-        except (ClientError, BotoCoreError):
-            return  # There are none, or this user may not see them.
+        rules = self._rules()
         for rule in rules:
             yield from self._rule_problems(rule, prefix, lifetime)
+        if self._keeps_versions() and not any(
+            rule["Status"] == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules
+        ):
+            yield (
+                "the bucket keeps versions, so every deleted piece is kept and billed: add a lifecycle rule with "
+                "NoncurrentVersionExpiration (and ExpiredObjectDeleteMarker) for the prefix of the uploads"
+            )
+
+    def _rules(self) -> list[Any]:
+        try:
+            return list(self.client.get_bucket_lifecycle_configuration(Bucket=self.storage.bucket_name)["Rules"])
+        except (ClientError, BotoCoreError):
+            return []  # There are none, or this user may not see them.
+
+    def _keeps_versions(self) -> bool:
+        try:
+            return bool(self.client.get_bucket_versioning(Bucket=self.storage.bucket_name).get("Status"))
+        except (ClientError, BotoCoreError):
+            return False
 
     def _rule_problems(self, rule: Any, prefix: str, lifetime: timedelta) -> Iterator[str]:
         """Yield what a lifecycle rule would do to live uploads."""
@@ -200,9 +261,9 @@ class S3Store(Store):
         if "Expiration" in rule and rule["Expiration"].keys() & {"Days", "Date"}:
             yield f"the lifecycle rule {name} deletes finished files: {rule['Expiration']}"
 
-    def _pages(self, operation: Any, member: str, prefix: str) -> Iterator[Any]:
-        key = safe_join(self.storage.location, clean_name(prefix))
-        pages = self.client.get_paginator(operation).paginate(Bucket=self.storage.bucket_name, Prefix=f"{key}/")
+    def _pages(self, operation: Any, member: str, prefix: str, *, whole_folders: bool = True) -> Iterator[Any]:
+        key = safe_join(self.storage.location, clean_name(prefix)) + ("/" if whole_folders else "")
+        pages = self.client.get_paginator(operation).paginate(Bucket=self.storage.bucket_name, Prefix=key)
         with _errors_translated():
             for page in pages:
                 yield from page.get(member, [])
@@ -229,18 +290,35 @@ class S3Store(Store):
         return {name: value for name, value in parameters.items() if name in MULTIPART_PARAMETERS}
 
 
+_COUNTED = ("UploadPart", "PutObject")
+_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+_attempts = threading.local()
+
+
+def _note_attempt(response: Any, caught_exception: Exception | None = None, **_: Any) -> None:
+    """Note, for each attempt that boto3 makes of a call, whether the store may have done it."""
+    if response is not None:
+        # Refusals are clear; after these nobody knows how far the store, or a proxy before it, got.
+        _attempts.unknown |= response[0].status_code in (408, 500, 502, 504)
+    elif not isinstance(caught_exception, _NEVER_SENT):
+        _attempts.unknown = True
+
+
 @contextmanager
 def _errors_translated(final: frozenset[str] = _GONE) -> Iterator[None]:
     """Raise UploadGone for the codes in ``final``, KeyError for a missing object, else StoreUnavailable."""
+    _attempts.unknown = False
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in _MISSING:
             raise KeyError(code) from error
-        raise (UploadGone if code in final else StoreUnavailable) from error
+        if code in final:
+            raise UploadGone from error
+        raise StoreUnavailable(unknown=_attempts.unknown) from error
     except (BotoCoreError, HTTPClientError) as error:
-        raise StoreUnavailable from error
+        raise StoreUnavailable(unknown=_attempts.unknown) from error
 
 
 def _encode(crc32: int) -> str:

@@ -1,0 +1,67 @@
+"""Transactions that are what they seem: committed when they end, on the database that the rows are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from django.db import Error, connections, router, transaction
+
+from uploads.exceptions import TransactionOpen
+from uploads.models import UploadPart, UploadSession
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def alias() -> str:
+    """Return the database alias that sessions are written to; what decisions rest on is read from it too."""
+    return router.db_for_write(UploadSession)
+
+
+def durable() -> transaction.Atomic:
+    """Return a transaction on the sessions' database that is committed when it ends."""
+    return transaction.atomic(using=alias(), durable=True)
+
+
+def verb(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Refuse at once, with TransactionOpen, to run where nothing would be committed before it is answered."""
+
+    @wraps(function)
+    def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        require_no_transaction()
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def require_no_transaction() -> None:
+    """Raise TransactionOpen inside somebody else's transaction; those of Django's test cases do not count."""
+    connection = connections[alias()]
+    blocks = connection.atomic_blocks
+    # As Django's own ``durable`` sees it.
+    if (blocks and not getattr(blocks[-1], "_from_testcase", False)) or not (blocks or connection.get_autocommit()):
+        raise TransactionOpen
+
+
+def reconnect() -> None:
+    """Let go of a connection that broke, so that what happened can be read on a new one."""
+    connection = connections[alias()]
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+
+
+def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
+    """Tell whether a COMMIT whose answer was lost made rows of ``parts``; raise django.db.Error if nobody can tell now.
+
+    The row is locked, so a transaction that is still being committed is waited for.
+    """
+    reconnect()
+    with durable():
+        UploadSession.objects.select_for_update().get(pk=session.pk)
+        stored = set(session.parts.values_list("number", "piece"))
+    return all((part.number, part.piece) in stored for part in parts)
+
+
+__all__ = ["Error", "alias", "durable", "reconnect", "require_no_transaction", "took_effect", "verb"]
