@@ -249,17 +249,51 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@dataclass
+class Loss:
+    """A request that is forwarded and whose answer is taken away: one that contains ``needle``, after some others."""
+
+    needle: bytes
+    skip: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class Wire(socketserver.ThreadingTCPServer):
-    """A TCP relay before a database: ``cut`` ends all connections, as a restart does."""
+    """A TCP relay before a server: ``cut`` ends all connections, as a restart does, ``lose`` takes an answer away."""
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 100
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
         self.refusing = False
+        self.losses: list[Loss] = []
         self.ends: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), WireHandler)
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Be silent: connections break all the time."""
+
+    def lose(self, needle: bytes, *, skip: int = 0) -> Loss:
+        """Take away the answer to the next request that contains ``needle``, after so many that do."""
+        loss = Loss(needle, skip)
+        self.losses.append(loss)
+        return loss
+
+    def loses(self, data: bytes) -> Loss | None:
+        """Return the loss that begins with ``data`` on its way to the server."""
+        for loss in list(self.losses):
+            if loss.needle in data:
+                if not loss.skip:
+                    self.losses.remove(loss)
+                    return loss
+                loss.skip -= 1
+        return None
 
     def cut(self, seconds: float) -> None:
         """End all connections and take no new ones for a while."""
@@ -283,6 +317,7 @@ class WireHandler(socketserver.BaseRequestHandler):
             return
         with socket.create_connection(self.server.address) as far:
             ends = (self.request, far)
+            self.loss: Loss | None = None
             self.server.ends.update(ends)
             back = threading.Thread(target=self._pump, args=(far, self.request), daemon=True)
             back.start()
@@ -293,6 +328,11 @@ class WireHandler(socketserver.BaseRequestHandler):
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(2**16):
+                if source is self.request:
+                    self.loss = self.loss or self.server.loses(data)
+                elif self.loss:
+                    self.loss.done.set()
+                    break
                 sink.sendall(data)
         except OSError:
             pass

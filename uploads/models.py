@@ -130,6 +130,9 @@ class UploadSession(models.Model):
     suspects = models.JSONField(
         default=list, help_text=_("Offset and size of stored chunks that may be the one before, sent again.")
     )
+    doubted = models.BooleanField(
+        default=False, help_text=_("A chunk was refused because of suspects: sums prove nothing any more.")
+    )
 
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
     lease_until = models.DateTimeField(_("writer's lease"), null=True)

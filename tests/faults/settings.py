@@ -28,3 +28,9 @@ if skew := float(os.environ.get("CLOCK_SKEW", "0")):
     # A host whose clock is wrong: Django asks this function for the time, everywhere.
     right = timezone.now
     timezone.now = lambda: right() + timedelta(seconds=skew)
+
+# A host that wraps requests in transactions, in either of the two ways there are.
+if os.environ.get("ATOMIC_REQUESTS"):
+    DATABASES["default"]["ATOMIC_REQUESTS"] = True  # noqa: F405
+if middleware := os.environ.get("EXTRA_MIDDLEWARE"):
+    MIDDLEWARE.append(middleware)  # noqa: F405

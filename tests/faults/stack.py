@@ -101,9 +101,9 @@ class Stack:
     def url(self, web: str = "web") -> str:
         return f"http://127.0.0.1:{self.ports[web]}"
 
-    def kill_workers(self) -> None:
-        """Kill the web's workers in the middle of what they do; gunicorn starts new ones."""
-        children = Path(f"/proc/{self.processes['web'].pid}/task/{self.processes['web'].pid}/children")
+    def kill_workers(self, web: str = "web") -> None:
+        """Kill a web's workers in the middle of what they do; gunicorn starts new ones."""
+        children = Path(f"/proc/{self.processes[web].pid}/task/{self.processes[web].pid}/children")
         for child in children.read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
@@ -163,7 +163,7 @@ def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
             url = urlsplit(database)
             wire = parts.enter_context(wired((url.hostname or "127.0.0.1", url.port or 5432)))
             user = url.netloc.rpartition("@")[0]
-            database = urlunsplit(url._replace(netloc=f"{user}@127.0.0.1:{wire.server_address[1]}"))
+            database = urlunsplit(url._replace(netloc=f"{user}@127.0.0.1:{wire.port}"))
         stack = Stack(directory, store, proxy, database, wire)
         parts.callback(stack.stop)
         stack.start_web()

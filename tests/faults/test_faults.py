@@ -191,7 +191,7 @@ def test_a_client_that_never_comes_back_has_its_file_all_the_same(stack: Stack, 
     assert client.request("POST", path, files={"file": data}) is None
     uid = path.rpartition("=")[2]
     eventually(lambda: stack.ask(f"UploadSession.objects.get(pk='{uid}').state") == "completed")
-    check(stack, client, client.send(path, data, itertools.repeat(1)), data)
+    check(stack, client, client.send(path, data, itertools.repeat(3000)), data)
 
 
 def test_celery_is_killed_in_the_middle_of_expiry(stack: Stack, client: Client, upload: Upload) -> None:

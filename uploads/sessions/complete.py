@@ -149,7 +149,7 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
 
 
 def _require_whole(session: UploadSession, store: Store, rows: Sequence[UploadPart]) -> None:
-    """Raise RowsIncomplete unless the rows follow each other, make up the file, and are parts as the store takes them."""
+    """Raise RowsIncomplete unless the rows follow each other, make up the file, and can be parts of it."""
     position = chunk_start = 0
     before: UploadPart | None = None
     for row in rows:

@@ -10,7 +10,7 @@ next chunk of a file that repeats itself. What the requests were like decides wh
 
 Otherwise both readings stay open: the chunk is stored as a *suspect*. If a later chunk goes beyond the file, a suspect
 was a copy and is dropped. If the file would be whole although a suspect may be a copy, nothing is completed
-(ChunkAmbiguous) until the client says where its chunk belongs.
+(ChunkAmbiguous) until the client says where its chunk belongs; what it sends after such a refusal adds up to nothing.
 """
 
 from __future__ import annotations
@@ -104,6 +104,8 @@ def read_as_summed(session: UploadSession, reading: Reading, size: int) -> Readi
     excess = session.bytes_stored - reading.dropped_size + size - session.file_size
     if excess <= 0 or not reading.suspects:
         return reading
+    if session.doubted:
+        raise ambiguous(session)
     dropped = _droppable(session, reading.suspects, excess, exactly=False)
     left = tuple(suspect for suspect in reading.suspects if suspect not in dropped)
     return Reading(reading.dropped + dropped, left)

@@ -68,7 +68,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     if number is not None and not 1 <= number <= session.max_chunks:
         raise ChunkNumberInvalid(highest=session.max_chunks)
     check_range(session, chunk)
-    check_bounds(session, chunk.at_most or 0, known=False)
+    check_bounds(session, chunk, chunk.at_most or 0, known=False)
     try:
         with reserved(buffer_size(session, chunk.at_most)):
             claim = Claim(session, get_store(session.storage), number)

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.exceptions import (
+    ChunkAmbiguous,
     ChunkBeyondFile,
     ChunkNotMultiple,
     ChunkTooLarge,
@@ -102,7 +103,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     if _is_repetition(session, chunk):
         return session
     reading = read_as_sent(session, chunk.starts_at)
-    check_bounds(session, chunk.at_most or 0, known=False)
+    check_bounds(session, chunk, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with reserved(buffer_size(session, chunk.at_most)), hold(session, reserve=expected_parts) as lease:
@@ -112,6 +113,9 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
                 complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     except IsCopy:
         logger.info("session %s: a chunk came twice; it is stored once", session.pk)
+    except ChunkAmbiguous:
+        UploadSession.objects.filter(pk=session.pk).update(doubted=True)
+        raise
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
         if session.state not in (State.COMPLETING, State.COMPLETED):
@@ -148,14 +152,16 @@ def check_open(session: UploadSession, mode: Mode) -> None:
         raise ModeConflict(mode=session.get_mode_display())
 
 
-def check_bounds(session: UploadSession, size: int, *, known: bool = True) -> None:
+def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool = True) -> None:
     """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
     maximum = conf.current().MAX_CHUNK_SIZE
     slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
     remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_certain)
-    if size > remaining + slack:
+    # The one before, sent again, may go beyond the file: only when it is read it is known for what it is.
+    again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
+    if size > max(remaining, again) + slack:
         raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
 
 
@@ -201,7 +207,7 @@ def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk) -> int
     size = 0
     for block in chunk.blocks:
         size += len(block)
-        check_bounds(session, size)
+        check_bounds(session, chunk, size)
         writer.write(block)
     check_range(session, chunk, size)
     return size
@@ -219,15 +225,14 @@ def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
 def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
     """Read the chunk and raise SessionClosed unless it is the one that made the session whole.
 
-    While the file is being completed, an empty one is a question how far that is.
+    An empty one adds nothing: it is the question of a client that found all bytes stored.
     """
     size = crc32 = 0
     for block in chunk.blocks:
         size, crc32 = size + len(block), zlib.crc32(block, crc32)
         if size > (session.last_size or 0):
             break
-    asks = size == 0 and session.state == State.COMPLETING
-    if not asks and (size, crc32) != (session.last_size, session.last_crc32):
+    if size and (size, crc32) != (session.last_size, session.last_crc32):
         raise SessionClosed(state=session.get_state_display())
 
 
@@ -253,7 +258,11 @@ class _Receipt:
                 for block in read_piece(self.store, piece):
                     writer.write(block)
             size = write_chunk(writer, session, self.chunk)
-            self.reading = read_as_summed(session, self.reading, size)
+            beyond = size > session.file_size - session.bytes_certain
+            if beyond and size != session.last_size:
+                raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
+            if not beyond:
+                self.reading = read_as_summed(session, self.reading, size)
             last = size == session.remaining + self.reading.dropped_size
             if not last:
                 check_size(size)
@@ -261,7 +270,11 @@ class _Receipt:
             crc32 = whole_crc32(parts)
             if tail_size:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
                 crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
-            suspects = self._suspects(size, crc32, last=last)
+            suspects = self._suspects(size, crc32, beyond=beyond)
+            if last and suspects:
+                if may_go_on(size) or session.doubted:
+                    raise ambiguous(session)
+                suspects = ()  # Such a chunk can only be the last one, so the sum is the client's, too.
         parts = [*self.joined, *parts]
         dropped = list(self._dropped_parts())
         commit_parts(self.store, session, parts, lambda: self._commit(parts, dropped, size, crc32, suspects))
@@ -310,20 +323,21 @@ class _Receipt:
         as_large = at_most is None or 0 <= at_most - session.last_size <= FRAMING
         return as_large and judge(session.last_origin, self.chunk.origin) == Verdict.UNSURE
 
-    def _suspects(self, size: int, crc32: int, *, last: bool) -> Suspects:
-        """Return the suspects after this chunk; raise IsCopy if it is one, ChunkAmbiguous if that would matter now."""
+    def _suspects(self, size: int, crc32: int, *, beyond: bool) -> Suspects:
+        """Return the suspects after this chunk; raise IsCopy if it is a copy itself."""
         session, suspects = self.session, self.reading.suspects
         equal = size > 0 and (size, crc32) == (session.last_size, session.last_crc32)
+        verdict = Verdict.NEW
         if equal and self.chunk.starts_at is None:
             verdict = judge(session.last_origin, self.chunk.origin)
-            if verdict == Verdict.COPY:
-                raise IsCopy
-            if verdict == Verdict.UNSURE:
-                suspects = (*suspects, (session.bytes_stored - self.reading.dropped_size, size))
-        if last and suspects:
-            if may_go_on(size):
+        if verdict == Verdict.COPY or (verdict == Verdict.UNSURE and beyond):
+            raise IsCopy
+        if beyond:
+            raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
+        if verdict == Verdict.UNSURE:
+            if self.reading.dropped:
                 raise ambiguous(session)
-            suspects = ()  # Such a chunk can only be the last one, so the sum is the client's, too.
+            suspects = (*suspects, (session.bytes_stored, size))
         return suspects
 
     def _commit(
@@ -349,6 +363,7 @@ class _Receipt:
                 last_crc32=crc32,
                 last_origin=remembered(session.last_origin, self.chunk.origin),
                 suspects=[list(suspect) for suspect in suspects],
+                doubted=session.doubted and bool(suspects),
                 expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
             )
             self._delete([*self.tail, *gone])

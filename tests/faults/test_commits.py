@@ -1,0 +1,101 @@
+"""The answer to a COMMIT is lost, and hosts that wrap requests in transactions: what is answered is committed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.data import MIB, some_bytes
+from tests.faults.client import Client
+from tests.faults.conftest import check
+from tests.faults.stack import Stack
+from tests.faults.test_faults import CHUNKS
+from tests.proxy import Action, Call, kill_after, kill_before
+
+COMMIT, NEW_SESSION = b"COMMIT", b'INSERT INTO "uploads_uploadsession"'
+
+
+@pytest.fixture
+def lose(stack: Stack) -> Iterator[Callable[..., None]]:
+    """Take away the answer to a COMMIT; afterwards, see that it really happened."""
+    if stack.wire is None:
+        pytest.skip("SQLite has no answers to lose; PostgreSQL's lane does")
+    losses = []
+    yield lambda needle, skip=0: losses.append(stack.wire.lose(needle, skip=skip))
+    assert all(loss.done.is_set() for loss in losses), "nothing was lost"
+
+
+@pytest.mark.parametrize("skip", range(4), ids=["piece", "part", "last chunk", "publication"])
+def test_of_a_chunk_in_order(upload: Callable[..., Any], lose: Callable[..., None], skip: int) -> None:
+    lose(COMMIT, skip)
+    upload(12 * MIB, *CHUNKS)
+
+
+def test_of_the_creation(stack: Stack, client: Client, upload: Callable[..., Any], lose: Callable[..., None]) -> None:
+    lose(NEW_SESSION)
+    upload(12 * MIB, *CHUNKS, RelativePath="made/for this")
+
+
+@pytest.mark.parametrize("size", [5 * MIB, 3 * MIB], ids=["parts", "pieces"])
+@pytest.mark.parametrize("skip", range(7))
+def test_of_numbered_chunks(stack: Stack, client: Client, lose: Callable[..., None], size: int, skip: int) -> None:
+    """Of taking part numbers, of storing each chunk, of finalize, of joining pieces, of publication."""
+    data = some_bytes(3 * size)
+    path = client.create(len(data))
+    lose(COMMIT, skip)
+    for number in (1, 2, 3):
+        chunk = data[(number - 1) * size : number * size]
+        answer = client.insist("POST", f"{path}&upload=true&chunkNumber={number}", files={"file": chunk})
+        assert answer.status_code == 200, answer.text
+    answer = client.insist("POST", f"{path}&finalize=true")
+    assert answer.status_code == 201, answer.text
+    check(stack, client, answer.json()["data"], data)
+
+
+@pytest.mark.parametrize("moment", [kill_before, kill_after])
+def test_a_host_with_atomic_requests(stack: Stack, moment: Callable[..., Action]) -> None:
+    """The worker is killed beside the store's Complete: whatever was acknowledged is still there."""
+    name = f"atomic-{moment.__name__}"
+    stack.start_web(name, ATOMIC_REQUESTS="1")
+    client = Client([stack.url(name)], stack.token)
+    data = some_bytes(12 * MIB)
+    done = stack.proxy.faults.done.total()
+    stack.proxy.inject("CompleteMultipartUpload", moment(lambda: stack.kill_workers(name)))
+    file = client.upload(data, itertools.cycle(CHUNKS))
+    assert stack.proxy.faults.done.total() > done
+    check(stack, client, file, data, leaves=True)
+    stack._end(name, 15)
+
+
+def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack: Stack, client: Client) -> None:
+    stack.start_web("atomic", ATOMIC_REQUESTS="1")
+    data, url = some_bytes(12 * MIB), stack.url("atomic")
+    first = Client([url], stack.token)
+    path = first.create(len(data))
+    seen = []
+
+    def meanwhile(call: Call) -> Any:
+        seen.append(Client([url], stack.token).request("POST", path, files={"file": data[: 6 * MIB]}))
+        return call.forward()
+
+    stack.proxy.inject("UploadPart", meanwhile)
+    file = first.send(path, data, itertools.cycle((6 * MIB,)))
+    assert seen[0].status_code == 423
+    check(stack, client, file, data)
+    stack._end("atomic", 15)
+
+
+def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> None:
+    stack.start_web("wrapped", EXTRA_MIDDLEWARE="tests.hosts.transactional.Transactional")
+    client = Client([stack.url("wrapped")], stack.token)
+    before = stack.ask("UploadSession.objects.count()"), stack.stored()
+    answer = client.request("POST", "/api/2.0/files/1/upload/create_session", json={"FileName": "a", "FileSize": 1})
+    assert answer is not None
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "transaction_open")
+    assert (stack.ask("UploadSession.objects.count()"), stack.stored()) == before
+    doctor = stack.ask(f"__import__('uploads.doctor').doctor._way({stack.url('wrapped')!r}).text")
+    assert "database transaction" in doctor
+    stack._end("wrapped", 15)
