@@ -64,13 +64,17 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, demo: Demo) -> Iterator[Page]:
     """A page on which demo is logged in."""
     page = browser.new_page()
-    page.goto(demo.url)
+    sign_in(page, demo.url)
+    yield page
+    page.close()
+
+
+def sign_in(page: Page, url: str) -> None:
+    page.goto(url)
     page.fill("[name=username]", "demo")
     page.fill("[name=password]", "demo")
     page.click("main button")
     page.wait_for_selector("#upload")
-    yield page
-    page.close()
 
 
 @pytest.fixture(scope="session")

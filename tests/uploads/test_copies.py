@@ -162,6 +162,11 @@ def test_chunks_without_a_number_that_come_twice(file_store: Store, open_session
 CHUNK = 1024
 
 
+@pytest.fixture
+def chunks_of_1024(uploads_settings: Callable[..., None]) -> None:
+    uploads_settings(MIN_CHUNK_SIZE=CHUNK, CHUNK_MULTIPLE=512)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     letters=st.lists(st.sampled_from("ab"), min_size=1, max_size=6),
@@ -176,7 +181,7 @@ def test_whatever_is_repeated_no_other_bytes_are_published(
     db: None,
     file_store: Store,
     open_session: OpenSession,
-    uploads_settings: Callable[..., None],
+    chunks_of_1024: None,
     letters: list[str],
     last: int,
     copies: list[int],
@@ -190,7 +195,6 @@ def test_whatever_is_repeated_no_other_bytes_are_published(
     One client counts for itself, one follows what the server says is stored; one gives up when it is refused, one
     goes on all the same.
     """
-    uploads_settings(MIN_CHUNK_SIZE=CHUNK, CHUNK_MULTIPLE=512)
     data = b"".join(letter.encode() * CHUNK for letter in letters) + b"z" * last
     session, count = open_session(len(data), create_new=True), itertools.count()
     offset = refused = 0

@@ -1,0 +1,77 @@
+"""A browser sends a request again by itself when the connection ends before an answer: the file has its bytes once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.data import MIB, sha256
+from tests.e2e.conftest import Demo
+from tests.e2e.test_browser import CHROMIUM, browser, sign_in
+from tests.proxy import Wire, wired
+
+__all__ = ["browser"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+CHUNK = 10 * MIB
+SEND = """
+async ({size, form}) => {
+  const created = await fetch("/api/2.0/files/1/upload/create_session", {
+    method: "POST", headers: {"Content-Type": "application/json"},
+    body: JSON.stringify({fileName: "copies.bin", fileSize: size, createNewIfExist: true}),
+  });
+  const {location} = (await created.json()).response.data;
+  const answers = [];
+  for (let start = 0; start < size; start += 10485760) {
+    // Each chunk has bytes of its own.
+    let body = new Blob([new Uint8Array(Math.min(10485760, size - start)).fill(1 + start / 10485760)]);
+    if (form) {
+      const fields = new FormData();
+      fields.append("file", body, "blob");
+      body = fields;
+    }
+    const answer = await fetch(location, {method: "POST", body});
+    answers.push([answer.status, await answer.json()]);
+    if (answer.status >= 300) break;
+  }
+  return answers;
+}
+"""
+
+
+@pytest.fixture
+def relay(demo: Demo) -> Iterator[Wire]:
+    with wired(("127.0.0.1", int(demo.url.rpartition(":")[2]))) as wire:
+        yield wire
+
+
+@pytest.fixture
+def page(browser: Browser, relay: Wire) -> Iterator[Page]:
+    page = browser.new_page()
+    sign_in(page, f"http://127.0.0.1:{relay.port}")
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("form", [True, False], ids=["form", "raw"])
+@pytest.mark.parametrize("size", [3 * CHUNK + 1000, 3 * CHUNK], ids=["short-last", "all-alike"])
+@pytest.mark.parametrize("lost", range(4))
+def test_an_answer_is_lost(page: Page, demo: Demo, relay: Wire, form: bool, size: int, lost: int) -> None:
+    if lost * CHUNK >= size:
+        pytest.skip("there is no such chunk")
+    loss = relay.lose(b"POST /ChunkedUploader.ashx", skip=lost)
+    answers: list[Any] = page.evaluate(SEND, {"size": size, "form": form})
+    assert loss.done.is_set()
+    status, body = answers[-1]
+    if not form and size % CHUNK == 0 and lost < 2:
+        # Nothing tells a copy from a chunk, and the sum would be right: no file, and the client is told.
+        assert (status, body["error"]["type"]) == (409, "chunk_ambiguous")
+        return
+    assert status == 201, body
+    stored = demo.http().get(f"{demo.url}/files/{body['data']['id']}/download").content
+    sent = (bytes([number + 1]) * min(CHUNK, size - number * CHUNK) for number in range(-(-size // CHUNK)))
+    assert sha256([stored]) == sha256(sent)
