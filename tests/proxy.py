@@ -83,6 +83,11 @@ def lose_answer(call: Call) -> Answer:
     raise Cut
 
 
+def with_code(status: int, code: str) -> Action:
+    """Answer with an error of the store's, and do nothing."""
+    return lambda _: Answer(status, [("Content-Type", "application/xml")], ERROR % code.encode())
+
+
 def corrupt(call: Call) -> Answer:
     call.body = bytes([call.body[0] ^ 1]) + call.body[1:]
     return call.forward()
@@ -191,6 +196,10 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.upstream = urlsplit(endpoint).netloc
         self.calls: Counter[str] = Counter()
         self.faults = Faults()
+        self.refuses_strays = False
+        """Behave as Ceph does: complete no upload that has a part which the list does not name."""
+        self.parts: dict[str, set[str]] = {}
+        """The numbers of the parts that each upload has."""
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -225,10 +234,37 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         call = Call(self.server.upstream, self.command, self.path, headers, body)
         try:
+            if kind == "CompleteMultipartUpload" and self.server.refuses_strays and self._has_strays(call):
+                self._answer(Answer(400, [("Content-Type", "application/xml")], ERROR % b"InvalidPart"))
+                return
+            if kind == "UploadPart":
+                action = self._noting(action or (lambda call: call.forward()))
             self._answer(action(call) if action else call.forward())
         except (Cut, OSError):
             self.close_connection = True
             self.connection.close()
+
+    def _noting(self, action: Action) -> Action:
+        """Note the part that a call makes, whatever becomes of its answer."""
+
+        def noting(call: Call) -> Answer:
+            forward = call.forward
+
+            def noted() -> Answer:
+                answer = forward()
+                if answer.status == 200:
+                    query = parse_qs(urlsplit(call.path).query)
+                    self.server.parts.setdefault(query["uploadId"][0], set()).update(query["partNumber"])
+                return answer
+
+            call.forward = noted  # type: ignore[method-assign]
+            return action(call)
+
+        return noting
+
+    def _has_strays(self, call: Call) -> bool:
+        named = {number.decode() for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", call.body)}
+        return self.server.parts.get(parse_qs(urlsplit(call.path).query)["uploadId"][0], set()) != named
 
     def _answer(self, answer: Answer) -> None:
         self.send_response_only(answer.status)

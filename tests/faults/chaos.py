@@ -150,7 +150,7 @@ def trouble_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
 def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) -> None:
     while time.monotonic() < ends:
         time.sleep(chance.uniform(0.2, 1.5))
-        what = chance.choices(["call", "workers", "celery", "database", "store"], [60, 8, 3, 3, 2])[0]
+        what = chance.choices(["call", "workers", "celery", "database", "commit", "store"], [60, 8, 3, 3, 8, 2])[0]
         if what == "call":
             kind = chance.choice(list(FAULTS))
             stack.proxy.inject(kind, chance.choice(FAULTS[kind]), times=chance.randint(1, 3), skip=chance.randint(0, 2))
@@ -163,6 +163,9 @@ def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) ->
         elif what == "database" and stack.wire:
             stack.wire.cut(chance.uniform(0, 1))
             run.count("database cut")
+        elif what == "commit" and stack.wire:
+            stack.wire.lose(b"COMMIT", skip=chance.randint(0, 5))
+            run.count("answers to a COMMIT lost")
         elif what == "store":
             stack.proxy.faults.down = True
             time.sleep(chance.uniform(1, 3))
@@ -173,6 +176,8 @@ def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) ->
 def account(stack: Stack, run: Run) -> None:
     """Let the portal come to rest, and compare what it has with what it acknowledged."""
     stack.proxy.heal()
+    if stack.wire:
+        stack.wire.losses.clear()
     ids = [path.rpartition("=")[2] for path in run.unfinished]
     stack.ask(f"UploadSession.objects.open().filter(pk__in={ids!r}).update(expires_at='2020-01-01T00:00Z')")
     # Sessions whose creation was never answered: nobody knows their ids.

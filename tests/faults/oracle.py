@@ -10,6 +10,7 @@ django.setup()
 from django.contrib.auth.models import User  # noqa: E402, F401
 from django.db import connection  # noqa: E402
 from django.db.models import Count  # noqa: E402, F401
+from django.db.models.functions import Now  # noqa: E402, F401
 from rest_framework.authtoken.models import Token  # noqa: E402, F401
 
 from portal.models import *  # noqa: E402, F403

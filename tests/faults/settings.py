@@ -22,6 +22,8 @@ for entry in CELERY_BEAT_SCHEDULE.values():
 S3_STORAGE["OPTIONS"]["client_config"] = S3_STORAGE["OPTIONS"]["client_config"].merge(
     Config(read_timeout=5, connect_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
+if strays := os.environ.get("STRAY_PARTS"):
+    UPLOADS["STRAY_PARTS"] = strays == "allowed"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if skew := float(os.environ.get("CLOCK_SKEW", "0")):

@@ -89,7 +89,7 @@ def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack
 
 
 def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> None:
-    stack.start_web("wrapped", EXTRA_MIDDLEWARE="tests.hosts.transactional.Transactional")
+    stack.start_web("wrapped", EXTRA_MIDDLEWARE="tests.hosts.middleware.Transactional")
     client = Client([stack.url("wrapped")], stack.token)
     before = stack.ask("UploadSession.objects.count()"), stack.stored()
     answer = client.request("POST", "/api/2.0/files/1/upload/create_session", json={"FileName": "a", "FileSize": 1})

@@ -91,6 +91,45 @@ def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Cal
     assert stack.proxy.faults.done.total() > done, "nothing was killed"
 
 
+@pytest.mark.parametrize("skip", range(3))
+@pytest.mark.parametrize("numbered", [False, True], ids=["in-order", "numbered"])
+def test_workers_are_killed_before_a_store_that_refuses_strays(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, skip: int, numbered: bool
+) -> None:
+    """Every byte was acknowledged, so the file can be completed, although some parts were stored twice."""
+    name = f"picky-{skip}-{numbered}"
+    stack.start_web(name, STRAY_PARTS="refused")
+    monkeypatch.setattr(stack.proxy, "refuses_strays", True)
+    client, data = Client([stack.url(name)], stack.token), some_bytes(35 * MIB)
+    stack.proxy.inject("UploadPart", kill_after(lambda: stack.kill_workers(name)), skip=skip)
+    if numbered:
+        path = client.create(len(data))
+        for number in (1, 2, 3, 2, 4):
+            chunk = data[(number - 1) * 10 * MIB : number * 10 * MIB]
+            client.insist("POST", f"{path}&upload=true&chunkNumber={number}", files={"file": chunk})
+        answer = client.insist("POST", f"{path}&finalize=true")
+        assert answer.status_code == 201, answer.text
+        file = answer.json()["data"]
+    else:
+        file = client.upload(data, itertools.repeat(25 * MIB))
+    check(stack, client, file, data, leaves=True)
+    stack._end(name, 15)
+
+
+def test_a_worker_is_killed_over_a_chunk_that_it_was_to_number(stack: Stack, client: Client) -> None:
+    data = some_bytes(12 * MIB)
+    path = client.create(len(data))
+    stack.proxy.inject("UploadPart", kill_before(stack.kill_workers))
+    for chunk in (data[: 6 * MIB], data[6 * MIB :]):
+        # A number whose attempt died is free when its claim has run out; asking shows when.
+        while (answer := client.request("POST", f"{path}&upload=true", files={"file": chunk})) is None:
+            eventually(lambda: not stack.ask("NumberedChunk.objects.filter(claimed_until__gt=Now()).exists()"))
+        assert answer.status_code == 200, answer.text
+    answer = client.insist("POST", f"{path}&finalize=true")
+    assert answer.status_code == 201, answer.text
+    check(stack, client, answer.json()["data"], data, leaves=True)
+
+
 def test_workers_are_killed_after_publication(stack: Stack, client: Client, upload: Upload) -> None:
     """The old content of an edited file is deleted once the new one is committed: there the worker dies."""
     file = upload(1000)

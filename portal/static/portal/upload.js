@@ -54,11 +54,19 @@ async function upload(file, show, signal) {
   signal.addEventListener("abort", () => navigator.sendBeacon(`${location}&abort=true`));
   let offset = 0;
   let failures = 0;
+  const next = () => {
+    // Whole, but the file is still being completed: that is asked for, not sent again.
+    if (offset && offset === file.size) return request("POST", `${location}&finalize=true`, { signal });
+    const chunk = file.slice(offset, offset + chunkSize);
+    const body = new FormData();
+    body.append("file", chunk, file.name);
+    // Says where the chunk belongs, so that one which the browser sends again by itself is stored once.
+    const headers = chunk.size ? { "Content-Range": `bytes ${offset}-${offset + chunk.size - 1}/${file.size}` } : {};
+    return request("POST", location, { body, headers, signal, onprogress: (sent) => show(offset + sent) });
+  };
   for (;;) {
     try {
-      const body = new FormData();
-      body.append("file", file.slice(offset, offset + chunkSize), file.name);
-      const answer = await request("POST", location, { body, signal, onprogress: (sent) => show(offset + sent) });
+      const answer = await next();
       if (answer.status === 201) return;
       offset = answer.data.bytes_uploaded;
       failures = 0;

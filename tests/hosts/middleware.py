@@ -1,0 +1,35 @@
+"""Middleware as it is found in other people's portals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, QueryDict
+
+
+class Middleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+
+class Transactional(Middleware):
+    """Runs each request that changes something in a transaction, as that of django-reversion does."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD", "OPTIONS"):
+            return self.get_response(request)
+        with transaction.atomic():
+            return self.get_response(request)
+
+
+class Underscoring(Middleware):
+    """Calls chunkNumber chunk_number, as that of djangorestframework-camel-case does."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        query = QueryDict(mutable=True)
+        for name, value in request.GET.items():
+            query[re.sub("([A-Z])", r"_\1", name).lower()] = value
+        request.GET = query  # type: ignore[assignment]
+        return self.get_response(request)

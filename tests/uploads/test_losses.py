@@ -1,0 +1,440 @@
+"""What was acknowledged stays: behind hosts, databases and stores that are not like the demo's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from django.db import connections, transaction
+
+from portal import weed
+from portal.destination import PortalDestination
+from portal.models import File
+from tests.data import MIB, some_bytes
+from tests.helpers import Uploader
+from tests.proxy import Action, Proxy, lose_answer, proxied, refuse, with_code
+from uploads import doctor, sessions
+from uploads.destinations import Destination, PublishedFile
+from uploads.exceptions import ChunkTooWide, StoreUnavailable, TransactionOpen, UploadError
+from uploads.models import State, UploadPart, UploadSession
+from uploads.sessions import memory
+from uploads.stores import get_store
+from uploads.stores.base import Store
+from uploads.stores.buffer import Buffer
+
+OpenSession = Callable[..., UploadSession]
+Change = Callable[..., None]
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def impatient(s3_storage: dict[str, Any]) -> dict[str, Any]:
+    """The S3 storage, whose client makes one attempt of each call."""
+    options = s3_storage["OPTIONS"]
+    options["client_config"] = options["client_config"].merge(Config(retries={"total_max_attempts": 1}))
+    return s3_storage
+
+
+@pytest.fixture
+def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., Any]) -> Iterator[Proxy]:
+    """A proxy before the store of the test."""
+    with proxied(s3.endpoint) as proxy:
+        impatient["OPTIONS"]["endpoint_url"] = proxy.endpoint
+        use_storage(impatient)
+        yield proxy
+
+
+def row(session: UploadSession) -> UploadSession:
+    return UploadSession.objects.get(pk=session.pk)
+
+
+def send(session: UploadSession, data: bytes) -> UploadSession:
+    return sessions.receive(row(session), sessions.Chunk(iter([data]), at_most=len(data)))
+
+
+def send_numbered(session: UploadSession, number: int, data: bytes) -> UploadSession:
+    return sessions.receive_numbered(row(session), sessions.Chunk(iter([data]), at_most=len(data)), number)
+
+
+def content(session: UploadSession) -> bytes:
+    return b"".join(get_store("default").read(session.object_name))
+
+
+def use(uploads_settings: Change, destination: type) -> None:
+    uploads_settings(DESTINATION=f"{destination.__module__}.{destination.__qualname__}")
+
+
+# Hosts
+
+
+def test_names_that_middleware_rewrites_are_read_as_they_came(
+    file_store: Store, small_chunks: None, uploader: Uploader, settings: Any
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.hosts.middleware.Underscoring"]
+    session = uploader.create(6)
+    for number, data in ((2, b"cd"), (1, b"ab"), (3, b"ef")):
+        url = f"{session['location']}&upload=true&chunkNumber={number}"
+        assert uploader.send_raw({"location": url}, data).status_code == 200
+    finished = uploader.api.post(f"{session['location']}&finalize=true")
+    assert uploader.download(finished) == b"abcdef"
+
+
+@pytest.mark.parametrize("query", ["chunk_number=2", "chunk=2", "partNumber=2", "chunkNumber="])
+def test_a_number_that_cannot_be_read_is_not_guessed(
+    file_store: Store, small_chunks: None, uploader: Uploader, query: str
+) -> None:
+    session = uploader.create(6)
+    answer = uploader.send_raw({"location": f"{session['location']}&upload=true&{query}"}, b"ab")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request")
+    assert uploader.state(session)["bytes_uploaded"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_done_inside_a_transaction_of_the_host(file_store: Store, open_session: OpenSession) -> None:
+    session = open_session(2)
+    for verb in (lambda: send(session, b"ab"), lambda: sessions.abort(session), lambda: open_session(2)):
+        with transaction.atomic(), pytest.raises(TransactionOpen):
+            verb()
+    assert UploadSession.objects.values_list("state", "bytes_stored").get() == ("open", 0)
+
+
+def test_middleware_that_is_known_to_open_transactions_is_named(settings: Any) -> None:
+    from django.core.checks import run_checks
+
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "reversion.middleware.RevisionMiddleware"]
+    assert "uploads.W004" in [message.id for message in run_checks(tags=["uploads"])]
+
+
+@pytest.fixture
+def stale_replica(tmp_path: Path) -> Iterator[None]:
+    """A database that knows nothing of what was written to the first."""
+    connections.settings["replica"] = connections.settings["default"] | {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(tmp_path / "replica"),
+        "OPTIONS": {},
+    }
+    yield
+    connections["replica"].close()
+    del connections.settings["replica"], connections["replica"]
+
+
+def test_what_is_decided_on_is_read_where_it_is_written(
+    file_store: Store, small_chunks: None, open_session: OpenSession, settings: Any, stale_replica: None
+) -> None:
+    settings.DATABASE_ROUTERS = ["tests.hosts.routers.ReadsElsewhere"]
+    ordered, numbered, ended = open_session(2), open_session(2), open_session(2)
+    for byte in (b"a", b"b"):
+        ordered = send(ordered, byte)
+    for number in (2, 1):
+        send_numbered(numbered, number, str(number).encode())
+    assert (content(ordered), content(sessions.finalize(row(numbered)))) == (b"ab", b"12")
+    assert sessions.abort(row(ended)).state == State.ABORTED
+    sessions.expire_stale(batch_size=10)
+    assert sessions.audit().lost == []
+
+
+def test_without_all_its_rows_a_file_is_neither_completed_nor_lost(store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(30 * MIB)
+    session = open_session(len(data))
+    for start in (0, 10 * MIB):
+        send(session, data[start : start + 10 * MIB])
+    hidden = UploadPart.objects.get(offset=0)
+    UploadPart.objects.filter(pk=hidden.pk).delete()
+    waiting = send(session, data[20 * MIB :])
+    assert (waiting.state, File.objects.exists()) == (State.COMPLETING, False)
+    hidden.save(force_insert=True)
+    UploadSession.objects.update(retry_at=None)
+    assert sessions.complete(row(session)).state == State.COMPLETED
+    assert content(session) == data
+
+
+# What passes
+
+
+def test_a_lack_of_memory_at_finalize_passes(
+    file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    session = open_session(4)
+    for number in (1, 2):
+        send_numbered(session, number, b"ab")
+    uploads_settings(MAX_BUFFER_MEMORY=1, BUFFER_WAIT=timedelta(milliseconds=1))
+    with memory.reserved(1):
+        assert sessions.finalize(row(session)).state == State.COMPLETING
+    UploadSession.objects.update(retry_at=None)
+    assert sessions.finalize(row(session)).state == State.COMPLETED
+
+
+def test_a_file_system_that_is_not_mounted_passes(
+    file_store: Store, small_chunks: None, open_session: OpenSession, tmp_path: Path
+) -> None:
+    session = send(open_session(4), b"ab")
+    (tmp_path / "files").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreUnavailable):
+        send(session, b"cd")
+    (tmp_path / "unmounted").rename(tmp_path / "files")
+    assert content(send(session, b"cd")) == b"abcd"
+
+
+def test_an_upload_that_seems_gone_while_it_is_completed_is_looked_at_again(
+    proxy: Proxy, small_chunks: None, open_session: OpenSession
+) -> None:
+    session = open_session(3)
+    proxy.inject("CompleteMultipartUpload", with_code(404, "NoSuchUpload"), times=2)
+    assert send(session, b"abc").state == State.COMPLETING
+    for state in (State.COMPLETING, State.COMPLETED):
+        UploadSession.objects.update(retry_at=None)
+        sessions.complete_due(limit=10)
+        assert row(session).state == state
+    assert content(session) == b"abc"
+
+
+class Dies(PortalDestination):
+    """Takes its process along."""
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        raise SystemExit
+
+
+def test_a_completion_that_kills_its_process_is_not_repeated_for_ever(
+    file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    uploads_settings(COMPLETION_ATTEMPTS=3)
+    use(uploads_settings, Dies)
+    session = open_session(2)
+    for attempt in range(3):
+        UploadSession.objects.update(retry_at=None)
+        with pytest.raises(SystemExit):
+            sessions.complete(row(session)) if attempt else send(session, b"ab")
+    UploadSession.objects.update(retry_at=None)
+    ended = sessions.complete(row(session))
+    assert (ended.state, "3 times" in ended.failure) == (State.FAILED, True)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_chunk_may_take_longer_than_its_session_lives(
+    file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change, numbered: bool
+) -> None:
+    uploads_settings(SESSION_LIFETIME=timedelta(seconds=0.9))
+    session = open_session(6)
+
+    def slow() -> Iterator[bytes]:
+        for byte in (b"a", b"b", b"c", b"d", b"e", b"f"):
+            time.sleep(0.3)  # that time passes is the point
+            yield byte
+            sessions.alive(row(session))
+
+    chunk = sessions.Chunk(slow())
+    if numbered:
+        sessions.receive_numbered(session, chunk, 1)
+        sessions.finalize(row(session))
+    else:
+        sessions.receive(session, chunk)
+    assert content(session) == b"abcdef"
+
+
+# Part numbers
+
+
+@pytest.mark.parametrize(
+    ("action", "numbers"),
+    [
+        pytest.param(refuse, [1], id="refused"),
+        pytest.param(with_code(403, "AccessDenied"), [1], id="forbidden"),
+        pytest.param(lose_answer, [4], id="unknown"),
+    ],
+)
+def test_only_numbers_whose_outcome_is_unknown_are_burnt(
+    proxy: Proxy, open_session: OpenSession, uploads_settings: Change, action: Action, numbers: list[int]
+) -> None:
+    uploads_settings(STRAY_PARTS=True)
+    session = open_session(20 * MIB)
+    for _ in range(3):
+        proxy.inject("UploadPart", action)
+        with pytest.raises(StoreUnavailable):
+            send(session, bytes(10 * MIB))
+    send(session, bytes(10 * MIB))
+    assert list(session.parts.values_list("number", flat=True)) == numbers
+
+
+def test_an_outage_burns_no_numbers(
+    s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., Any], open_session: OpenSession
+) -> None:
+    use_storage(impatient)
+    session = open_session(20 * MIB)
+    (closed,) = weed.free_ports(1)
+    use_storage({**impatient, "OPTIONS": impatient["OPTIONS"] | {"endpoint_url": f"http://127.0.0.1:{closed}"}})
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            send(session, bytes(10 * MIB))
+    use_storage(impatient)
+    send(session, bytes(10 * MIB))
+    assert list(session.parts.values_list("number", flat=True)) == [1]
+
+
+def test_numbers_that_were_burnt_in_order_are_not_used_for_numbered_chunks(
+    proxy: Proxy, open_session: OpenSession
+) -> None:
+    session = open_session(20 * MIB)
+    proxy.inject("UploadPart", lose_answer)
+    with pytest.raises(StoreUnavailable):
+        send(session, bytes(10 * MIB))
+    send_numbered(session, 1, bytes(10 * MIB))
+    assert list(session.parts.values_list("number", flat=True)) == [2]
+
+
+def test_numbers_of_numbered_chunks_are_not_used_in_order(proxy: Proxy, open_session: OpenSession) -> None:
+    session = open_session(20 * MIB)
+    proxy.inject("UploadPart", lose_answer)
+    with pytest.raises(StoreUnavailable):
+        send_numbered(session, 1, bytes(10 * MIB))
+    send(session, bytes(10 * MIB))
+    assert list(session.parts.values_list("number", flat=True)) == [2]
+
+
+# Joining
+
+
+def test_parts_made_of_pieces_are_never_larger_than_planned(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(45 * MIB)
+    session = open_session(len(data))
+    UploadSession.objects.update(max_chunks=9000)  # one part number for each chunk, as in a file of 90 GiB
+    for number in (1, 2, 3):
+        send_numbered(session, number, data[(number - 1) * 20 * MIB : number * 20 * MIB])
+    assert sessions.finalize(row(session)).state == State.COMPLETED
+    assert max(session.parts.values_list("size", flat=True)) < 15 * MIB
+    assert content(session) == data
+
+
+def test_a_chunk_that_could_not_be_joined_is_refused_when_it_comes(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(30 * MIB)
+    session = open_session(len(data))
+    UploadSession.objects.update(max_chunks=9000)
+    send_numbered(session, 2, data[10 * MIB : 20 * MIB])
+    with pytest.raises(ChunkTooWide):
+        send_numbered(session, 1, data[: 20 * MIB])
+    send_numbered(session, 1, data[: 10 * MIB])
+    send_numbered(session, 3, data[20 * MIB :])
+    assert sessions.finalize(row(session)).state == State.COMPLETED
+    assert content(session) == data
+
+
+# What is left over
+
+
+class ClaimsAll(PortalDestination):
+    in_use = Destination.in_use
+
+
+def test_pieces_that_no_row_names_are_collected(
+    store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"strays-{time.time_ns()}")
+    use(uploads_settings, ClaimsAll)
+    done, ended = send(open_session(2), b"ab"), send(open_session(2), b"a")
+    for session in (done, ended):
+        store.put_piece(f"{session.object_name}.piece-{'0' * 32}", Buffer(b"stray"), encrypted=False)
+    sessions.abort(row(ended))
+    assert store.stat(f"{ended.object_name}.piece-{'0' * 32}") is None
+    assert sessions.audit(fix=True).freed == 1
+    assert store.stat(f"{done.object_name}.piece-{'0' * 32}") is None
+    assert content(done) == b"ab"
+
+
+def test_one_that_cannot_be_released_does_not_block_the_others(
+    proxy: Proxy, small_chunks: None, open_session: OpenSession
+) -> None:
+    stuck, other = open_session(2), open_session(2)
+    proxy.inject("AbortMultipartUpload", refuse, times=2)
+    sessions.abort(stuck)
+    sessions.abort(other)
+    proxy.inject("AbortMultipartUpload", refuse)
+    for _ in range(2):
+        sessions.expire_stale(batch_size=1)
+    assert list(UploadSession.objects.filter(storage_released=True)) == [other]
+
+
+class Vetoes(PortalDestination):
+    def publish(self, session: UploadSession) -> PublishedFile:
+        raise UploadError
+
+
+def test_failed_sessions_expire_later(
+    store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    uploads_settings(SESSION_LIFETIME=timedelta(microseconds=1), FAILED_LIFETIME=timedelta(days=1))
+    use(uploads_settings, Vetoes)
+    session = open_session(2)
+    UploadSession.objects.update(expires_at="2100-01-01T00:00Z")
+    assert send(session, b"ab").state == State.FAILED
+    assert sessions.expire_stale(batch_size=10) == 0
+    UploadSession.objects.update(expires_at="2020-01-01T00:00Z")
+    assert sessions.expire_stale(batch_size=10) == 1
+    assert (row(session).state, store.stat(session.object_name)) == (State.EXPIRED, None)
+
+
+# Stores that complete no upload with parts that are not named
+
+
+@pytest.fixture
+def picky(proxy: Proxy) -> Proxy:
+    proxy.refuses_strays = True
+    return proxy
+
+
+def test_which_kind_a_store_is_is_found_out_once(proxy: Proxy, s3_keys: Callable[[], set[str]]) -> None:
+    assert get_store("default").allows_strays
+    calls = proxy.calls.total()
+    assert get_store("default").allows_strays
+    assert proxy.calls.total() == calls
+    assert s3_keys() == set()
+
+
+def test_the_doctor_tells_which_kind(picky: Proxy) -> None:
+    assert any("STRAY_PARTS" in finding.text for finding in doctor.examine())
+
+
+@pytest.mark.parametrize("known", [None, False], ids=["probed", "configured"])
+def test_a_picky_store_gets_a_chunk_whose_answer_was_lost(
+    picky: Proxy, open_session: OpenSession, uploads_settings: Change, known: bool | None
+) -> None:
+    uploads_settings(STRAY_PARTS=known)
+    data = some_bytes(35 * MIB)
+    session = open_session(len(data))
+    send(session, data[: 10 * MIB])
+    picky.inject("UploadPart", lose_answer, skip=1)
+    with pytest.raises(StoreUnavailable):
+        send(session, data[10 * MIB :])
+    for start in (10 * MIB, 20 * MIB, 30 * MIB):
+        last = send(session, data[start : start + 10 * MIB])
+    assert last.state == State.COMPLETED, last.failure
+    assert content(session) == data
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["other-content-first", "the-same-twice"])
+def test_a_picky_store_gets_a_numbered_chunk_twice(picky: Proxy, open_session: OpenSession, before: int) -> None:
+    data = some_bytes(25 * MIB)
+    session = open_session(len(data))
+    send_numbered(session, 1, data[: 10 * MIB] if before else bytes(10 * MIB))
+    picky.inject("UploadPart", lose_answer)
+    with pytest.raises(StoreUnavailable):
+        send_numbered(session, 2, data[10 * MIB : 20 * MIB])
+    for number in (3, 2, 1):
+        send_numbered(session, number, data[(number - 1) * 10 * MIB : number * 10 * MIB])
+    done = sessions.finalize(row(session))
+    assert done.state == State.COMPLETED, done.failure
+    assert content(session) == data
+
+
+def test_the_doctor_notices_a_bucket_that_keeps_versions(
+    s3: weed.Weed, s3_storage: dict[str, Any], use_storage: Callable[..., Any], s3_client: Any
+) -> None:
+    bucket = f"versions-{time.time_ns()}"
+    s3_client.create_bucket(Bucket=bucket)
+    s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    use_storage({**s3_storage, "OPTIONS": s3_storage["OPTIONS"] | {"bucket_name": bucket}})
+    assert any("keeps versions" in finding.text for finding in doctor.examine() if not finding.good)
