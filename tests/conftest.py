@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
@@ -14,6 +15,7 @@ from portal import settings as portal_settings
 from portal import weed
 from portal.models import Folder
 from tests.helpers import Uploader
+from tests.proxy import Proxy, proxied
 from uploads import sessions
 from uploads.models import UploadSession
 from uploads.stores import get_store
@@ -76,6 +78,23 @@ def s3_store(s3_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]],
 @pytest.fixture
 def file_store(file_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], Store]) -> Store:
     return use_storage(file_storage)
+
+
+@pytest.fixture
+def impatient(s3_storage: dict[str, Any]) -> dict[str, Any]:
+    """The S3 storage, whose client makes one attempt of each call."""
+    options = s3_storage["OPTIONS"]
+    options["client_config"] = options["client_config"].merge(Config(retries={"total_max_attempts": 1}))
+    return s3_storage
+
+
+@pytest.fixture
+def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., Any]) -> Iterator[Proxy]:
+    """A proxy before the store of the test."""
+    with proxied(s3.endpoint) as proxy:
+        impatient["OPTIONS"]["endpoint_url"] = proxy.endpoint
+        use_storage(impatient)
+        yield proxy
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ def kind_of(method: str, path: str) -> str:
     if "uploadId" in query:
         names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
         return names.get(method, "ListParts")
+    if "delete" in query:
+        return "DeleteObjects"
     if "list-type" in query or "prefix" in query:
         return "ListObjects"
     return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]
@@ -195,6 +197,8 @@ class Proxy(socketserver.ThreadingTCPServer):
     def __init__(self, endpoint: str) -> None:
         self.upstream = urlsplit(endpoint).netloc
         self.calls: Counter[str] = Counter()
+        self.headers: list[tuple[str, dict[str, str]]] = []
+        """The kind and the headers of each call, their names in lower case."""
         self.faults = Faults()
         self.refuses_strays = False
         """Behave as Ceph does: complete no upload that has a part which the list does not name."""
@@ -230,6 +234,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = kind_of(self.command, self.path)
         with self.server.lock:
             self.server.calls[kind] += 1
+            self.server.headers.append((kind, {name.lower(): value for name, value in self.headers.items()}))
             action = self.server.faults.next(kind)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         call = Call(self.server.upstream, self.command, self.path, headers, body)

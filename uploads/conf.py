@@ -116,6 +116,20 @@ class Settings:
     ENCRYPTION_KEY_ID: str = _setting(
         "", 12, "KMS key", "The KMS key for `aws:kms`; empty means the store's default key.", _is_text
     )
+    STORE_ENCRYPTS: bool | None = _setting(
+        None,
+        34,
+        "True, False or None",
+        "Whether the store encrypts what it is told to; `None` means: try it out with a tiny object.",
+        lambda value: value is None or isinstance(value, bool),
+    )
+    CHECKSUMS: str = _setting(
+        "auto",
+        35,
+        "choice",
+        "`on`: every part carries a CRC-32; `off`: none does, for stores that refuse the headers; `auto`: find out.",
+        lambda value: value in ("auto", "on", "off"),
+    )
     LOCATION_AUTH: str = _setting(
         "owner",
         13,

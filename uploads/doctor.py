@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,7 +20,7 @@ from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores import get_store
-from uploads.stores.base import Part, Store, Upload
+from uploads.stores.base import Part, Store, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
 
 LARGEST_SKEW = timedelta(seconds=5)
@@ -65,11 +66,15 @@ def _store() -> Iterator[Finding]:
         yield _checksum(store, f"{prefix}/damaged")
         yield _encryption(store, f"{prefix}/encrypted")
         yield _strays(store)
+        yield _missing(store, f"{prefix}/missing")
         problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
     except UploadError as error:
         why = error.__cause__ or error
         yield Finding("store", good=False, text=f"STORAGES[{config.STORAGE!r}] does not work: {why}")
         return
+    finally:
+        with suppress(UploadError):
+            store.delete([f"{prefix}/{name}" for name in ("object", "multipart", "aborted", "damaged", "encrypted")])
     yield from (Finding("store", good=False, text=problem) for problem in problems)
     if not problems:
         yield Finding("store", good=True, text="no lifecycle rule or clock endangers uploads")
@@ -132,6 +137,15 @@ def _checksum(store: Store, name: str) -> Finding:
     return Finding("store", good=False, text="the store takes parts with wrong checksums: serve it over TLS")
 
 
+def _missing(store: Store, name: str) -> Finding:
+    try:
+        found = store.stat(name)
+    except StoreUnavailable:
+        text = "what does not exist is answered with an error: grant s3:ListBucket, or a lost file looks like an outage"
+        return Finding("store", good=False, text=text)
+    return Finding("store", good=found is None, text="what does not exist is said not to")
+
+
 def _strays(store: Store) -> Finding:
     text = (
         "uploads are completed although some parts are not named"
@@ -148,7 +162,7 @@ def _encryption(store: Store, name: str) -> Finding:
     stored = store.stat(name)
     store.delete([name])
     found, wanted = stored.encryption if stored else "", conf.current().ENCRYPTION
-    if found == wanted:
+    if encrypted_well_enough(found, wanted):
         return Finding("store", good=True, text=f"encryption at rest works ({wanted})")
     text = f"the store says {found or 'no encryption'} where {wanted} was asked for: files with Encrypted will fail"
     return Finding("store", good=False, text=text)

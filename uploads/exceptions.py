@@ -278,6 +278,14 @@ class StoreUnavailable(UploadError):
         """Whether the store may have done it, or still do it."""
 
 
+class StoreRefused(UploadError):
+    """The store will not have it, now or later; its own reason is kept for people."""
+
+    code = "storage_refused"
+    status = 502
+    text = "The storage refused this: {reason}"
+
+
 class DatabaseUnavailable(UploadError):
     code = "database_unavailable"
     status = 503
@@ -335,3 +343,9 @@ class StoredObjectWrong(UploadError):
     code = "stored_object_wrong"
     status = 409
     text = "The stored object is not what was uploaded: {reason}."
+
+
+class NotEncrypted(StoredObjectWrong):
+    """The plaintext does not stay in the store: only sending the file anew helps."""
+
+    text = "The stored object is not encrypted at rest as the session demands; it was deleted."

@@ -149,9 +149,8 @@ def test_workers_are_killed_after_publication(stack: Stack, client: Client, uplo
     [
         with_header("Content-Length", "7"),
         with_header("x-amz-checksum-crc32", "AAAAAA=="),
-        with_header("x-amz-server-side-encryption", None),
     ],
-    ids=["size", "checksum", "encryption"],
+    ids=["size", "checksum"],
 )
 def test_what_head_contradicts_is_not_published_until_an_operator_says_so(
     stack: Stack, client: Client, change: Action

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.config import Config
 from django.db import connections, transaction
 
 from portal import weed
@@ -17,7 +16,7 @@ from portal.destination import PortalDestination
 from portal.models import File
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader
-from tests.proxy import Action, Proxy, lose_answer, proxied, refuse, with_code
+from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
 from uploads.destinations import Destination, PublishedFile
 from uploads.exceptions import ChunkTooWide, StoreUnavailable, TransactionOpen, UploadError
@@ -30,23 +29,6 @@ from uploads.stores.buffer import Buffer
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def impatient(s3_storage: dict[str, Any]) -> dict[str, Any]:
-    """The S3 storage, whose client makes one attempt of each call."""
-    options = s3_storage["OPTIONS"]
-    options["client_config"] = options["client_config"].merge(Config(retries={"total_max_attempts": 1}))
-    return s3_storage
-
-
-@pytest.fixture
-def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., Any]) -> Iterator[Proxy]:
-    """A proxy before the store of the test."""
-    with proxied(s3.endpoint) as proxy:
-        impatient["OPTIONS"]["endpoint_url"] = proxy.endpoint
-        use_storage(impatient)
-        yield proxy
 
 
 def row(session: UploadSession) -> UploadSession:

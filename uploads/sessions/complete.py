@@ -13,9 +13,11 @@ from uploads import conf, signals
 from uploads.destinations import PublishedFile, get_destination
 from uploads.exceptions import (
     LeaseLost,
+    NotEncrypted,
     RowsIncomplete,
     SessionBusy,
     StoredObjectWrong,
+    StoreRefused,
     StoreUnavailable,
     TooManyAttempts,
     UploadError,
@@ -29,7 +31,7 @@ from uploads.sessions.pieces import join_pieces, whole_crc32
 from uploads.sessions.transactions import durable, reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
-from uploads.stores.base import Part, Store, StoredObject
+from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
 
 logger = logging.getLogger(__name__)
 
@@ -139,12 +141,19 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     lost: UploadError | None = None
     try:
         lease.call(store.complete, upload_of(session), parts, crc32=crc32)
-    except (StoreUnavailable, UploadGone) as error:
+    except (StoreRefused, StoreUnavailable, UploadGone) as error:
         lost = error
-    stored = lease.call(store.stat, session.object_name)
+    try:
+        stored = lease.call(store.stat, session.object_name)
+    except StoreUnavailable:
+        raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
     if stored is None:
         raise lost or StoreUnavailable
-    _verify(session, stored, crc32)
+    try:
+        _verify(session, stored, crc32)
+    except NotEncrypted:
+        lease.call(store.delete, [session.object_name])
+        raise
     session.crc32 = crc32
 
 
@@ -175,8 +184,8 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
         reason = f"it has {stored.size} bytes instead of {session.file_size}"
     elif stored.crc32 not in (None, crc32):
         reason = f"its CRC-32 is {stored.crc32:08x} instead of {crc32:08x}"
-    elif session.encrypted and stored.encryption != conf.current().ENCRYPTION:
-        reason = "it is not encrypted at rest as the session demands"
+    elif session.encrypted and not encrypted_well_enough(stored.encryption, conf.current().ENCRYPTION):
+        raise NotEncrypted
     else:
         return
     raise StoredObjectWrong(reason=reason)

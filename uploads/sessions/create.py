@@ -122,7 +122,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
 
 def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
     store = get_store(session.storage)
-    if session.encrypted and not store.supports_encryption:
+    if session.encrypted and not store.encrypts:
         raise EncryptionUnsupported
     # As the store will list it: the audit compares names.
     session.object_name = posixpath.normpath(get_destination().object_name(session))

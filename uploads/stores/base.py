@@ -67,6 +67,17 @@ class FoundObject:
     since: datetime
 
 
+_STRENGTH = ("", "AES256", "aws:kms", "aws:kms:dsse", "SSE-C")
+"""Kinds of server-side encryption, each as good as those before it."""
+
+
+def encrypted_well_enough(found: str, wanted: str) -> bool:
+    """Tell whether the encryption ``found`` is the one ``wanted`` or a stronger one."""
+    if found == wanted:
+        return bool(found)
+    return found in _STRENGTH and wanted in _STRENGTH and _STRENGTH.index(found) > _STRENGTH.index(wanted)
+
+
 class Store(ABC):
     min_part_size: int = 1
     """Bytes that every part but the last must have."""
@@ -75,6 +86,11 @@ class Store(ABC):
 
     takes_parts_in_any_order: bool = False
     """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether objects that are to be encrypted at rest are; raise StoreUnavailable if nobody can tell."""
+        return self.supports_encryption
 
     @property
     def allows_strays(self) -> bool:

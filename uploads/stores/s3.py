@@ -9,51 +9,49 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    ProxyConnectionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.checks import CheckMessage, Warning
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name, safe_join
 
 from uploads import conf
-from uploads.exceptions import StoreUnavailable, UploadGone
+from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.parts import MIN_PART_SIZE
-from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
+from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of, pieces_prefix
+from uploads.stores.s3_calls import (
+    COMPLETION_REFUSED,
+    errors_translated,
+    has_no_such_call,
+    is_refusal,
+    members,
+    send_own_checksums,
+    watch,
+)
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 READ_SIZE = 2**20
-MULTIPART_PARAMETERS = frozenset(
-    {"ACL", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Metadata", "RequestPayer"}
-    | {"StorageClass", "Tagging", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "ExpectedBucketOwner"}
-)
-"""The object parameters of the portal that CreateMultipartUpload and PutObject both take."""
+DELETED_AT_ONCE = 1000
+"""Objects of one DeleteObjects call (S3: DeleteObjects)."""
+OURS = frozenset({"Bucket", "Key", "Body", "ChecksumAlgorithm", "ChecksumType", "ContentLength", "ContentMD5"})
+"""Parameters that are this store's business."""
+NOT_FOR_PIECES = frozenset({"StorageClass", "Tagging"})
+"""What the portal wants of its files would make their pieces expensive to read and to delete, as do locks on them."""
 
 LARGEST_SKEW = 30
 """Seconds."""
 SAFE_AGE = timedelta(days=7)
 """Lifecycle rules count from an upload's beginning, however busy it is: a large file on a slow line takes days."""
-
-_GONE = frozenset({"NoSuchUpload"})
-_REFUSED = _GONE | {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidRequest"}
-"""Answers to CompleteMultipartUpload that no repetition will change."""
-_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
-
 
 __all__ = ["S3Storage", "S3Store"]
 
@@ -68,6 +66,8 @@ class S3Store(Store):
         self._client: S3Client | None = None
         self._making_client = threading.Lock()
         self._allows_strays: bool | None = None
+        self._encrypts: bool | None = None
+        self._takes_checksums: bool | None = None
         self._probing = threading.Lock()
 
     @property
@@ -79,8 +79,9 @@ class S3Store(Store):
         with self._making_client:
             if self._client is None:
                 client = self.storage.connection.meta.client
-                for operation in _COUNTED:
-                    client.meta.events.register(f"needs-retry.s3.{operation}", _note_attempt)
+                watch(client)
+                if conf.current().CHECKSUMS == "off":
+                    send_own_checksums(client, wanted=False)
                 self._client = client
         return self._client
 
@@ -96,86 +97,137 @@ class S3Store(Store):
 
     def _complete_with_stray(self) -> bool:
         """Try it out: store two parts and complete with one of them."""
-        name = piece_of(f"{conf.current().OBJECT_PREFIX}/probe")
+        name = self._probe_name()
         upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
         try:
             named, stray = Buffer(b"named"), Buffer(b"stray")
             etag = self.put_part(upload, number=1, offset=0, data=named)
             self.put_part(upload, number=2, offset=0, data=stray)
             self.complete(upload, [Part(1, len(named), named.crc32, etag)], crc32=named.crc32)
-        except UploadGone:
+        except StoreRefused:
             return False
         finally:
-            with suppress(StoreUnavailable):
+            with suppress(UploadError):
                 self.abort(upload)
                 self.delete([name])
         return True
 
+    @property
+    def encrypts(self) -> bool:
+        configured = conf.current().STORE_ENCRYPTS
+        if configured is not None:
+            return configured
+        with self._probing:
+            if self._encrypts is None:
+                self._encrypts = self._encrypt_something()
+        return self._encrypts
+
+    def _encrypt_something(self) -> bool:
+        """Try it out: store a tiny object and look whether it says that it is encrypted."""
+        name = self._probe_name()
+        try:
+            self.put_piece(name, Buffer(b"secret"), encrypted=True)
+            stored = self.stat(name)
+        except StoreRefused:
+            return False
+        finally:
+            with suppress(UploadError):
+                self.delete([name])
+        return stored is not None and encrypted_well_enough(stored.encryption, conf.current().ENCRYPTION)
+
+    def _probe_name(self) -> str:
+        return piece_of(f"{conf.current().OBJECT_PREFIX}/probe")
+
+    @property
+    def takes_checksums(self) -> bool:
+        """Whether checksums are sent; found out by the first call that carries one."""
+        configured = conf.current().CHECKSUMS
+        return configured == "on" or (configured == "auto" and self._takes_checksums is not False)
+
     def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
-        parameters = self._object_parameters(name, encrypted=encrypted)
-        with _errors_translated():
-            answer = self.client.create_multipart_upload(
+        parameters = {"ContentType": content_type} | self._parameters("CreateMultipartUpload", name)
+        if encrypted:
+            parameters = _encrypted(parameters)
+        with errors_translated():
+            answer = self._checked(
+                self.client.create_multipart_upload,
+                {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"},
                 **self._address(name),
-                ContentType=content_type,
-                ChecksumAlgorithm="CRC32",
-                ChecksumType="FULL_OBJECT",
                 **parameters,
             )
-        return answer["UploadId"]
+        return str(answer["UploadId"])
 
     def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
-        with _errors_translated():
-            answer = self.client.upload_part(
+        with errors_translated():
+            answer = self._checked(
+                self.client.upload_part,
+                {"ChecksumCRC32": _encode(data.crc32)},
                 **self._address(upload.name),
+                **self._parameters("UploadPart", upload.name),
                 UploadId=upload.id,
                 PartNumber=number,
-                Body=data,  # type: ignore[arg-type]  # boto3 takes whatever reads and seeks
-                ChecksumCRC32=_encode(data.crc32),
+                Body=data,
             )
         if not answer.get("ETag"):
             raise StoreUnavailable
-        return answer["ETag"]
+        return str(answer["ETag"])
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
-        listed = [
-            {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _encode(part.crc32)} for part in parts
-        ]
-        with _errors_translated(final=_REFUSED):
+        listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        checksums = {}
+        if self.takes_checksums:
+            checksums = {"ChecksumCRC32": _encode(crc32), "ChecksumType": "FULL_OBJECT"}
+            for entry, part in zip(listed, parts, strict=True):
+                entry["ChecksumCRC32"] = _encode(part.crc32)
+        with errors_translated(refused=COMPLETION_REFUSED):
             self.client.complete_multipart_upload(
                 **self._address(upload.name),
+                **self._parameters("CompleteMultipartUpload", upload.name),
+                **checksums,  # type: ignore[arg-type]
                 UploadId=upload.id,
-                ChecksumCRC32=_encode(crc32),
-                ChecksumType="FULL_OBJECT",
                 MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
             )
 
     def stat(self, name: str) -> StoredObject | None:
+        wanted = {"ChecksumMode": "ENABLED"} if self.takes_checksums else {}
         try:
-            with _errors_translated():
-                answer = self.client.head_object(**self._address(name), ChecksumMode="ENABLED")
+            with errors_translated(missing=KeyError):
+                answer: Any = self.client.head_object(
+                    **self._address(name),
+                    **self._parameters("HeadObject", name),
+                    **wanted,  # type: ignore[arg-type]
+                )
         except KeyError:
             return None
-        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
-        checksum = answer.get("ChecksumCRC32") if full else None
+        checksum = answer.get("ChecksumCRC32", "")
+        # A composite one, which older stores do not call so, is that of the parts' checksums.
+        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum
         return StoredObject(
             size=answer["ContentLength"],
-            crc32=_decode(checksum) if checksum else None,
-            encryption=answer.get("ServerSideEncryption", ""),
+            crc32=_decode(checksum) if checksum and full else None,
+            encryption=answer.get("ServerSideEncryption", "") or ("SSE-C" if "SSECustomerAlgorithm" in answer else ""),
         )
 
     def abort(self, upload: Upload) -> None:
-        # Some stores call an upload that is no more a missing object.
-        with suppress(UploadGone, KeyError), _errors_translated():
+        with suppress(UploadGone), errors_translated():
             self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
 
     def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
-        parameters = self._object_parameters(name, encrypted=encrypted)
-        with _errors_translated():
-            self.client.put_object(
+        given = self._parameters("PutObject", name)
+        parameters = {
+            key: value
+            for key, value in given.items()
+            if key not in NOT_FOR_PIECES and not key.startswith(("ObjectLock", "Grant"))
+        }
+        if encrypted:
+            parameters = _encrypted(parameters)
+        with errors_translated():
+            self._checked(
+                self.client.put_object,
+                {"ChecksumCRC32": _encode(data.crc32)},
                 **self._address(name),
-                Body=data,  # type: ignore[arg-type]  # as above
-                ChecksumCRC32=_encode(data.crc32),
                 **parameters,
+                Body=data,
             )
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
@@ -183,16 +235,37 @@ class S3Store(Store):
         some: dict[str, Any] = (
             {"Range": f"bytes={start}-{'' if size is None else start + size - 1}"} if start or size else {}
         )
-        try:
-            with _errors_translated():
-                yield from self.client.get_object(**self._address(name), **some)["Body"].iter_chunks(READ_SIZE)
-        except KeyError as error:
-            raise UploadGone from error
+        parameters = self._parameters("GetObject", name)
+        with errors_translated():
+            yield from self.client.get_object(**self._address(name), **parameters, **some)["Body"].iter_chunks(
+                READ_SIZE
+            )
 
     def delete(self, names: Iterable[str]) -> None:
-        for name in names:
-            with suppress(KeyError), _errors_translated():
-                self.client.delete_object(**self._address(name))
+        waiting = iter(names)
+        while batch := list(islice(waiting, DELETED_AT_ONCE)):
+            if len(batch) == 1 or not self._delete_together(batch):
+                for name in batch:
+                    with suppress(KeyError), errors_translated(missing=KeyError):
+                        self.client.delete_object(**self._address(name))
+
+    def _delete_together(self, names: list[str]) -> bool:
+        """Delete objects by one call; False where the store has no such call."""
+        keys: Any = [{"Key": self._address(name)["Key"]} for name in names]
+        try:
+            with errors_translated():
+                answer = self.client.delete_objects(
+                    Bucket=self.storage.bucket_name, Delete={"Objects": keys, "Quiet": True}
+                )
+        except StoreRefused:
+            return False
+        except StoreUnavailable as error:
+            if has_no_such_call(error.__cause__):
+                return False
+            raise
+        if any(problem.get("Code") != "NoSuchKey" for problem in answer.get("Errors", [])):
+            raise StoreUnavailable
+        return True
 
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
         for found in self._pages("list_multipart_uploads", "Uploads", prefix):
@@ -209,13 +282,17 @@ class S3Store(Store):
     def upload_size(self, upload: Upload) -> int | None:
         pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
         try:
-            with _errors_translated():
+            with errors_translated():
                 return sum(part["Size"] for page in pages for part in page.get("Parts", []))
-        except (UploadGone, KeyError):
+        except UploadGone:
             return None
+        except UploadError as error:
+            if has_no_such_call(error.__cause__):
+                return 0  # The store does not tell.
+            raise
 
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
-        with _errors_translated():
+        with errors_translated():
             answer = self.client.head_bucket(Bucket=self.storage.bucket_name)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) if date else 0
@@ -264,7 +341,7 @@ class S3Store(Store):
     def _pages(self, operation: Any, member: str, prefix: str, *, whole_folders: bool = True) -> Iterator[Any]:
         key = safe_join(self.storage.location, clean_name(prefix)) + ("/" if whole_folders else "")
         pages = self.client.get_paginator(operation).paginate(Bucket=self.storage.bucket_name, Prefix=key)
-        with _errors_translated():
+        with errors_translated():
             for page in pages:
                 yield from page.get(member, [])
 
@@ -273,52 +350,68 @@ class S3Store(Store):
         return key.removeprefix(f"{self.storage.location.strip('/')}/") if self.storage.location else key
 
     def check(self) -> list[CheckMessage]:
-        if self.storage.bucket_name:
-            return []
-        return [Warning("The S3 storage for uploads has no bucket_name.", id="uploads.W001")]
+        return list(self._check())
+
+    def _check(self) -> Iterator[CheckMessage]:
+        if not self.storage.bucket_name:
+            yield Warning("The S3 storage for uploads has no bucket_name.", id="uploads.W001")
+        config = getattr(self.storage, "client_config", None)
+        if config is not None and (config.s3 or {}).get("payload_signing_enabled") is not False:
+            yield Warning(
+                "boto3 hashes each part with SHA-256 to sign it, over HTTPS too, though the part carries a CRC-32.",
+                hint='client_config: Config(s3={"payload_signing_enabled": False}), if the way there is trusted.',
+                id="uploads.W005",
+            )
+        given = set(self.storage.object_parameters) if isinstance(self.storage.object_parameters, Mapping) else set()
+        if strange := sorted(given - members("CreateMultipartUpload") - OURS):
+            yield Warning(
+                f"Multipart uploads do not take these of the storage's object_parameters: {', '.join(strange)}.",
+                hint="Files that come through upload sessions are stored without them.",
+                id="uploads.W006",
+            )
 
     def _address(self, name: str) -> dict[str, Any]:
         return {"Bucket": self.storage.bucket_name, "Key": safe_join(self.storage.location, clean_name(name))}
 
-    def _object_parameters(self, name: str, *, encrypted: bool) -> dict[str, Any]:
+    def _parameters(self, operation: str, name: str) -> dict[str, Any]:
+        """Return those of the portal's object parameters that the operation takes."""
         parameters = {"ACL": self.storage.default_acl} if self.storage.default_acl else {}
         parameters |= self.storage.get_object_parameters(name)
-        if encrypted:
-            parameters["ServerSideEncryption"] = conf.current().ENCRYPTION
-            if key := conf.current().ENCRYPTION_KEY_ID:
-                parameters["SSEKMSKeyId"] = key
-        return {name: value for name, value in parameters.items() if name in MULTIPART_PARAMETERS}
+        taken = members(operation) - OURS
+        return {name: value for name, value in parameters.items() if name in taken}
+
+    def _checked(self, call: Callable[..., Any], checksums: dict[str, str], **parameters: Any) -> Any:
+        """Make a call with checksums, or without where the store turns out to refuse them."""
+        if not self.takes_checksums:
+            return call(**parameters)
+        try:
+            answer = call(**parameters, **checksums)
+        except ClientError as error:
+            if conf.current().CHECKSUMS != "auto" or self._takes_checksums or not is_refusal(error):
+                raise
+            send_own_checksums(self.client, wanted=False)
+            if "Body" in parameters:
+                parameters["Body"].seek(0)
+            try:
+                answer = call(**parameters)
+            except Exception:
+                send_own_checksums(self.client, wanted=True)  # It was not because of them.
+                raise
+            self._takes_checksums = False
+        else:
+            # Some stores take no notice of them when an upload is created.
+            self._takes_checksums = self._takes_checksums or "Body" in parameters or None
+        return answer
 
 
-_COUNTED = ("UploadPart", "PutObject")
-_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-_attempts = threading.local()
-
-
-def _note_attempt(response: Any, caught_exception: Exception | None = None, **_: Any) -> None:
-    """Note, for each attempt that boto3 makes of a call, whether the store may have done it."""
-    if response is not None:
-        # Refusals are clear; after these nobody knows how far the store, or a proxy before it, got.
-        _attempts.unknown |= response[0].status_code in (408, 500, 502, 504)
-    elif not isinstance(caught_exception, _NEVER_SENT):
-        _attempts.unknown = True
-
-
-@contextmanager
-def _errors_translated(final: frozenset[str] = _GONE) -> Iterator[None]:
-    """Raise UploadGone for the codes in ``final``, KeyError for a missing object, else StoreUnavailable."""
-    _attempts.unknown = False
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in _MISSING:
-            raise KeyError(code) from error
-        if code in final:
-            raise UploadGone from error
-        raise StoreUnavailable(unknown=_attempts.unknown) from error
-    except (BotoCoreError, HTTPClientError) as error:
-        raise StoreUnavailable(unknown=_attempts.unknown) from error
+def _encrypted(given: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters that encrypt as the app's settings say, unless the portal's own are as strong or stronger."""
+    config = conf.current()
+    if "SSECustomerKey" in given or encrypted_well_enough(given.get("ServerSideEncryption", ""), config.ENCRYPTION):
+        return given
+    others = {name: value for name, value in given.items() if not name.startswith("SSEKMS")}
+    key = {"SSEKMSKeyId": config.ENCRYPTION_KEY_ID} if config.ENCRYPTION_KEY_ID else {}
+    return {**others, "ServerSideEncryption": config.ENCRYPTION, **key}
 
 
 def _encode(crc32: int) -> str:

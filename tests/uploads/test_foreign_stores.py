@@ -1,0 +1,252 @@
+"""Stores that are not like the others: what they refuse, ignore or call by other names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+
+from tests.data import MIB
+from tests.helpers import Uploader, chunk_of
+from tests.proxy import Action, Answer, Call, Proxy, refuse, with_code, with_header
+from uploads import doctor, sessions
+from uploads.models import State, UploadSession
+from uploads.stores import get_store
+from uploads.stores.base import Store, Upload
+from uploads.stores.buffer import Buffer
+
+OpenSession = Callable[..., UploadSession]
+Change = Callable[..., None]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
+ALWAYS = 10**6
+
+
+def refuses_checksums(call: Call) -> Answer:
+    if any(name.lower().startswith(("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")) for name in call.headers):
+        return with_code(400, "InvalidArgument")(call)
+    return call.forward()
+
+
+@pytest.fixture
+def without_checksums(proxy: Proxy) -> Proxy:
+    for kind in ("CreateMultipartUpload", "UploadPart", "PutObject", "CompleteMultipartUpload", "HeadObject"):
+        proxy.inject(kind, refuses_checksums, times=ALWAYS)
+    return proxy
+
+
+@pytest.mark.parametrize("checksums", ["auto", "off"])
+def test_a_store_that_refuses_checksums_is_used_without(
+    without_checksums: Proxy, open_session: OpenSession, uploads_settings: Change, checksums: str
+) -> None:
+    uploads_settings(CHECKSUMS=checksums)
+    data = [b"a" * 6 * MIB, b"b" * MIB, b"c"]
+    session = open_session(sum(map(len, data)))
+    for block in data:
+        session = sessions.receive(session, chunk_of(block))
+    assert session.state == State.COMPLETED, session.failure
+    assert b"".join(get_store("default").read(session.object_name)) == b"".join(data)
+
+
+def test_a_store_that_refuses_what_is_demanded_is_told_by_its_own_words(
+    without_checksums: Proxy, uploader: Uploader, uploads_settings: Change
+) -> None:
+    uploads_settings(CHECKSUMS="on")
+    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 3}, format="json")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (502, "storage_refused")
+    assert "InvalidArgument" in answer.json()["message"]
+
+
+def test_checksums_are_sent_where_nobody_minds(proxy: Proxy, open_session: OpenSession) -> None:
+    sessions.receive(open_session(3), chunk_of(b"abc"))
+    sent = dict(proxy.headers)
+    assert "x-amz-checksum-crc32" in sent["UploadPart"]
+    assert "x-amz-checksum-crc32" in sent["CompleteMultipartUpload"]
+
+
+def test_the_doctor_names_a_right_that_is_missing(proxy: Proxy) -> None:
+    def forbidden_if_missing(call: Call) -> Answer:
+        answer = call.forward()
+        return with_code(403, "403")(call) if answer.status == 404 else answer
+
+    proxy.inject("HeadObject", forbidden_if_missing, times=ALWAYS)
+    assert any("s3:ListBucket" in finding.text for finding in doctor.examine() if not finding.good)
+
+
+# Parameters of the portal
+
+
+@pytest.fixture
+def with_parameters(impatient: dict[str, Any], proxy: Proxy, use_storage: Callable[..., Store]) -> Callable[..., Store]:
+    def with_parameters(**parameters: Any) -> Store:
+        options = impatient["OPTIONS"] | {"object_parameters": parameters}
+        return use_storage({**impatient, "OPTIONS": options})
+
+    return with_parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        pytest.param({}, ("AES256", None), id="none"),
+        pytest.param({"SSEKMSKeyId": "their-key"}, ("AES256", None), id="a-key-alone"),
+        pytest.param(
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "their-key"}, ("aws:kms", "their-key"), id="stronger"
+        ),
+    ],
+)
+def test_the_stronger_encryption_holds(
+    with_parameters: Callable[..., Store], proxy: Proxy, given: dict[str, str], sent: tuple[str, str | None]
+) -> None:
+    proxy.inject("CreateMultipartUpload", refuse)
+    with pytest.raises(Exception, match="not available"):
+        with_parameters(**given).create("x", content_type="a/b", encrypted=True)
+    headers = proxy.headers[-1][1]
+    prefix = "x-amz-server-side-encryption"
+    assert (headers[prefix], headers.get(f"{prefix}-aws-kms-key-id")) == sent
+
+
+def test_parameters_are_passed_where_s3_takes_them(with_parameters: Callable[..., Store], proxy: Proxy) -> None:
+    store = with_parameters(
+        ObjectLockMode="GOVERNANCE", StorageClass="GLACIER", CacheControl="no-store", ContentType="text/x-own"
+    )
+    proxy.inject("CreateMultipartUpload", refuse)
+    with pytest.raises(Exception, match="not available"):
+        store.create("x", content_type="a/b", encrypted=False)
+    created = proxy.headers[-1][1]
+    assert [created[name] for name in ("x-amz-object-lock-mode", "x-amz-storage-class", "cache-control")] == [
+        *("GOVERNANCE", "GLACIER", "no-store")
+    ]
+    assert created["content-type"] == "text/x-own"
+    store.put_piece("y", Buffer(b"piece"), encrypted=False)
+    assert not {"x-amz-object-lock-mode", "x-amz-storage-class"} & set(proxy.headers[-1][1])
+    store.delete(["y"])
+
+
+def test_parameters_that_cannot_be_passed_are_named(with_parameters: Callable[..., Store]) -> None:
+    with_parameters(IfNoneMatch="*")
+    assert "uploads.W006" in [message.id for message in run_checks(tags=["uploads"])]
+
+
+def test_a_storage_that_signs_payloads_is_named(s3_storage: dict[str, Any], use_storage: Callable[..., Store]) -> None:
+    from botocore.config import Config
+
+    use_storage({**s3_storage, "OPTIONS": s3_storage["OPTIONS"] | {"client_config": Config()}})
+    assert "uploads.W005" in [message.id for message in run_checks(tags=["uploads"])]
+
+
+# Encryption
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [
+        pytest.param("HeadObject", with_header("x-amz-server-side-encryption", None), id="stores-plaintext"),
+        pytest.param("PutObject", with_code(501, "NotImplemented"), id="does-not-know"),
+    ],
+)
+def test_a_store_that_does_not_encrypt_is_found_out_before_the_first_byte(
+    proxy: Proxy, uploader: Uploader, s3_keys: Callable[[], set[str]], kind: str, action: Action
+) -> None:
+    proxy.inject(kind, action, times=ALWAYS)
+    asked = []
+    for _ in range(2):
+        answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 3, "Encrypted": True}, format="json")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (400, "encryption_unsupported")
+        asked.append(proxy.calls["PutObject"])
+    assert asked[0] == asked[1]
+    assert s3_keys() == set()
+
+
+@pytest.mark.parametrize("word", [True, False])
+def test_a_setting_has_the_last_word_on_encryption(
+    proxy: Proxy, uploader: Uploader, uploads_settings: Change, word: bool
+) -> None:
+    uploads_settings(STORE_ENCRYPTS=word)
+    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 3, "Encrypted": True}, format="json")
+    assert (answer.status_code, proxy.calls["PutObject"]) == (200 if word else 400, 0)
+
+
+def test_plaintext_does_not_stay(proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]]) -> None:
+    session = open_session(3, encrypted=True)
+    proxy.inject("HeadObject", with_header("x-amz-server-side-encryption", None))
+    assert sessions.receive(session, chunk_of(b"abc")).state == State.FAILED
+    assert s3_keys() == set()
+
+
+# Answers
+
+
+def test_the_reason_of_a_refusal_is_kept(proxy: Proxy, open_session: OpenSession) -> None:
+    proxy.inject("CompleteMultipartUpload", with_code(400, "EntityTooSmall"))
+    failed = sessions.receive(open_session(3), chunk_of(b"abc"))
+    assert failed.state == State.FAILED
+    assert "EntityTooSmall" in failed.failure
+
+
+def test_a_composite_checksum_is_not_compared(proxy: Proxy, open_session: OpenSession) -> None:
+    def composite(call: Call) -> Answer:
+        answer = with_header("x-amz-checksum-crc32", "AAAAAA==-2")(call)
+        answer.headers = [pair for pair in answer.headers if pair[0].lower() != "x-amz-checksum-type"]
+        return answer
+
+    proxy.inject("HeadObject", composite)
+    assert sessions.receive(open_session(3), chunk_of(b"abc")).state == State.COMPLETED
+
+
+@pytest.mark.parametrize("answer", [(404, "NoSuchKey"), (404, ""), (405, "MethodNotAllowed"), (501, "NotImplemented")])
+def test_a_store_that_says_otherwise_what_is_gone_ends_nothing(
+    proxy: Proxy, uploader: Uploader, answer: tuple[int, str]
+) -> None:
+    session = uploader.create(12 * MIB)
+    proxy.inject("ListParts", with_code(*answer), times=ALWAYS)
+    assert sessions.audit(fix=True) is not None
+    assert list(doctor.examine())
+    if answer[0] == 404:
+        proxy.inject("UploadPart", with_code(*answer))
+        assert uploader.send_raw(session, bytes(6 * MIB)).status_code == 410
+
+
+def test_an_abort_that_finds_nothing_is_done(proxy: Proxy, open_session: OpenSession) -> None:
+    session = open_session(3)
+    proxy.inject("AbortMultipartUpload", with_code(404, "NoSuchKey"))
+    assert sessions.abort(session).storage_released
+
+
+# Deletes
+
+
+@pytest.mark.parametrize(
+    ("action", "calls"),
+    [
+        pytest.param(None, {"DeleteObjects": 1}, id="together"),
+        pytest.param(with_code(501, "NotImplemented"), {"DeleteObjects": 1, "DeleteObject": 3}, id="not-known"),
+        pytest.param(with_code(405, "MethodNotAllowed"), {"DeleteObjects": 1, "DeleteObject": 3}, id="not-allowed"),
+    ],
+)
+def test_many_objects_are_deleted_together(proxy: Proxy, action: Action | None, calls: dict[str, int]) -> None:
+    store, names = get_store("default"), [f"deletes/{number}" for number in range(3)]
+    for name in names:
+        store.put_piece(name, Buffer(b"x"), encrypted=False)
+    if action:
+        proxy.inject("DeleteObjects", action)
+    store.delete([*names])
+    assert all(store.stat(name) is None for name in names)
+    assert {kind: proxy.calls[kind] for kind in ("DeleteObjects", "DeleteObject") if proxy.calls[kind]} == calls
+
+
+@pytest.fixture
+def aborted(proxy: Proxy) -> Iterator[Upload]:
+    store = get_store("default")
+    upload = Upload("doctor/x", store.create("doctor/x", content_type="a/b", encrypted=False))
+    yield upload
+    store.abort(upload)
+
+
+def test_what_the_doctor_writes_it_removes_although_a_step_fails(
+    proxy: Proxy, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
+) -> None:
+    proxy.inject("GetObject", refuse, times=3)
+    assert any("does not work" in finding.text for finding in doctor.examine() if not finding.good)
+    assert (s3_keys(), s3_uploads()) == (set(), set())
