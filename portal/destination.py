@@ -24,6 +24,15 @@ from uploads.models import UploadSession
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+FILE_TYPES = (
+    ("video/", 2),
+    ("audio/", 3),
+    ("image/", 4),
+    ("application/pdf", 10),
+    ("text/", 7),
+    ("application/zip", 1),
+)
+"""Content types and the numbers that clients of the protocol know them by."""
 CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "updated", "encrypted")
 
 
@@ -127,7 +136,8 @@ def describe(file: File, user: User | None) -> dict[str, Any]:
         "version": file.version,
         "versionGroup": file.version,
         "fileExst": PurePosixPath(file.title).suffix.lower(),
-        "fileType": 0,
+        "fileType": next((kind for begin, kind in FILE_TYPES if file.content_type.startswith(begin)), 0),
+        "encrypted": file.encrypted,
         "fileEntryType": 2,
         "fileStatus": 0,
         "access": 0,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.utils.http import content_disposition_header, http_date
 
 from portal.models import Content
 from uploads.stores import get_store
@@ -28,12 +29,16 @@ def download(request: HttpRequest, content: Content, title: str) -> HttpResponse
         size = end - start + 1
         if start >= content.size or size < 1:
             return HttpResponse(status=416, headers={"Content-Range": f"bytes */{content.size}"})
-    blocks = get_store("default").read(str(content.content.name), start=start, size=size)
+    blocks: Iterable[bytes] = ()
+    if request.method != "HEAD":
+        blocks = get_store("default").read(str(content.content.name), start=start, size=size)
     response = StreamingHttpResponse(blocks, status=206 if wanted else 200, content_type=content.content_type)
     if wanted:
         response["Content-Range"] = f"bytes {start}-{start + size - 1}/{content.size}"
     response["Content-Length"] = str(size)
     response["Accept-Ranges"] = "bytes"
+    response["ETag"] = f'"{content.crc32:08x}-{content.size}"'
+    response["Last-Modified"] = http_date(content.updated.timestamp())
     as_attachment = content.content_type not in SHOWN_INLINE
     response["Content-Disposition"] = content_disposition_header(as_attachment, title) or "attachment"
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"

@@ -47,7 +47,7 @@ def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
     )
 
 
-@api_view()
+@api_view(["GET", "HEAD"])
 @permission_classes([IsAuthenticated])
 def download(request: Request, file_id: int) -> HttpResponseBase:
     """Send a file to its owner; the API's authentication applies, so that programs can follow a viewUrl."""

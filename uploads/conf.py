@@ -151,7 +151,7 @@ class Settings:
         _is_size,
     )
     COMPLETION_BUDGET: timedelta = _setting(
-        timedelta(seconds=25),
+        timedelta(seconds=55),
         26,
         "timedelta",
         "How long the request with the last byte waits for the store before it gets 202; the file is completed anyway.",

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from uploads.models import UploadSession
 
 Id = int | str
-"""An id of the portal. Integers are integers in JSON, anything else is a string."""
+"""An id of the portal. Integers are integers in JSON, anything else (a UUID) is a string."""
+
+
+def plain_id(value: object) -> Id:
+    """Return an id as JSON has it."""
+    return value if isinstance(value, int) else str(value)
 
 
 @dataclass(frozen=True)

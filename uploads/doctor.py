@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.checks import run_checks
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from uploads import conf
+from uploads.clock import DatabaseNow
 from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
@@ -170,7 +170,7 @@ def _encryption(store: Store, name: str) -> Finding:
 
 def _clocks() -> Iterator[Finding]:
     TaskRun.note("doctor")
-    row = TaskRun.objects.annotate(now=Now()).get(name="doctor")
+    row = TaskRun.objects.annotate(now=DatabaseNow()).get(name="doctor")
     skew = abs(timezone.now() - row.now)
     text = f"the clocks of this host and the database differ by {skew.total_seconds():.1f} s"
     yield Finding("clock", good=skew < LARGEST_SKEW, text=text)

@@ -19,8 +19,10 @@ class UploadError(Exception):
     passing: ClassVar[bool] = False
     """Whether the cause passes by itself, so that work that met it is taken up again later."""
 
-    def __init__(self, text: str = "", **context: object) -> None:
+    def __init__(self, text: str = "", *, retry_after: int | None = None, **context: object) -> None:
         self.context = context
+        self.wait = retry_after or self.retry_after
+        """``retry_after``, if it is known better."""
         super().__init__(text or self.text.format_map(context))
 
 
@@ -84,6 +86,19 @@ class BodyHidden(UploadError):
     text = "The web server passes no body without Content-Length: send Content-Length with the chunk."
 
 
+class BodyConsumed(UploadError):
+    """Sending it again does not help: the portal's operators have to."""
+
+    code = "body_consumed"
+    text = "The portal read the body before the upload could (middleware that reads request.POST or request.body?)."
+
+
+class EncodingUnsupported(UploadError):
+    code = "content_encoding_unsupported"
+    status = 415
+    text = "A chunk is sent as it is, without Content-Encoding: {encoding}."
+
+
 class ChunkTooSmall(UploadError):
     code = "chunk_too_small"
     text = "A chunk that is not the last must have at least {minimum} bytes; this one has {size}."
@@ -142,6 +157,12 @@ class FileNotFound(UploadError):
     code = "file_not_found"
     status = 404
     text = "The file does not exist."
+
+
+class NotFound(UploadError):
+    code = "not_found"
+    status = 404
+    text = "There is no such thing here."
 
 
 class SessionNotFound(UploadError):
@@ -273,7 +294,7 @@ class StoreUnavailable(UploadError):
     passing = True
 
     def __init__(self, text: str = "", *, unknown: bool = True, **context: object) -> None:
-        super().__init__(text, **context)
+        super().__init__(text, retry_after=None, **context)
         self.unknown = unknown
         """Whether the store may have done it, or still do it."""
 

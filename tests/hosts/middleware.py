@@ -24,6 +24,14 @@ class Transactional(Middleware):
             return self.get_response(request)
 
 
+class Reading(Middleware):
+    """Looks into every form, for whatever reason."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.POST.get("theme")
+        return self.get_response(request)
+
+
 class Underscoring(Middleware):
     """Calls chunkNumber chunk_number, as that of djangorestframework-camel-case does."""
 

@@ -21,8 +21,9 @@ class BearerAuthentication(TokenAuthentication):
     keyword = "Bearer"
 
     def authenticate(self, request: Request) -> Any:
-        key = request.META.get("HTTP_APIKEYBEARER")
-        return self.authenticate_credentials(key.strip()) if key else super().authenticate(request)
+        # One vendor's library always sends both, the scheme included; the header that everybody knows counts first.
+        words = request.META.get("HTTP_APIKEYBEARER", "").split()
+        return super().authenticate(request) or (self.authenticate_credentials(words[-1]) if words else None)
 
 
 class RawTokenAuthentication(TokenAuthentication):
@@ -37,8 +38,8 @@ class CookieTokenAuthentication(TokenAuthentication):
     """The token in the cookie ``asc_auth_key``.
 
     A browser sends cookies along with forged requests too, so one that changes something is taken only if
-    the browser vouches that a page of this origin made it. One SDK sends the cookie without a name; it is
-    no browser, and so says nothing of origins.
+    the browser vouches that a page of this origin made it. Programs send the cookie, too, one SDK without its
+    name; they are no browsers, and so say nothing of origins.
     """
 
     def authenticate(self, request: Request) -> Any:
@@ -46,8 +47,9 @@ class CookieTokenAuthentication(TokenAuthentication):
         if not (nameless or named):
             return None
         user = self.authenticate_credentials(named or nameless or "")
-        from_sdk = not named and "Origin" not in request.headers and "Sec-Fetch-Site" not in request.headers
-        if not (from_sdk or is_exempt(request) or is_same_origin(request)):
+        # Browsers say with every request that changes something where it comes from.
+        from_program = not {"Origin", "Sec-Fetch-Site", "Referer"} & set(request.headers)
+        if not (from_program or is_exempt(request) or is_same_origin(request)):
             raise PermissionDenied(CROSS_ORIGIN)
         return user
 

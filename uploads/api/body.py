@@ -24,9 +24,11 @@ from uploads import conf
 from uploads.api.digests import Digests
 from uploads.api.origins import read_origin
 from uploads.exceptions import (
+    BodyConsumed,
     BodyHidden,
     BodyTimeout,
     ContentRangeInvalid,
+    EncodingUnsupported,
     IncompleteBody,
     InvalidRequest,
     MalformedForm,
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
 BLOCK_SIZES = 2**16, 2**20
 """Bytes read at a time, at least and at most. The more, the fewer copies the server makes; but a writer shows a sign of
 life with each block, so those of a slow client are small."""
-DRAIN_SIZE = 64 * 2**20
-DRAIN_SECONDS = 30
+DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
+UNKNOWN_DRAIN_SIZE, UNKNOWN_DRAIN_SECONDS = 12 * 2**20, 3
+"""Enough for a usual chunk: nobody who is not known keeps a thread busy for longer."""
 SLOWEST = 8 * 2**10
 """Bytes per second below which a body is not waited for."""
 MAX_FIELDS_SIZE = 2**20
@@ -56,6 +59,9 @@ MAX_SEGMENTS = 100
 def read_chunk(request: Request) -> Chunk:
     """Return the chunk that the request carries, as the first file of a form or as the whole body."""
     http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
+    encoding = http.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EncodingUnsupported(encoding=encoding)
     is_form = _content_type(http)[0] == "multipart/form-data"
     return Chunk(
         _first_file(http) if is_form else _blocks(http),
@@ -64,6 +70,13 @@ def read_chunk(request: Request) -> Chunk:
         range=_content_range(http),
         origin=read_origin(http),
     )
+
+
+def require_body(request: Request) -> None:
+    """Raise BodyConsumed if somebody read the body, and did not keep it, before the view was asked."""
+    http = request._request  # noqa: SLF001 - see read_chunk
+    if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
+        raise BodyConsumed
 
 
 def read_query(request: HttpRequest | Request) -> dict[str, str]:
@@ -119,14 +132,15 @@ def read_fields(request: Request) -> dict[str, Any]:
     return read_query(http) | {name.lower(): value for name, value in _body_fields(http).items()}
 
 
-def drain(request: Request) -> None:
+def drain(request: Request, *, known: bool) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
     http = request._request  # noqa: SLF001 - see read_chunk
     read, patience = 0, _Patience.of(http)
+    size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if known else (UNKNOWN_DRAIN_SIZE, UNKNOWN_DRAIN_SECONDS)
     try:
-        for block in () if patience.over else _blocks(http, within=DRAIN_SECONDS):
+        for block in () if patience.over else _blocks(http, within=seconds):
             read += len(block)
-            if read > DRAIN_SIZE:
+            if read > size:
                 break
     except UploadError:
         return  # The client has gone, or the server keeps the body to itself.

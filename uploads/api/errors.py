@@ -16,7 +16,7 @@ from uploads.exceptions import (
     DatabaseUnavailable,
     Forbidden,
     InvalidRequest,
-    SessionNotFound,
+    NotFound,
     Unauthenticated,
     UploadError,
 )
@@ -56,7 +56,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     domain = _as_upload_error(error)
     if domain is not None:
         set_rollback()  # As DRF's own handler does, for a portal that uses this one for its other views.
-        return _respond(domain)
+        response = _respond(domain)
+        if domain.status == 401:
+            response["WWW-Authenticate"] = getattr(error, "auth_header", None) or "Bearer"
+        return response
     if isinstance(error, APIException):
         set_rollback()
         code = error.default_code
@@ -85,7 +88,7 @@ def _as_upload_error(error: Exception) -> UploadError | None:
         case PermissionDenied():
             return Forbidden()
         case Http404():
-            return SessionNotFound()
+            return NotFound()
     return None
 
 
@@ -93,8 +96,8 @@ def _respond(error: UploadError) -> Response:
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error, exc_info=error.__cause__)
     response = Response(body(str(error), error.code, error.status, error.context), error.status)
-    if error.retry_after is not None:
-        response["Retry-After"] = str(error.retry_after)
+    if error.wait is not None:
+        response["Retry-After"] = str(error.wait)
     return response
 
 

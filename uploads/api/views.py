@@ -17,11 +17,12 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
+from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.viewsets import ViewSet
 
 from uploads import conf, names, sessions
 from uploads.api import errors
-from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_query
+from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_query, require_body
 from uploads.api.responses import (
     chunk_data,
     enveloped,
@@ -91,8 +92,16 @@ class UploadView(ViewSet):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if request.method not in SAFE_METHODS:
-            drain(request)
-        return super().finalize_response(request, response, *args, **kwargs)
+            user = getattr(request, "_user", None)
+            drain(request, known=user is not None and user.is_authenticated)
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+    def get_permissions(self) -> Any:
+        # What a portal demands of all its views (a second factor, a tenant) holds here, too.
+        demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES
+        return [permission() for permission in (*self.permission_classes, *demanded)]
 
     @property
     def user(self) -> AbstractBaseUser:
@@ -159,6 +168,7 @@ class SessionView(UploadView):
     """What the endpoints of one session share."""
 
     scope = "uploads-chunk"
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for chunks.
     initiates = False
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
@@ -169,6 +179,10 @@ class SessionView(UploadView):
         if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
         return super().initialize_request(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        require_body(request)
+        super().initial(request, *args, **kwargs)
 
     @property
     def is_capability(self) -> bool:

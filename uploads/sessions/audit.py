@@ -10,10 +10,9 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
-
-from django.utils import timezone
 
 from uploads import conf
 from uploads.destinations import get_destination
@@ -111,7 +110,7 @@ def _pieces(names: list[str]) -> set[str]:
 
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
     """Yield what is named as ours and old enough not to be on its way."""
-    grace_ends = timezone.now() - conf.current().AUDIT_GRACE
+    grace_ends = datetime.now(UTC) - conf.current().AUDIT_GRACE
     for found in unowned:
         if found.since > grace_ends:
             continue

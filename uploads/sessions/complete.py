@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from uploads import conf, signals
-from uploads.destinations import PublishedFile, get_destination
+from uploads.destinations import PublishedFile, get_destination, plain_id
 from uploads.exceptions import (
     LeaseLost,
     NotEncrypted,
@@ -211,8 +211,8 @@ def _publish(lease: Lease) -> None:
 
 def _result(file: PublishedFile) -> dict[str, object]:
     return {
-        "id": file.id,
-        "folderId": file.folder_id,
+        "id": plain_id(file.id),
+        "folderId": plain_id(file.folder_id),
         "version": file.version,
         "title": file.title,
         "provider_key": file.provider_key,

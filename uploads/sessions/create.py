@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import Error, IntegrityError
 from django.utils import timezone
 
 from uploads import conf, names, parts, signals
-from uploads.destinations import Folder, get_destination
+from uploads.destinations import Folder, get_destination, plain_id
 from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import UploadSession
 from uploads.sessions.end import abort
@@ -105,11 +106,11 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
     return UploadSession(
         owner_id=user.pk,
         folder_id=str(folder.id),
-        path=list(folder.path),
+        path=[plain_id(pk) for pk in folder.path],
         file_name=title,
         file_size=file.size,
         content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
-        file_created_at=file.created_at,
+        file_created_at=_as_stored(file.created_at),
         encrypted=file.encrypted,
         create_new=file.create_new,
         storage=config.STORAGE,
@@ -118,6 +119,11 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         updated_at=now,
         expires_at=now + config.SESSION_LIFETIME,
     )
+
+
+def _as_stored(moment: datetime | None) -> datetime | None:
+    """Return the moment as the portal's dates are, aware or not."""
+    return timezone.make_naive(moment) if moment and not settings.USE_TZ else moment
 
 
 def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:

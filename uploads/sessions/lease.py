@@ -15,13 +15,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from typing import Any
 
 from django.db import Error
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from uploads import conf, signals
+from uploads.clock import DatabaseNow
 from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
 from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
@@ -137,13 +138,20 @@ def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lea
     if session.mode == Mode.UNDECIDED:  # Numbered chunks that come at the same moment take part numbers, too.
         free = free.filter(numbered_number=session.numbered_number)
     if not free.update(**values):
-        raise SessionBusy
+        raise SessionBusy(retry_after=_seconds_left(session))
     for name, value in values.items():
         setattr(session, name, value)
     if orphaned:
         logger.warning("session %s: taken over from a writer that died", session.pk)
         signals.lease_taken_over.send_robust(UploadSession, session=session)
     return Lease(session, first_number=first_number)
+
+
+def _seconds_left(session: UploadSession) -> int:
+    """Return after how many seconds the session is free even if its writer shows no more sign of life."""
+    rows = UploadSession.objects.filter(pk=session.pk, lease_until__isnull=False)
+    held: Any = rows.annotate(now=DatabaseNow()).values("lease_until", "now").first()
+    return max(1, ceil((held["lease_until"] - held["now"]).total_seconds())) if held else 1
 
 
 def _burnt(session: UploadSession) -> int:
@@ -159,4 +167,4 @@ def _reserve(session: UploadSession, count: int) -> int:
 
 
 def _deadline() -> Any:
-    return Now() + conf.current().LEASE_DURATION
+    return DatabaseNow() + conf.current().LEASE_DURATION

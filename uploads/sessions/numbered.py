@@ -16,10 +16,10 @@ from typing import Any
 
 from django.db import Error
 from django.db.models import Exists, F, Max, OuterRef, Sum
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from uploads import conf, signals
+from uploads.clock import DatabaseNow
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
@@ -156,7 +156,7 @@ class Claim(StoreCalls):
     def give_up(self) -> None:
         try:
             reconnect()
-            self._own().update(claimed_until=Now())
+            self._own().update(claimed_until=DatabaseNow())
         except Error:
             return  # It runs out by itself.
 
@@ -165,7 +165,7 @@ class Claim(StoreCalls):
 
 
 def _deadline() -> Any:
-    return Now() + conf.current().LEASE_DURATION
+    return DatabaseNow() + conf.current().LEASE_DURATION
 
 
 def _row(session: UploadSession, number: int) -> NumberedChunk:
@@ -175,7 +175,7 @@ def _row(session: UploadSession, number: int) -> NumberedChunk:
 def _next_number(session: UploadSession) -> NumberedChunk:
     """Return the row of the lowest number that an attempt gave up or died with, or of the next one."""
     stored = UploadPart.objects.filter(session=session, chunk=OuterRef("number"))
-    for free in session.numbered_chunks.filter(~Exists(stored), claim__gt=0, claimed_until__lte=Now()):
+    for free in session.numbered_chunks.filter(~Exists(stored), claim__gt=0, claimed_until__lte=DatabaseNow()):
         again = {"claim": F("claim") + 1, "claimed_until": _deadline()}
         if NumberedChunk.objects.filter(pk=free.pk, claim=free.claim).update(**again):
             free.claim += 1
@@ -215,7 +215,7 @@ def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_m
 
 
 def _is_ahead(chunk: NumberedChunk) -> bool:
-    return NumberedChunk.objects.filter(pk=chunk.pk, claimed_until__gt=Now()).exists()
+    return NumberedChunk.objects.filter(pk=chunk.pk, claimed_until__gt=DatabaseNow()).exists()
 
 
 def _fits(session: UploadSession, store: Store, number: int, numbers: Sequence[int], piece_bytes: int) -> bool:

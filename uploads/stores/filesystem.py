@@ -6,7 +6,6 @@ renamed when it is complete: no copy, and nobody sees half a file.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,13 @@ from uploads.stores.names import pieces_prefix
 
 if TYPE_CHECKING:
     from django.core.files.storage import FileSystemStorage
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: there two hosts must not share the directory.
+    flock = None
+else:
+    flock = fcntl.flock
 
 READ_SIZE = 2**20
 
@@ -43,7 +49,8 @@ class FileSystemStore(Store):
     def writing(self, upload: Upload) -> Iterator[None]:
         hidden = self._hidden(upload)
         with _errors_translated(hidden), hidden.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if flock is not None:
+                flock(file, fcntl.LOCK_EX)
             yield
 
     def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:

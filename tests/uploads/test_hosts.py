@@ -1,0 +1,185 @@
+"""Portals as they are: their clocks, keys, permissions, throttles and middleware."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import Http404
+from rest_framework.authtoken.models import Token
+from rest_framework.permissions import BasePermission
+from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
+from rest_framework.throttling import UserRateThrottle
+
+from tests.helpers import Uploader
+from uploads import sessions
+from uploads.destinations import Destination, Folder, PublishedFile
+from uploads.models import State, UploadSession
+from uploads.stores.base import Store
+
+Change = Callable[..., None]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
+
+
+def error_of(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["type"]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_without_time_zones_sessions_live_as_long(
+    file_store: Store, uploader: Uploader, settings: Any, zone: str
+) -> None:
+    settings.TIME_ZONE, settings.USE_TZ = zone, False
+    session = uploader.create(4, createOn="2026-01-02T03:04:05Z")
+    sessions.expire_stale(batch_size=10)
+    assert uploader.send(session, b"ab").status_code == 200
+    UploadSession.objects.update(lease_until=datetime.now() + timedelta(seconds=60))  # noqa: DTZ005
+    assert error_of(uploader.send(session, b"cd")) == (423, "session_busy")
+    UploadSession.objects.update(lease_until=datetime.now() - timedelta(seconds=60))  # noqa: DTZ005
+    assert uploader.send(session, b"cd").status_code == 201
+    assert sessions.audit().lost == []
+    late = uploader.create(4)
+    UploadSession.objects.filter(pk=late["id"]).update(expires_at=datetime.now() - timedelta(seconds=60))  # noqa: DTZ005
+    assert sessions.expire_stale(batch_size=10) == 1
+
+
+def test_retry_after_fits_the_lease(file_store: Store, uploader: Uploader, uploads_settings: Change) -> None:
+    uploads_settings(LEASE_DURATION=timedelta(seconds=40))
+    session = UploadSession.objects.get(pk=uploader.create(4)["id"])
+
+    def meanwhile() -> Any:
+        yield b"ab"
+        answer = uploader.send({"location": f"/ChunkedUploader.ashx?uid={session.pk.hex}"}, b"abcd")
+        assert error_of(answer) == (423, "session_busy")
+        assert 30 < int(answer["Retry-After"]) <= 40
+        yield b"cd"
+
+    assert sessions.receive(session, sessions.Chunk(meanwhile())).state == State.COMPLETED
+
+
+class Keyed(Destination):
+    """A portal whose keys are UUIDs."""
+
+    key = uuid.uuid4()
+
+    def folder(self, user: Any, folder_id: str) -> Folder:
+        if folder_id == "nothing":
+            raise Http404
+        return Folder(self.key, [self.key])  # type: ignore[arg-type,list-item]
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        assert session.folder == str(self.key)
+        details = {"id": self.key, "made": datetime(2026, 1, 2, 3)}  # noqa: DTZ001
+        return PublishedFile(self.key, self.key, "a", details=details)  # type: ignore[arg-type]
+
+
+def test_keys_may_be_uuids(file_store: Store, api: APIClient, uploads_settings: Change) -> None:
+    uploads_settings(DESTINATION=f"{__name__}.Keyed")
+    uploader = Uploader(api, "any")
+    session = uploader.create(2)
+    assert session["path"] == [str(Keyed.key)]
+    finished = uploader.send(session, b"ab")
+    assert finished.status_code == 201
+    assert [finished.json()["data"][name] for name in ("id", "folderId")] == [str(Keyed.key)] * 2
+
+
+def test_a_404_of_the_portal_is_about_the_portal(file_store: Store, api: APIClient, uploads_settings: Change) -> None:
+    uploads_settings(DESTINATION=f"{__name__}.Keyed")
+    answer = api.post("/api/2.0/files/nothing/upload/create_session", {"FileName": "a", "FileSize": 1}, format="json")
+    assert error_of(answer) == (404, "not_found")
+
+
+class NeedsSecondFactor(BasePermission):
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return bool(request.user.is_staff)
+
+
+def test_what_the_portal_demands_of_all_views_holds(
+    file_store: Store, uploader: Uploader, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = uploader.create(2)
+    monkeypatch.setattr(api_settings, "DEFAULT_PERMISSION_CLASSES", [NeedsSecondFactor])
+    assert uploader.send(session, b"ab").status_code == 403
+    assert uploader.api.get("/api/2.0/files/settings").status_code == 200
+    user.is_staff = True
+    uploader.api.force_authenticate(user)
+    assert uploader.send(session, b"ab").status_code == 201
+
+
+class OnceADay(UserRateThrottle):
+    rate = "1/day"
+
+
+def test_a_rate_for_all_requests_is_not_meant_for_chunks(
+    file_store: Store, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = uploader.create(3)
+    monkeypatch.setattr("uploads.api.views.UploadView.throttle_classes", (OnceADay,))
+    assert [uploader.send(session, byte).status_code for byte in (b"a", b"b", b"c")] == [200, 200, 201]
+
+
+def test_a_body_that_middleware_read_is_told_as_what_it_is(
+    file_store: Store, uploader: Uploader, settings: Any
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.hosts.middleware.Reading"]
+    session = uploader.create(2)
+    assert error_of(uploader.send(session, b"ab")) == (400, "body_consumed")
+    assert uploader.state(session)["bytes_uploaded"] == 0
+
+
+def test_nothing_is_cached_and_401_says_how(file_store: Store, uploader: Uploader) -> None:
+    session = uploader.create(2)
+    assert uploader.api.get(session["location"])["Cache-Control"] == "no-store"
+    answer = APIClient().get(session["location"])
+    assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
+    assert answer["WWW-Authenticate"]
+
+
+def test_a_chunk_that_is_compressed_is_refused(file_store: Store, uploader: Uploader) -> None:
+    session = uploader.create(2)
+    answer = uploader.send_raw(session, b"ab", HTTP_CONTENT_ENCODING="gzip")
+    assert error_of(answer) == (415, "content_encoding_unsupported")
+    assert uploader.send_raw(session, b"ab", HTTP_CONTENT_ENCODING="identity").status_code == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"HTTP_AUTHORIZATION": "Bearer {}", "HTTP_APIKEYBEARER": "Bearer {}"}, id="both-with-scheme"),
+        pytest.param({"HTTP_APIKEYBEARER": "Bearer {}"}, id="the-vendor's-with-scheme"),
+        pytest.param({"HTTP_AUTHORIZATION": "Bearer {}", "HTTP_APIKEYBEARER": "else"}, id="the-second-says-nothing"),
+        pytest.param({"HTTP_COOKIE": "asc_auth_key={}"}, id="the-named-cookie-of-a-program"),
+    ],
+)
+def test_credentials_as_programs_send_them(file_store: Store, root: Any, user: User, headers: dict[str, str]) -> None:
+    token = Token.objects.create(user=user).key
+    sent: dict[str, Any] = {name: value.format(token) for name, value in headers.items()}
+    url = f"/api/2.0/files/{root.pk}/upload/create_session"
+    assert APIClient().post(url, {"FileName": "a", "FileSize": 1}, format="json", **sent).status_code == 200
+
+
+@pytest.mark.parametrize("header", [{"HTTP_ORIGIN": "https://evil.example"}, {"HTTP_SEC_FETCH_SITE": "cross-site"}])
+def test_the_cookie_of_a_browser_is_still_not_enough(
+    file_store: Store, root: Any, user: User, header: dict[str, Any]
+) -> None:
+    token = Token.objects.create(user=user).key
+    url = f"/api/2.0/files/{root.pk}/upload/create_session"
+    answer = APIClient(enforce_csrf_checks=True).post(
+        url, {"FileName": "a", "FileSize": 1}, format="json", HTTP_COOKIE=f"asc_auth_key={token}", **header
+    )
+    assert answer.status_code == 403
+
+
+def test_downloads_can_be_asked_for_first(file_store: Store, uploader: Uploader) -> None:
+    finished = uploader.send(uploader.create(3, name="a.png"), b"abc")
+    file = finished.json()["data"]["file"]
+    assert (file["fileType"], file["encrypted"]) == (4, False)
+    head = uploader.api.head(file["viewUrl"])
+    assert (head.status_code, head["Content-Length"]) == (200, "3")
+    assert head["ETag"]
+    assert head["Last-Modified"]

@@ -1,0 +1,30 @@
+"""The database's clock, in the zone that Django keeps its dates in, whatever the connection's own zone is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils import timezone
+
+
+class DatabaseNow(Now):
+    """What ``Now`` is meant to be: MySQL's and SQLite's own know nothing of ``USE_TZ`` and of zones."""
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = f"TIMESTAMPADD(MICROSECOND, {_zone_offset()}, UTC_TIMESTAMP(6))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{_zone_offset() / 10**6:+.0f} seconds')"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+def _zone_offset() -> int:
+    """Return by how many microseconds dates in the database are ahead of UTC: nothing, unless ``USE_TZ`` is off."""
+    if settings.USE_TZ:
+        return 0
+    offset = timezone.localtime(datetime.now(UTC), timezone.get_default_timezone()).utcoffset()
+    return round(offset.total_seconds() * 10**6) if offset else 0
