@@ -218,16 +218,20 @@ class UploadSession(models.Model):
         certain: int = self.bytes_stored - sum(size for _, size in self.suspects)
         return certain
 
-    def change(self, *, held: bool = True, **values: Any) -> bool:
+    def change(self, *, held: bool = True, unless_numbered: bool = False, **values: Any) -> bool:
         """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
 
-        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it.
+        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it. ``unless_numbered``
+        writes only if no numbered chunk took part numbers since then.
         """
         values["updated_at"] = timezone.now()
         fence = self.fence
         if not held:
             values |= {"fence": fence + 1, "lease_until": None}
-        rows = UploadSession.objects.filter(pk=self.pk, fence=fence).update(**values)
+        same = UploadSession.objects.filter(pk=self.pk, fence=fence)
+        if unless_numbered and self.mode == Mode.UNDECIDED:
+            same = same.filter(numbered_number=self.numbered_number)
+        rows = same.update(**values)
         if rows:
             for name, value in values.items():
                 setattr(self, name, value)

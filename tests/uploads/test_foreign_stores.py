@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
 
 from tests.data import MIB
 from tests.helpers import Uploader, chunk_of
@@ -250,3 +252,12 @@ def test_what_the_doctor_writes_it_removes_although_a_step_fails(
     proxy.inject("GetObject", refuse, times=3)
     assert any("does not work" in finding.text for finding in doctor.examine() if not finding.good)
     assert (s3_keys(), s3_uploads()) == (set(), set())
+
+
+def test_the_portal_goes_on_saving_files_of_its_own(proxy: Proxy, open_session: OpenSession) -> None:
+    """By the same boto3 client, whose transfers run in threads of their own."""
+    sessions.receive(open_session(3), chunk_of(b"abc"))
+    name = storages["default"].save("own.txt", ContentFile(b"the portal's own"))
+    with storages["default"].open(name) as file:
+        assert file.read() == b"the portal's own"
+    storages["default"].delete(name)

@@ -17,9 +17,11 @@ from uploads.exceptions import (
     Forbidden,
     InvalidRequest,
     NotFound,
+    SessionNotFound,
     Unauthenticated,
     UploadError,
 )
+from uploads.models import UploadSession
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,8 @@ def _as_upload_error(error: Exception) -> UploadError | None:
             return InvalidRequest()
         case OperationalError() | InterfaceError():
             return DatabaseUnavailable()
+        case UploadSession.DoesNotExist():
+            return SessionNotFound()
         case PermissionDenied():
             return Forbidden()
         case Http404():

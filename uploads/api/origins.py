@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import uuid
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -13,20 +14,15 @@ from multipart import parse_options_header
 from uploads.sessions import Origin
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from django.http import HttpRequest
 
 _GENERATED = re.compile(
     r"-*WebKitFormBoundary(?!7MA4YWxkTrZu0gW)[A-Za-z0-9]{16}"  # Chromium, Safari; not the one that examples copy
     r"|-*geckoformboundary[0-9a-f]{16,}"  # Firefox
-    r"|-{24}[A-Za-z0-9]{16,24}"  # curl
-    r"|[0-9a-f]{32}|[0-9a-f]{60}"  # Python's urllib3, httpx and aiohttp; Go
-    r"|-{26}\d{24}|-*formdata-undici-0\d{11}"  # Node.js
-    r"|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"  # .NET, okhttp
 )
+"""Boundaries as browsers make them. Programs may keep theirs for a while, so theirs alone proves nothing."""
 _PROXIED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA")
-_names: WeakKeyDictionary[socket, str] = WeakKeyDictionary()
+_names: WeakKeyDictionary[socket.socket, str] = WeakKeyDictionary()
 """Ports are used again, sockets are not."""
 
 
@@ -44,6 +40,8 @@ def _connection(request: HttpRequest) -> str:
     if any(header in request.META for header in _PROXIED):
         return ""
     if "gunicorn.socket" in request.META:
-        return _names.setdefault(request.META["gunicorn.socket"], uuid.uuid4().hex)
+        connection = request.META["gunicorn.socket"]
+        by_proxy = connection.family == getattr(socket, "AF_UNIX", None)
+        return "" if by_proxy else _names.setdefault(connection, uuid.uuid4().hex)
     port = request.META.get("REMOTE_PORT")
     return f"{request.META.get('REMOTE_ADDR')}:{port}" if port else ""

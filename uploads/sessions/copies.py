@@ -34,7 +34,7 @@ class Origin:
     form: str = ""
     """What is the form's own, as its boundary is; empty for a raw body."""
     generated: bool = False
-    """Whether ``form`` looks as programs make it anew for each form."""
+    """Whether ``form`` looks as browsers make it anew for each form."""
     connection: str = ""
     """Names the client's connection; empty if it is not known, or a proxy's."""
 
@@ -53,12 +53,10 @@ def judge(before: dict[str, Any], origin: Origin | None) -> Verdict:
     """Judge a chunk that equals the one whose origin was ``before``; ``origin`` None means that there is no doubt."""
     if origin is None or not before or before["form"] != origin.form:
         return Verdict.NEW
-    if origin.form and before["habit"] == "fresh":
+    if origin.form and (before["habit"] == "fresh" or (origin.generated and before["habit"] != "constant")):
         return Verdict.COPY
     if origin.connection and before["connection"] == origin.connection:
         return Verdict.NEW
-    if origin.form and origin.generated and before["habit"] != "constant":
-        return Verdict.COPY
     return Verdict.UNSURE
 
 

@@ -53,7 +53,7 @@ class Lease(StoreCalls):
         if self.in_pieces:
             return None
         if self.next_number > self.session.last_number:
-            self._write(last_number=_reserve(self.session, RESERVATION), lease_until=_deadline())
+            self._write(unless_numbered=True, last_number=_reserve(self.session, RESERVATION), lease_until=_deadline())
             if self.next_number > self.session.last_number:
                 raise PartsExhausted
         self.next_number += 1
@@ -84,9 +84,9 @@ class Lease(StoreCalls):
         reconnect()
         self.session.change(held=False, last_number=used - 1)
 
-    def _write(self, **values: Any) -> None:
+    def _write(self, *, unless_numbered: bool = False, **values: Any) -> None:
         asked = time.monotonic()
-        if not self.session.change(**values):
+        if not self.session.change(unless_numbered=unless_numbered, **values):
             raise LeaseLost
         self._renewed = asked
 

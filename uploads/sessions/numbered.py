@@ -194,7 +194,10 @@ def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_m
     begin = (chunk.number - 1) * each
     with durable():
         locked = UploadSession.objects.select_for_update().get(pk=session.pk)
-        row = NumberedChunk.objects.get(pk=chunk.pk)
+        check_open(locked, Mode.NUMBERED)
+        row = NumberedChunk.objects.filter(pk=chunk.pk).first()
+        if row is None:
+            raise LeaseLost
         if row.parts_used and not store.allows_strays:
             if locked.parts.filter(chunk=chunk.number).exists():
                 return range(0)
@@ -254,24 +257,27 @@ def _store(claim: Claim, chunk: Chunk) -> int:
         # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
         small_is_last = writer.minimum <= conf.current().MIN_CHUNK_SIZE
         parts = writer.finish(last=small_is_last or size == session.file_size)
-        if claim.counted:
-            _refuse_copy(session, number, chunk, size, whole_crc32(parts))
     replaced: list[str] = []
     commit_parts(store, session, parts, lambda: replaced.extend(_commit(claim, chunk, parts)))
     delete_quietly(store, replaced)
     return size
 
 
-def _refuse_copy(session: UploadSession, number: int, chunk: Chunk, size: int, crc32: int) -> None:
-    """Raise IsCopy if a chunk that came without a number is the one before, sent again; ChunkAmbiguous if it may be."""
-    before = list(session.parts.filter(chunk=number - 1))
-    if not before or (sum(part.size for part in before), whole_crc32(before)) != (size, crc32):
-        return
-    verdict = judge(session.numbered_chunks.get(number=number - 1).origin, chunk.origin)
-    if verdict == Verdict.COPY:
-        raise IsCopy
-    if verdict == Verdict.UNSURE:
-        raise ambiguous(session)
+def _refuse_copy(claim: Claim, chunk: Chunk, parts: Sequence[UploadPart]) -> None:
+    """Raise IsCopy if a chunk that we numbered is a neighbour of it, sent again; ChunkAmbiguous if it may be.
+
+    The first attempt may be stored after its repetition, so both neighbours are looked at.
+    """
+    neighbours = (claim.chunk.number - 1, claim.chunk.number + 1)
+    for other in claim.session.numbered_chunks.filter(number__in=neighbours, claim__gt=0):
+        stored = list(claim.session.parts.filter(chunk=other.number))
+        if not stored or not _same_content(stored, parts):
+            continue
+        verdict = judge(other.origin, chunk.origin)
+        if verdict == Verdict.COPY:
+            raise IsCopy
+        if verdict == Verdict.UNSURE:
+            raise ambiguous(claim.session)
 
 
 def _may_be_last(session: UploadSession, number: int, size: int) -> bool:
@@ -288,6 +294,8 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
         locked = UploadSession.objects.select_for_update().get(pk=session.pk)
         check_open(locked, Mode.NUMBERED)
         claim.require()
+        if claim.counted:
+            _refuse_copy(claim, chunk, parts)
         before = list(locked.parts.filter(chunk=number))
         numbers = [part.number for part in parts if part.number]
         pieces = [part.piece for part in parts if part.piece]

@@ -35,7 +35,13 @@ _REFUSAL = frozenset({400, 501})
 
 _COUNTED = ("UploadPart", "PutObject")
 _NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-_attempts = threading.local()
+
+
+class _Attempts(threading.local):
+    unknown = False  # also in threads of boto3's own, where the portal saves files with the same client
+
+
+_attempts = _Attempts()
 
 
 def members(operation: str) -> frozenset[str]:
