@@ -6,15 +6,11 @@ import re
 from collections.abc import Iterable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import content_disposition_header, http_date
+from django.utils.http import http_date
 
 from portal.models import Content
+from uploads.disposition import disposition_of
 from uploads.stores import get_store
-
-SHOWN_INLINE = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain", "audio/mpeg", "video/mp4", "video/webm"}
-)
-"""Types that cannot run a script in the portal's origin. Anything else is saved, not shown."""
 
 _RANGE = re.compile(r"^bytes=(\d{1,18})-(\d{0,18})$")
 
@@ -39,7 +35,6 @@ def download(request: HttpRequest, content: Content, title: str) -> HttpResponse
     response["Accept-Ranges"] = "bytes"
     response["ETag"] = f'"{content.crc32:08x}-{content.size}"'
     response["Last-Modified"] = http_date(content.updated.timestamp())
-    as_attachment = content.content_type not in SHOWN_INLINE
-    response["Content-Disposition"] = content_disposition_header(as_attachment, title) or "attachment"
+    response["Content-Disposition"] = disposition_of(title, content.content_type)
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response

@@ -38,7 +38,7 @@ class Folder(models.Model):
 class Content(models.Model):
     """Stored bytes; the FileField adopts the object that an upload session wrote."""
 
-    content = models.FileField(max_length=1024, db_index=True)
+    content = models.FileField(max_length=255, db_index=True)
     content_type = models.CharField(max_length=255)
     size = models.BigIntegerField()
     crc32 = models.BigIntegerField()

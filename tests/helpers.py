@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.files.base import ContentFile
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from uploads.sessions import Chunk
+from uploads import conf
+from uploads.sessions import Chunk, memory
 
 
 def chunk_of(*blocks: bytes) -> Chunk:
     return Chunk(iter(blocks))
+
+
+@contextmanager
+def no_memory() -> Iterator[None]:
+    """Let other requests hold all memory for buffers, and the place ahead of all others."""
+    inside, ahead = memory.Share(), memory.Share()
+    inside.grow(conf.current().MAX_BUFFER_MEMORY, lambda: None)
+    ahead.grow(1, lambda: None)
+    yield
+    for share in (inside, ahead):
+        share.close()
 
 
 class Uploader:

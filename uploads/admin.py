@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -16,7 +17,7 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from uploads import sessions
+from uploads import owners, sessions
 from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
 
@@ -34,11 +35,17 @@ _COLOURS = {
 }
 
 
+class SessionList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        owners.attach(self.result_list)
+
+
 @admin.register(UploadSession)
 class UploadSessionAdmin(SessionAdmin):
     list_display = (
         "file_name",
-        "owner",
+        "whose",
         "folder_id",
         "state_badge",
         "progress",
@@ -47,15 +54,14 @@ class UploadSessionAdmin(SessionAdmin):
         "expiry",
     )
     list_filter = ("state", "encrypted", "storage", "created_at")
-    list_select_related = ("owner",)
     list_per_page = 50
-    search_fields = ("file_name", "id", "folder_id", "object_name", "file_id")
+    search_fields = ("file_name", "id", "folder_id", "object_name", "file_id", "owner_key")
     search_help_text = _("File name, session id, folder, object or file id")
     date_hierarchy = "created_at"
     show_full_result_count = False
     actions = ("abort", "expire_now", "retry")
     fieldsets = (
-        (None, {"fields": ("id", "file_name", "owner", "state_badge", "failure", "progress", "speed")}),
+        (None, {"fields": ("id", "file_name", "whose", "state_badge", "failure", "progress", "speed")}),
         (
             _("File"),
             {"fields": ("folder_id", "path", "content_type", "file_created_at", "checksum", "encrypted", "file_id")},
@@ -90,7 +96,14 @@ class UploadSessionAdmin(SessionAdmin):
         return False
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("uploads.end_uploadsession")
+        return request.user.has_perm("upload_sessions.end_uploadsession")
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return SessionList
+
+    @admin.display(description=_("owner"), ordering="owner_key")
+    def whose(self, session: UploadSession) -> str:
+        return session.owner_key if session.owner is None else str(session.owner)
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, session: UploadSession) -> SafeString:
@@ -144,18 +157,22 @@ class UploadSessionAdmin(SessionAdmin):
 
     @admin.action(description=_("Abort selected upload sessions"), permissions=["end"])
     def abort(self, request: HttpRequest, queryset: QuerySet[UploadSession]) -> None:
-        self._apply(request, queryset, sessions.abort)
+        self._apply(request, queryset, sessions.abort, "Aborted.")
 
     @admin.action(description=_("Expire selected upload sessions now"), permissions=["end"])
     def expire_now(self, request: HttpRequest, queryset: QuerySet[UploadSession]) -> None:
-        self._apply(request, queryset, sessions.expire_now)
+        self._apply(request, queryset, sessions.expire_now, "Expired.")
 
     @admin.action(description=_("Retry completing selected failed sessions"), permissions=["end"])
     def retry(self, request: HttpRequest, queryset: QuerySet[UploadSession]) -> None:
-        self._apply(request, queryset.filter(state=State.FAILED), sessions.retry)
+        self._apply(request, queryset.filter(state=State.FAILED), sessions.retry, "Completing retried.")
 
     def _apply(
-        self, request: HttpRequest, queryset: QuerySet[UploadSession], verb: Callable[[UploadSession], Any]
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[UploadSession],
+        verb: Callable[[UploadSession], Any],
+        logged: str,
     ) -> None:
         done = 0
         for session in queryset:
@@ -164,6 +181,7 @@ class UploadSessionAdmin(SessionAdmin):
             except UploadError as error:
                 self.message_user(request, f"{session}: {error}", messages.WARNING)
             else:
+                self.log_change(request, session, logged)
                 done += 1
         text = ngettext("%d upload session was changed.", "%d upload sessions were changed.", done) % done
         self.message_user(request, text, messages.SUCCESS if done else messages.INFO)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 class UploadsConfig(AppConfig):
     name = "uploads"
+    label = "upload_sessions"  # Many portals have an app of their own that is called uploads.
     verbose_name = _("Uploads")
     default_auto_field = "django.db.models.BigAutoField"
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
 from uploads import conf, stores
@@ -38,6 +39,7 @@ def _check_settings() -> Iterator[CheckMessage]:
         yield from _check_destination()
         yield from _check_storage()
         yield from _check_urls()
+        yield from _check_fields()
 
 
 def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -78,13 +80,50 @@ def _check_destination() -> Iterator[CheckMessage]:
 
 def _check_urls() -> Iterator[CheckMessage]:
     hint = 'urlpatterns += [path("", include("uploads.api.urls"))], at the root: clients build URLs from the origin.'
-    try:
-        location = reverse("uploads:location")
-    except NoReverseMatch:
+    found = list(_location_names(get_resolver(), ()))
+    if not found:
         yield Warning("uploads.api.urls is not included in the URLconf.", hint=hint, id="uploads.W002")
-        return
-    if location != "/ChunkedUploader.ashx":
-        yield Warning(f"uploads.api.urls is not included at the root, but at {location}.", hint=hint, id="uploads.W003")
+    for name in found:
+        try:
+            location = reverse(name)
+        except NoReverseMatch:
+            text = f"{name} has path parameters before it: only clients that follow the location they get work."
+            yield Warning(text, hint=hint, id="uploads.W003")
+            continue
+        below = location.removeprefix(get_script_prefix())
+        if below != "ChunkedUploader.ashx":
+            text = f"uploads.api.urls is not included at the root, but at {location}."
+            yield Warning(text, hint=hint, id="uploads.W003")
+        if not _is_ours(resolve(f"/{below}").func):
+            text = f"Another view, included before uploads.api.urls, answers {location}."
+            yield Warning(text, hint="Include uploads.api.urls before patterns that match anything.", id="uploads.W007")
+
+
+def _location_names(resolver: URLResolver, namespaces: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names by which the location can be reversed."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from _location_names(entry, (*namespaces, entry.namespace) if entry.namespace else namespaces)
+        elif entry.name == "location" and _is_ours(entry.callback):
+            yield ":".join((*namespaces, "location"))
+
+
+def _is_ours(view: Any) -> bool:
+    return getattr(getattr(view, "cls", None), "__module__", "") == "uploads.api.views"
+
+
+def _check_fields() -> Iterator[CheckMessage]:
+    """Find fields of the portal whose files would lie among ours."""
+    prefix = conf.current().OBJECT_PREFIX
+    for model in apps.get_models():
+        for field in model._meta.get_fields():  # noqa: SLF001 - Django's documented API
+            to = getattr(field, "upload_to", None)
+            if isinstance(to, str) and f"{to.strip('/')}/".startswith(f"{prefix}/"):
+                yield Warning(
+                    f"{field} stores its files at {to!r}, which is in the place of uploads, {prefix!r}.",
+                    hint="The audit tells them apart; people cannot. Set UPLOADS['OBJECT_PREFIX'] to another place.",
+                    id="uploads.W008",
+                )
 
 
 def _check_middleware() -> Iterator[CheckMessage]:

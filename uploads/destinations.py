@@ -12,14 +12,14 @@ changed then. To be told of something, use ``uploads.signals``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
-from uploads import conf
-from uploads.exceptions import EditUnsupported, RelativePathUnsupported
+from uploads import conf, names
+from uploads.exceptions import EditUnsupported, FileNotFound, RelativePathUnsupported
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -51,6 +51,7 @@ class EditableFile:
     id: Id
     title: str
     folder: Folder
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,13 @@ class Destination:
         """
         raise EditUnsupported
 
+    def describe(self, user: AbstractBaseUser, file_id: str) -> dict[str, Any]:
+        """Return what clients are told of a file that ``user`` may see, as ``PublishedFile.details`` has it.
+
+        Clients ask for it before or right after an upload. Raise FileNotFound for any other file.
+        """
+        raise FileNotFound
+
     def existing(self, user: AbstractBaseUser, folder: Folder, titles: Sequence[str]) -> Collection[str]:
         """Return those of the cleaned ``titles`` that files of the folder have; clients warn before replacing them."""
         return ()
@@ -112,9 +120,20 @@ class Destination:
     def object_name(self, session: UploadSession) -> str:
         """Return the name under which the storage keeps the file; it must be unique to the session.
 
-        Never build it from ``session.file_name`` alone: that is the client's.
+        Keep ``session.mark`` in it: it makes the name unique, and by it the audit knows what is ours. The file's name
+        at the end is for programs that take title and type from the name of a ``FileField``.
         """
-        return f"{conf.current().OBJECT_PREFIX}/{session.created_at:%Y/%m}/{session.id.hex}"
+        name = names.for_storage(session.file_name)
+        return f"{self.prefix(session)}/{session.created_at:%Y/%m}/{session.mark}/{name}"
+
+    def prefix(self, session: UploadSession) -> str:
+        """Return where in its storage the object of the session goes: a tenant's own place, say."""
+        return conf.current().OBJECT_PREFIX
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        """Return the storages (aliases) and prefixes that the audit looks at; those of one tenant, if it is for one."""
+        config = conf.current()
+        return [(config.STORAGE, config.OBJECT_PREFIX)]
 
     def publish(self, session: UploadSession) -> PublishedFile:
         """Make the portal's file of the finished object ``session.object_name`` and return it.

@@ -307,6 +307,14 @@ class StoreRefused(UploadError):
     text = "The storage refused this: {reason}"
 
 
+class LocationUnknown(UploadError):
+    """Found out before a session is opened, so that none is left that nobody can send to."""
+
+    code = "location_unknown"
+    status = 500
+    text = "The portal's URLs do not lead to the upload location: its operators have to include uploads.api.urls whole."
+
+
 class DatabaseUnavailable(UploadError):
     code = "database_unavailable"
     status = 503

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from uploads import parts
+from uploads import owners, parts
 from uploads.clock import DatabaseNow
 
 
@@ -53,6 +56,14 @@ class WrittenManager(models.Manager[Any]):
 
 
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
+    def of(self, user: Any) -> UploadSessionQuerySet:
+        """Return the sessions of a user, or of whatever else may upload."""
+        return self.filter(owner_key=owners.key_of(user))
+
+    def named(self, names: Iterable[str]) -> UploadSessionQuerySet:
+        """Return the sessions whose objects have these names, in whatever storage."""
+        return self.filter(object_hash__in=[hash_of(name) for name in names])
+
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
 
@@ -83,6 +94,11 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         return self.filter(ended, updated_at__lt=timezone.now() - retention)
 
 
+def hash_of(name: str) -> str:
+    """Return what stands for an object's name in indexes: MySQL's take at most 768 characters."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 class UploadSession(models.Model):
     """One file on its way into the portal."""
 
@@ -90,9 +106,7 @@ class UploadSession(models.Model):
     Mode = Mode
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="upload_sessions", verbose_name=_("owner")
-    )
+    owner_key = models.CharField(_("owner"), max_length=255, help_text=_("Names the owner, who need not be a row."))
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
 
     folder_id = models.CharField(_("folder"), max_length=255)
@@ -108,6 +122,8 @@ class UploadSession(models.Model):
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
+    mark = models.CharField(max_length=43, help_text=_("What proves that a name was made for this session."))
+    object_hash = models.CharField(max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index."))
     upload_id = models.TextField(_("upload id"), blank=True, help_text=_("The store's id of the multipart upload."))
     max_chunks = models.PositiveIntegerField(
         default=1, help_text=_("The highest chunk number, if all but the last chunk have the minimum size.")
@@ -144,12 +160,20 @@ class UploadSession(models.Model):
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
     lease_until = models.DateTimeField(_("writer's lease"), null=True)
 
+    bytes_spare = models.BigIntegerField(
+        _("spare bytes"), default=0, help_text=_("Of numbered chunks that were replaced or given up; stored till the end.")
+    )
+
     attempts = models.PositiveIntegerField(_("completion attempts"), default=0)
     retry_at = models.DateTimeField(_("next attempt"), null=True)
+    left_to_task = models.BooleanField(
+        default=False, help_text=_("The client's patience was over: the task has the next turn at completing.")
+    )
     failure = models.TextField(_("failure"), blank=True)
     file_id = models.CharField(
         _("file"), max_length=255, blank=True, help_text=_("The file to replace, then the file that was published.")
     )
+    file_version = models.PositiveIntegerField(default=1, help_text=_("The version of the file to replace."))
     result = models.JSONField(
         _("result"), null=True, encoder=DjangoJSONEncoder, help_text=_("The published file, as the client is told.")
     )
@@ -167,35 +191,46 @@ class UploadSession(models.Model):
         ordering = ("-created_at",)
         permissions = (("end_uploadsession", "Can abort and expire upload sessions"),)
         indexes = (
-            models.Index(fields=["expires_at"], condition=MAY_EXPIRE, name="uploads_open_expires"),
-            models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="uploads_completing_retry"),
-            models.Index(fields=["state", "storage_released", "updated_at"], name="uploads_ended"),
-            models.Index(fields=["-created_at"], name="uploads_newest"),
-            models.Index(fields=["owner", "state"], name="uploads_owner_state"),
+            models.Index(fields=["expires_at"], condition=MAY_EXPIRE, name="upload_sessions_expires"),
+            models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="upload_sessions_retry"),
+            models.Index(fields=["state", "storage_released", "updated_at"], name="upload_sessions_ended"),
+            models.Index(fields=["-created_at"], name="upload_sessions_newest"),
+            models.Index(fields=["owner_key", "state"], name="upload_sessions_owner"),
         )
         constraints = (
-            models.CheckConstraint(condition=Q(state__in=State.values), name="uploads_session_state"),
-            models.CheckConstraint(condition=Q(mode__in=Mode.values), name="uploads_session_mode"),
+            models.CheckConstraint(condition=Q(state__in=State.values), name="upload_sessions_state"),
+            models.CheckConstraint(condition=Q(mode__in=Mode.values), name="upload_sessions_mode"),
             models.CheckConstraint(
-                condition=Q(file_size__gte=0, file_size__lte=parts.MAX_OBJECT_SIZE), name="uploads_session_file_size"
+                condition=Q(file_size__gte=0, file_size__lte=parts.MAX_OBJECT_SIZE), name="upload_sessions_file_size"
             ),
             models.CheckConstraint(
-                condition=Q(bytes_stored__gte=0, bytes_stored__lte=F("file_size")), name="uploads_session_bytes_stored"
+                condition=Q(bytes_stored__gte=0, bytes_stored__lte=F("file_size")), name="upload_sessions_bytes_stored"
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=[State.COMPLETING, State.COMPLETED, State.FAILED])
                 | Q(bytes_stored=F("file_size")),
-                name="uploads_session_complete_is_whole",
+                name="upload_sessions_complete_is_whole",
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.COMPLETED) | ~Q(file_id=""), name="uploads_session_completed_has_file"
+                condition=~Q(state=State.COMPLETED) | ~Q(file_id=""), name="upload_sessions_completed_has_file"
             ),
-            models.CheckConstraint(condition=Q(last_number__lte=parts.MAX_PARTS), name="uploads_session_last_number"),
-            models.UniqueConstraint(fields=["storage", "object_name"], name="uploads_session_object"),
+            models.CheckConstraint(condition=Q(last_number__lte=parts.MAX_PARTS), name="upload_sessions_last_number"),
+            models.UniqueConstraint(fields=["object_hash", "storage"], name="upload_sessions_object"),
         )
 
     def __str__(self) -> str:
         return f"{self.file_name} ({self.id.hex})"
+
+    @cached_property
+    def owner(self) -> Any:
+        """The user whose session it is, or None if that is no row of the portal, or was deleted."""
+        owners.attach([self])
+        return self.__dict__["owner"]
+
+    @property
+    def owner_id(self) -> Any:
+        """The primary key of ``owner``, or None."""
+        return self.owner and self.owner.pk
 
     @property
     def folder(self) -> int | str:
@@ -217,6 +252,9 @@ class UploadSession(models.Model):
         """Bytes of the file that are stored beyond doubt: without chunks that may be copies of the one before."""
         certain: int = self.bytes_stored - sum(size for _, size in self.suspects)
         return certain
+
+    def name_object(self, name: str) -> None:
+        self.object_name, self.object_hash = name, hash_of(name)
 
     def change(self, *, held: bool = True, unless_numbered: bool = False, **values: Any) -> bool:
         """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
@@ -259,16 +297,16 @@ class UploadPart(models.Model):
         verbose_name_plural = _("parts")
         ordering = ("chunk", "offset")
         constraints = (
-            models.UniqueConstraint(fields=["session", "chunk", "offset"], name="uploads_part_offset"),
-            models.UniqueConstraint(fields=["session", "number"], name="uploads_part_number"),
-            models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="uploads_part_extent"),
+            models.UniqueConstraint(fields=["session", "chunk", "offset"], name="upload_sessions_part_offset"),
+            models.UniqueConstraint(fields=["session", "number"], name="upload_sessions_part_number"),
+            models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="upload_sessions_part_extent"),
             models.CheckConstraint(
                 condition=Q(number=None) | Q(number__gte=1, number__lte=parts.MAX_PARTS),
-                name="uploads_part_number_range",
+                name="upload_sessions_part_number_range",
             ),
             models.CheckConstraint(
                 condition=Q(number=None, piece__gt="") | Q(number__isnull=False, piece=""),
-                name="uploads_part_one_place",
+                name="upload_sessions_part_one_place",
             ),
         )
 
@@ -292,6 +330,36 @@ class TaskRun(models.Model):
         cls.objects.update_or_create(name=name, defaults={"ran_at": timezone.now()})
 
 
+class Account(models.Model):
+    """Where the sessions of an owner who has limits queue up, so that two of them cannot both take the last place."""
+
+    owner_key = models.CharField(max_length=255, primary_key=True)
+
+    objects = WrittenManager()
+
+    def __str__(self) -> str:
+        return self.owner_key
+
+
+class NamingKey(models.Model):
+    """The one random key by which names made for this database are told from all others on the same bucket.
+
+    In the database and not in the settings: tenants with schemas of their own share these.
+    """
+
+    key = models.CharField(max_length=64, default=secrets.token_hex)
+
+    objects = WrittenManager()
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @classmethod
+    def current(cls) -> str:
+        key: str = (cls.objects.filter(pk=1).first() or cls.objects.get_or_create(pk=1)[0]).key
+        return key
+
+
 class NumberedChunk(models.Model):
     """A numbered chunk somebody began to send, and how many part numbers of its range are used up."""
 
@@ -307,7 +375,7 @@ class NumberedChunk(models.Model):
     class Meta:
         base_manager_name = "objects"
         ordering = ("number",)
-        constraints = (models.UniqueConstraint(fields=["session", "number"], name="uploads_chunk_number"),)
+        constraints = (models.UniqueConstraint(fields=["session", "number"], name="upload_sessions_chunk_number"),)
 
     def __str__(self) -> str:
         return f"{self.session_id} #{self.number}"

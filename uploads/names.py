@@ -42,11 +42,17 @@ def _printable(character: str) -> str:
     return "_" if hidden else character
 
 
-def _cut(name: str) -> str:
+def for_storage(title: str, length: int = 40) -> str:
+    """Return a title as the last part of an object's name: no longer than ``length``, and harmless anywhere."""
+    plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
+    return _cut(plain, length).rstrip(".") or "file"
+
+
+def _cut(name: str, length: int = MAX_LENGTH) -> str:
     """Shorten the name but keep its extension, which tells people and programs what the file is."""
-    if len(name) <= MAX_LENGTH:
+    if len(name) <= length:
         return name
     extension = PurePosixPath(name.replace("/", "_")).suffix
-    if len(extension) > MAX_LENGTH // 2:
+    if len(extension) > length // 2:
         extension = ""
-    return name[: MAX_LENGTH - len(extension)].rstrip() + extension
+    return name[: length - len(extension)].rstrip() + extension

@@ -15,7 +15,7 @@ from tests.faults.stack import Stack
 from tests.faults.test_faults import CHUNKS
 from tests.proxy import Action, Call, kill_after, kill_before
 
-COMMIT, NEW_SESSION = b"COMMIT", b'INSERT INTO "uploads_uploadsession"'
+COMMIT, NEW_SESSION = b"COMMIT", b'INSERT INTO "upload_sessions_uploadsession"'
 
 
 @pytest.fixture

@@ -9,4 +9,4 @@ class ReadsElsewhere:
     """Sends all reads of the app's rows to a replica."""
 
     def db_for_read(self, model: Any, **_: Any) -> str | None:
-        return "replica" if model._meta.app_label == "uploads" else None
+        return "replica" if model._meta.app_label == "upload_sessions" else None

@@ -13,7 +13,7 @@ from uploads import sessions
 from uploads.models import State, UploadSession
 
 OpenSession = Callable[..., UploadSession]
-LIST = "/admin/uploads/uploadsession/"
+LIST = "/admin/upload_sessions/uploadsession/"
 
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
 
@@ -41,7 +41,7 @@ def test_list_needs_as_many_queries_for_many_sessions_as_for_one(
 ) -> None:
     for _ in range(count):
         open_session()
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         admin_client.get(LIST)
 
 
@@ -56,7 +56,7 @@ def test_search(admin_client: Client, half: UploadSession, term: str) -> None:
 
 
 def test_detail_shows_the_parts_and_edits_nothing(admin_client: Client, half: UploadSession) -> None:
-    page = admin_client.get(reverse("admin:uploads_uploadsession_change", args=[half.pk])).content.decode()
+    page = admin_client.get(reverse("admin:upload_sessions_uploadsession_change", args=[half.pk])).content.decode()
     assert half.object_name in page
     assert f"{half.parts.get().crc32:08x}" in page
     assert 'name="file_name"' not in page

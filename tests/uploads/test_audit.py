@@ -15,14 +15,15 @@ from django.core.management import call_command
 from portal.models import File
 from tests.helpers import chunk_of
 from uploads import conf, sessions
-from uploads.models import UploadSession
+from uploads.models import NamingKey, UploadSession
 from uploads.sessions.writer import upload_of
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
+from uploads.stores.names import mark_of, piece_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")
-HEX = "0123456789abcdef" * 2
+FOREIGN = f"{uuid.uuid4().hex}-{'0' * 10}"
 
 
 @pytest.fixture
@@ -46,17 +47,18 @@ def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Stor
     sessions.receive(finished, chunk_of(b"abc"))
     sessions.receive(gone, chunk_of(b"abc"))
     gone.delete()
-    store.put_piece(f"{prefix}/report.pdf", Buffer(b"the portal's own"), encrypted=False)
+    for other in (f"report.{uuid.uuid4().hex}.pdf", f"2026/01/{FOREIGN}/report.pdf"):
+        store.put_piece(f"{prefix}/{other}", Buffer(b"the portal's own, and another portal's"), encrypted=False)
     return store, names_of(store)
 
 
 def plant_orphans(store: Store) -> Upload:
     """Leave behind what a killed process could."""
-    prefix = conf.current().OBJECT_PREFIX
-    upload = Upload(f"{prefix}/2026/01/{HEX}", "")
+    mark = mark_of(uuid.uuid4(), NamingKey.current())
+    upload = Upload(f"{conf.current().OBJECT_PREFIX}/2026/01/{mark}/report.pdf", "")
     upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
     store.put_part(upload, number=1, offset=0, data=Buffer(b"12345"))
-    store.put_piece(f"{prefix}/2026/01/{HEX}.piece-{HEX}", Buffer(b"123"), encrypted=False)
+    store.put_piece(piece_of(upload.name, mark), Buffer(b"123"), encrypted=False)
     return upload
 
 
@@ -66,7 +68,7 @@ def test_orphans_are_removed_and_nothing_else(mixed: tuple[Store, set[str]]) -> 
     found = sessions.audit()
     assert (found.orphans, found.orphan_bytes, found.freed, found.lost) == (2, 8, 0, [])
     fixed = sessions.audit(fix=True)
-    assert (fixed.freed, fixed.freed_bytes, fixed.strange) == (2, 8, 1)
+    assert (fixed.freed, fixed.freed_bytes, fixed.strange) == (2, 8, 2)
     assert names_of(store) == before
     assert store.upload_size(upload) is None
     for file in File.objects.all():

@@ -11,10 +11,10 @@ import pytest
 
 from portal import weed
 from tests.data import MIB
-from tests.helpers import chunk_of
+from tests.helpers import chunk_of, no_memory
 from tests.proxy import proxied
 from uploads import sessions
-from uploads.exceptions import OutOfMemory
+from uploads.exceptions import IncompleteBody, OutOfMemory, UploadError
 from uploads.models import State, UploadSession
 from uploads.sessions import memory
 
@@ -56,38 +56,85 @@ def test_a_file_of_n_parts_costs_n_plus_3_calls(
 def test_a_request_beyond_the_memory_bound_is_asked_to_come_again(
     file_store: Any, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
-    uploads_settings(MAX_BUFFER_MEMORY=30 * MIB, BUFFER_WAIT=timedelta(milliseconds=1))
+    uploads_settings(MAX_BUFFER_MEMORY=8, BUFFER_WAIT=timedelta(milliseconds=1))
     session = open_session(6)
+    with no_memory(), pytest.raises(OutOfMemory):
+        sessions.receive(session, chunk_of(b"abcdef"))
+    assert sessions.receive(session, chunk_of(b"abcdef")).state == State.COMPLETED
 
-    def meanwhile() -> Iterator[bytes]:
+
+def test_memory_is_taken_as_it_is_filled_and_given_back(
+    file_store: Any, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    """Two slow requests, each of which might take it all, and a small one beside them."""
+    uploads_settings(MAX_BUFFER_MEMORY=12, BUFFER_WAIT=timedelta(milliseconds=1))
+
+    def slow(*beside: sessions.Chunk) -> Iterator[bytes]:
         yield b"abc"
-        with pytest.raises(OutOfMemory):
-            sessions.receive(open_session(3), chunk_of(b"xyz"))
-        small = sessions.Chunk(iter([b"xyz"]), at_most=3)
-        assert sessions.receive(open_session(3), small).state == State.COMPLETED
+        for chunk in beside:
+            assert sessions.receive(open_session(6), chunk).state == State.COMPLETED
         yield b"def"
 
-    assert sessions.receive(session, sessions.Chunk(meanwhile())).state == State.COMPLETED
-    assert sessions.receive(open_session(3), chunk_of(b"xyz")).state == State.COMPLETED
+    small = sessions.Chunk(iter([b"xyz", b"xyz"]), at_most=6)
+    other = sessions.Chunk(slow(small), at_most=6)
+    assert sessions.receive(open_session(6), sessions.Chunk(slow(other), at_most=6)).state == State.COMPLETED
+    share = memory.Share()
+    share.grow(12, lambda: None)
+    share.close()
 
 
-def test_a_request_waits_for_memory_that_becomes_free(uploads_settings: Callable[..., None]) -> None:
+@pytest.mark.parametrize("end", [IncompleteBody(received=3, declared=6), None], ids=["cut", "refused"])
+def test_what_fails_gives_its_memory_back(
+    file_store: Any,
+    small_chunks: None,
+    open_session: OpenSession,
+    uploads_settings: Callable[..., None],
+    end: Exception | None,
+) -> None:
+    uploads_settings(MAX_BUFFER_MEMORY=6, BUFFER_WAIT=timedelta(milliseconds=1))
+
+    def body() -> Iterator[bytes]:
+        yield b"abc"
+        if end:
+            raise end
+        yield b"too much"
+
+    session = open_session(6)
+    for _ in range(3):
+        with pytest.raises(UploadError):
+            sessions.receive(session, sessions.Chunk(body()))
+    assert sessions.receive(session, chunk_of(b"abcdef")).state == State.COMPLETED
+
+
+def test_who_waits_for_memory_gets_it_in_turn(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=10)
-    order: list[str] = []
+    order: list[int] = []
 
-    def second() -> None:
-        with memory.reserved(10):
-            order.append("second")
+    def take(number: int) -> None:
+        share = memory.Share()
+        share.grow(10 if number == 0 else 1, lambda: waiting.release())
+        order.append(number)
+        share.close()
 
-    thread = threading.Thread(target=second)
-    with memory.reserved(10):
-        thread.start()
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
+    waiting = threading.Semaphore(0)
+    threads = [threading.Thread(target=take, args=[number]) for number in range(3)]
+    with no_memory():
+        for thread in threads:  # The large one comes first, and the small ones do not pass it.
+            thread.start()
+            assert waiting.acquire(timeout=30)
+    for thread in threads:
+        thread.join()
+    assert order[0] == 0
 
 
-def test_one_request_larger_than_the_bound_is_served_alone(uploads_settings: Callable[..., None]) -> None:
-    uploads_settings(MAX_BUFFER_MEMORY=10)
-    with memory.reserved(1000):
-        pass
+def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
+    uploads_settings: Callable[..., None],
+) -> None:
+    uploads_settings(MAX_BUFFER_MEMORY=10, BUFFER_WAIT=timedelta(milliseconds=1))
+    large, other = memory.Share(), memory.Share()
+    large.grow(1000, lambda: None)
+    with pytest.raises(OutOfMemory):
+        other.grow(1, lambda: None)
+    large.close()
+    other.grow(1, lambda: None)
+    other.close()

@@ -154,6 +154,7 @@ def multiply(session: UploadSession, count: int) -> None:
     changed = {
         "id": "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()",
         "object_name": "'copy-' || n",
+        "object_hash": "'copy-' || n",
     }
     values = ", ".join(changed.get(name, f'"{name}"') for name in names)
     columns = ", ".join(f'"{name}"' for name in names)
@@ -164,11 +165,11 @@ def multiply(session: UploadSession, count: int) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO uploads_uploadsession ({columns}) SELECT {values} FROM uploads_uploadsession, {series} "  # noqa: S608
+            f"INSERT INTO upload_sessions_uploadsession ({columns}) SELECT {values} FROM upload_sessions_uploadsession, {series} "  # noqa: S608
             "WHERE id = %s",
             [session.pk.hex if sqlite else session.pk],
         )
-        cursor.execute("ANALYZE uploads_uploadsession")
+        cursor.execute("ANALYZE upload_sessions_uploadsession")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_among_100_000_stale_sessions_an_index_finds_those_to_deal_with(
     age(hours=1)
     multiply(session, 100_000)
     plan = find(UploadSession.objects)[:500].explain().lower()
-    assert re.search(r"using (index )?uploads_(open_expires|completing_retry|ended)", plan), plan
+    assert re.search(r"using (index )?upload_sessions_(expires|retry|ended)", plan), plan
 
 
 def test_each_stale_session_costs_the_same(file_store: Store, open_session: OpenSession) -> None:

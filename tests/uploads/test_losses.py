@@ -15,16 +15,16 @@ from portal import weed
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.data import MIB, some_bytes
-from tests.helpers import Uploader
+from tests.helpers import no_memory, Uploader
 from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
 from uploads.destinations import Destination, PublishedFile
 from uploads.exceptions import ChunkTooWide, StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import State, UploadPart, UploadSession
-from uploads.sessions import memory
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.stores.buffer import Buffer
+from uploads.stores.names import piece_of
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
@@ -145,7 +145,7 @@ def test_a_lack_of_memory_at_finalize_passes(
     for number in (1, 2):
         send_numbered(session, number, b"ab")
     uploads_settings(MAX_BUFFER_MEMORY=1, BUFFER_WAIT=timedelta(milliseconds=1))
-    with memory.reserved(1):
+    with no_memory():
         assert sessions.finalize(row(session)).state == State.COMPLETING
     UploadSession.objects.update(retry_at=None)
     assert sessions.finalize(row(session)).state == State.COMPLETED
@@ -318,12 +318,13 @@ def test_pieces_that_no_row_names_are_collected(
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"strays-{time.time_ns()}")
     use(uploads_settings, ClaimsAll)
     done, ended = send(open_session(2), b"ab"), send(open_session(2), b"a")
-    for session in (done, ended):
-        store.put_piece(f"{session.object_name}.piece-{'0' * 32}", Buffer(b"stray"), encrypted=False)
+    strays = [piece_of(session.object_name, session.mark) for session in (done, ended)]
+    for stray in strays:
+        store.put_piece(stray, Buffer(b"stray"), encrypted=False)
     sessions.abort(row(ended))
-    assert store.stat(f"{ended.object_name}.piece-{'0' * 32}") is None
+    assert store.stat(strays[1]) is None
     assert sessions.audit(fix=True).freed == 1
-    assert store.stat(f"{done.object_name}.piece-{'0' * 32}") is None
+    assert store.stat(strays[0]) is None
     assert content(done) == b"ab"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from uploads.api.dates import format_date
+from uploads.api.location import location_url
 from uploads.destinations import Id
 from uploads.exceptions import CompletionFailed
 from uploads.models import Mode, State, UploadSession
@@ -19,7 +19,7 @@ RETRY_COMPLETION_AFTER = 5
 
 def session_data(session: UploadSession, request: Request) -> dict[str, Any]:
     """Return the ``<session>`` object. ``location`` always has a ``?``: clients append ``&…`` to it."""
-    location = request.build_absolute_uri(reverse("uploads:location"))
+    location = location_url(request)
     return {
         "id": session.id.hex,
         "path": session.path,

@@ -9,7 +9,7 @@ from django.urls import URLPattern, path, re_path
 
 from uploads.api.views import CreateViewSet, LocationViewSet, SessionViewSet
 
-app_name = "uploads"
+app_name = "upload_sessions"
 
 FOLDER = r"(?P<folder_id>[^/]+)"
 SESSION = rf"{FOLDER}/session/(?P<session_id>[^/.]+)"

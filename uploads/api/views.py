@@ -23,6 +23,7 @@ from rest_framework.viewsets import ViewSet
 from uploads import conf, names, sessions
 from uploads.api import errors
 from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_query, require_body
+from uploads.api.location import location_url
 from uploads.api.responses import (
     chunk_data,
     enveloped,
@@ -68,6 +69,7 @@ class UploadView(ViewSet):
     renderer_classes = (JSONRenderer,)
     parser_classes = (NothingParsed,)
     content_negotiation_class = JSONAlways
+    versioning_class = None  # The protocol has its version in its path, and the host's are not for it.
     scope = "uploads"
 
     @classmethod
@@ -117,21 +119,22 @@ class CreateViewSet(UploadView):
     def get_permissions(self) -> Any:
         return [AllowAny()] if self.action == "advertise" else super().get_permissions()
 
-    def create_session(self, request: Request, folder_id: str) -> Response:
+    def create_session(self, request: Request, folder_id: str, **_: str) -> Response:
         """Open a session for a file in the folder; send its chunks to the ``location`` it answers."""
         return self._doubly_enveloped(self._create(request, folder_id))
 
-    def create_plain(self, request: Request, folder_id: str) -> Response:
+    def create_plain(self, request: Request, folder_id: str, **_: str) -> Response:
         """Open a session for a file in the folder."""
         return enveloped(session_data(self._create(request, folder_id), request))
 
-    def edit_session(self, request: Request, file_id: str) -> Response:
+    def edit_session(self, request: Request, file_id: str, **_: str) -> Response:
         """Open a session for new content of a file, which keeps its version."""
         fields = EditRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
+        location_url(request)
         return self._doubly_enveloped(sessions.create_edit(self.user, file_id, fields.validated_data["filesize"]))
 
-    def check(self, request: Request, folder_id: str) -> Response:
+    def check(self, request: Request, folder_id: str, **_: str) -> Response:
         """Tell which of the titles files of the folder have already."""
         fields = CheckRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
@@ -141,7 +144,7 @@ class CreateViewSet(UploadView):
         existing = destination.existing(self.user, folder, [title for title in cleaned.values() if title])
         return enveloped([title for title, clean in cleaned.items() if clean in existing])
 
-    def advertise(self, request: Request) -> Response:
+    def advertise(self, request: Request, **_: str) -> Response:
         """Tell clients how large chunks should be and how many to send at a time."""
         config = conf.current()
         return enveloped(
@@ -156,6 +159,7 @@ class CreateViewSet(UploadView):
     def _create(self, request: Request, folder_id: str) -> UploadSession:
         fields = SessionRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
+        location_url(request)
         return sessions.create(self.user, folder_id, fields.file_request())
 
     def _doubly_enveloped(self, session: UploadSession) -> Response:
@@ -200,7 +204,7 @@ class SessionView(UploadView):
         """Return the caller's session; a foreign one does not exist for him."""
         visible = UploadSession.objects.all()
         if conf.current().LOCATION_AUTH == "owner":
-            visible = visible.filter(owner=self.request.user.pk)
+            visible = visible.of(self.request.user)
         try:
             return visible.get(pk=uuid.UUID(hex=session_id))
         except (UploadSession.DoesNotExist, ValueError) as error:
@@ -276,6 +280,7 @@ class LocationViewSet(SessionView):
     def initiate(self, request: Request) -> Response:
         fields = InitiateRequest(data=read_query(request))
         fields.is_valid(raise_exception=True)
+        location_url(request)
         session = sessions.create(self.user, fields.validated_data["folderid"], fields.file_request())
         return plain(session_data(session, request))
 

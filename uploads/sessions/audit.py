@@ -1,13 +1,13 @@
 """Compare rows and store both ways, and give back what no row owns.
 
-Nothing is deleted that is not provably ours: it lies under ``OBJECT_PREFIX``, is named as we name things, is older
-than ``AUDIT_GRACE``, belongs to no unfinished session, and, if it is an object, the portal does not claim it.
+Nothing is deleted that is not provably ours: it lies in one of the destination's places, carries a mark that this
+database signed, is older than ``AUDIT_GRACE``, belongs to no unfinished session, and, if it is an object, the portal
+does not claim it.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,15 +17,14 @@ from typing import TypeVar
 from uploads import conf
 from uploads.destinations import get_destination
 from uploads.exceptions import StoreUnavailable
-from uploads.models import UploadPart, UploadSession
+from uploads.models import NamingKey, UploadPart, UploadSession
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
-from uploads.stores.names import PIECE
+from uploads.stores.names import PIECE, is_ours
 
 logger = logging.getLogger(__name__)
 
-OURS = re.compile(rf"(.*/)?[0-9a-f]{{32}}|{PIECE.pattern}")
 ABORT_ATTEMPTS = 3
 """A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
 
@@ -43,18 +42,25 @@ class Report:
     freed: int = 0
     freed_bytes: int = 0
     strange: int = 0
-    """Things under our prefix that are not named as ours; never touched."""
+    """Things in our places that are not named as ours; never touched."""
 
 
 def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) -> Report:
-    """Audit the app's storage; ``fix`` deletes orphans. Each finding is told in a line.
+    """Audit the places where the portal's uploads lie; ``fix`` deletes orphans. Each finding is told in a line.
 
     Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
     """
-    alias, report = conf.current().STORAGE, Report()
-    store = get_store(alias)
-    _find_lost(store, alias, report, tell)
-    prefix = conf.current().OBJECT_PREFIX
+    report = Report()
+    places = list(dict.fromkeys(get_destination().places()))
+    in_rows = UploadSession.objects.unfinished().order_by().values_list("storage", flat=True).distinct()
+    for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
+        _find_lost(get_store(alias), alias, report, tell)
+    for alias, prefix in places:
+        _find_orphans(get_store(alias), prefix, report, tell, fix=fix)
+    return report
+
+
+def _find_orphans(store: Store, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
     for uploads in _batches(store.list_uploads(prefix)):
         owned = set(_unfinished([found.name for found in uploads]))
         for upload in _ours([found for found in uploads if found.upload not in owned], report):
@@ -63,7 +69,6 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
         names = _owned_objects([found.name for found in objects])
         for orphan in _ours([found for found in objects if found.name not in names], report):
             _delete(store, orphan, report, tell, fix=fix)
-    return report
 
 
 def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], object]) -> None:
@@ -87,7 +92,7 @@ def _is_unchanged(session: UploadSession) -> bool:
 
 def _unfinished(names: list[str]) -> Iterator[Upload]:
     """Yield the uploads of those names that sessions own, of whatever storage: aliases may share a bucket."""
-    rows = UploadSession.objects.unfinished().filter(object_name__in=names)
+    rows = UploadSession.objects.unfinished().named(names)
     for name, upload_id in rows.values_list("object_name", "upload_id"):
         yield Upload(name, upload_id)
 
@@ -98,7 +103,7 @@ def _owned_objects(names: list[str]) -> set[str]:
     The portal is asked last: what is published in between is no longer the session's, but already the portal's.
     """
     unfinished = UploadSession.objects.unfinished()
-    owned = set(unfinished.filter(object_name__in=names).values_list("object_name", flat=True))
+    owned = set(unfinished.named(names).values_list("object_name", flat=True))
     owned |= set(UploadPart.objects.filter(session__in=unfinished, piece__in=names).values_list("piece", flat=True))
     # Pieces are never the portal's.
     return owned | set(get_destination().in_use([name for name in names if name not in owned | _pieces(names)]))
@@ -111,10 +116,11 @@ def _pieces(names: list[str]) -> set[str]:
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
     """Yield what is named as ours and old enough not to be on its way."""
     grace_ends = datetime.now(UTC) - conf.current().AUDIT_GRACE
+    key = NamingKey.current()
     for found in unowned:
         if found.since > grace_ends:
             continue
-        if OURS.fullmatch(found.name):
+        if is_ours(found.name, key):
             yield found
         else:
             report.strange += 1

@@ -197,7 +197,7 @@ def _publish(lease: Lease) -> None:
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
         destination = get_destination()
-        if session.owner:
+        if session.owner is not None:
             destination.accept(session.owner, session)
         file = destination.publish(session)
         lease.commit(

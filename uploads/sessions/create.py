@@ -13,15 +13,17 @@ from django.conf import settings
 from django.db import Error, IntegrityError
 from django.utils import timezone
 
-from uploads import conf, names, parts, signals
+from uploads import conf, names, owners, parts, signals
 from uploads.destinations import Folder, get_destination, plain_id
 from uploads.exceptions import EncryptionUnsupported, UploadError
-from uploads.models import UploadSession
+from uploads.disposition import disposition_of
+from uploads.models import NamingKey, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, save_within_limits
 from uploads.sessions.transactions import reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
+from uploads.stores.names import mark_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -68,7 +70,7 @@ def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSessio
     """
     file = get_destination().file(user, file_id)
     session = _new_session(user, file.folder, file.title, FileRequest(name=file.title, size=size))
-    session.file_id = str(file.id)
+    session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
 
 
@@ -104,7 +106,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
     config = conf.current()
     now = timezone.now()
     return UploadSession(
-        owner_id=user.pk,
+        owner_key=owners.key_of(user),
         folder_id=str(folder.id),
         path=[plain_id(pk) for pk in folder.path],
         file_name=title,
@@ -131,10 +133,14 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
     if session.encrypted and not store.encrypts:
         raise EncryptionUnsupported
     # As the store will list it: the audit compares names.
-    session.object_name = posixpath.normpath(get_destination().object_name(session))
+    session.mark = mark_of(session.id, NamingKey.current())
+    session.name_object(posixpath.normpath(get_destination().object_name(session)))
     session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
     session.upload_id = store.create(
-        session.object_name, content_type=session.content_type, encrypted=session.encrypted
+        session.object_name,
+        content_type=session.content_type,
+        encrypted=session.encrypted,
+        disposition=disposition_of(session.file_name, session.content_type),
     )
     try:
         _save(user, session, limited=limited)

@@ -71,7 +71,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
 def purge(*, limit: int) -> int:
     """Delete the rows of sessions that ended longer ago than the retention; return how many."""
     ids = UploadSession.objects.retired(conf.current().RETENTION).values_list("pk", flat=True)[:limit]
-    return UploadSession.objects.filter(pk__in=list(ids)).delete()[1].get("uploads.UploadSession", 0)
+    return UploadSession.objects.filter(pk__in=list(ids)).delete()[1].get(UploadSession._meta.label, 0)  # noqa: SLF001 - documented
 
 
 def release(session: UploadSession) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from django.contrib.auth import get_user_model
-from django.db.models import Count, Sum
+from django.db.models import Count, F, Sum
 
 from uploads import conf, parts
 from uploads.destinations import get_destination
 from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, QuotaExceeded, TooManySessions
-from uploads.models import UploadSession
+from uploads.models import Account, UploadSession
 from uploads.sessions.transactions import durable
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ def is_limited(user: AbstractBaseUser) -> bool:
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Refuse a file for what its user has already."""
     maximum = conf.current().MAX_OPEN_SESSIONS
-    others = UploadSession.objects.unfinished().filter(owner=user.pk).exclude(pk=session.pk)
-    held = others.aggregate(count=Count("pk"), size=Sum("file_size"))
+    others = UploadSession.objects.unfinished().of(user).exclude(pk=session.pk)
+    held = others.aggregate(count=Count("pk"), size=Sum(F("file_size") + F("bytes_spare")))
     # Asked last: a file published in between counts twice then, not never.
     reserved, free = held["size"] or 0, get_destination().free_space(user)
     if maximum is not None and held["count"] >= maximum:
@@ -56,6 +55,7 @@ def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
     The user's sessions queue up here, so that two of them cannot both take the last place.
     """
     with durable():
-        get_user_model()._default_manager.select_for_update().get(pk=user.pk)  # noqa: SLF001
+        Account.objects.get_or_create(owner_key=session.owner_key)
+        Account.objects.select_for_update().get(pk=session.owner_key)
         check_user(user, session)
         session.save(force_insert=True)

@@ -38,7 +38,6 @@ from uploads.sessions.calls import StoreCalls
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
 from uploads.sessions.lease import hold, prolonged, renewal_interval
-from uploads.sessions.memory import reserved
 from uploads.sessions.pieces import whole_crc32
 from uploads.sessions.receive import (
     Chunk,
@@ -51,11 +50,13 @@ from uploads.sessions.receive import (
     write_chunk,
 )
 from uploads.sessions.transactions import durable, reconnect, verb
-from uploads.sessions.writer import PartWriter, buffer_size, commit_parts, delete_quietly, parts_made
+from uploads.sessions.writer import PartWriter, commit_parts, delete_quietly, parts_made
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
 MISSING_SHOWN = 20
+SPARE = 2
+"""How many times the size of its file the parts may have that a session holds beside it."""
 
 
 @verb
@@ -70,16 +71,15 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     check_range(session, chunk)
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     try:
-        with reserved(buffer_size(session, chunk.at_most)):
-            claim = Claim(session, get_store(session.storage), number)
-            try:
-                claim.take_parts(chunk.at_most)
-                size = _store(claim, chunk)
-            except BaseException:
-                claim.give_up()
-                raise
-            finally:
-                claim.settle()
+        claim = Claim(session, get_store(session.storage), number)
+        try:
+            claim.take_parts(chunk.at_most)
+            size = _store(claim, chunk)
+        except BaseException:
+            claim.give_up()
+            raise
+        finally:
+            claim.settle()
     except IsCopy:
         return session
     except (SessionAborted, SessionExpired, UploadGone):
@@ -126,13 +126,18 @@ class Claim(StoreCalls):
         """Whether the number is ours: then somebody else gets it when this attempt shows no sign of life."""
         self.chunk = _next_number(session) if number is None else _row(session, number)
         self._numbers = iter(range(0))
+        self.taken = 0
+        """Bytes that the parts taken may have, counted as spare until they are committed."""
+        self.writer: PartWriter | None = None
         self._renewed = time.monotonic()
         self._prolong(within=2 * renewal_interval())
 
     def take_parts(self, at_most: int | None) -> None:
         """Take part numbers for a chunk of at most so many bytes; none where it becomes pieces."""
         if at_most is not None and self.store.takes_parts_in_any_order:
-            self._numbers = iter(_take_parts(self.session, self.store, self.chunk, at_most))
+            most = min(at_most, self.session.file_size)
+            numbers, self.taken = _take_parts(self.session, self.store, self.chunk, most)
+            self._numbers = iter(numbers)
 
     def take_number(self) -> int | None:
         return next(self._numbers, None)
@@ -154,9 +159,13 @@ class Claim(StoreCalls):
             raise LeaseLost
 
     def give_up(self) -> None:
+        kept = self.writer.numbered_size if self.writer else 0
         try:
             reconnect()
             self._own().update(claimed_until=DatabaseNow())
+            if self.taken:
+                unused = F("bytes_spare") - self.taken + min(kept, self.taken)
+                UploadSession.objects.filter(pk=self.session.pk).update(bytes_spare=unused)
         except Error:
             return  # It runs out by itself.
 
@@ -188,8 +197,12 @@ def _next_number(session: UploadSession) -> NumberedChunk:
     return chunk if new else _next_number(session)
 
 
-def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_most: int) -> range:
-    """Take part numbers of the chunk's range that nobody else gets or got; none if they are too few."""
+def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_most: int) -> tuple[range, int]:
+    """Take part numbers of the chunk's range that nobody else gets or got, and tell the bytes they are for.
+
+    None if they are too few, or if attempts that came to nothing hold as much as the file twice: parts stay in the
+    store until the end, whereas pieces are deleted when nobody needs them.
+    """
     wanted, each = parts_made(session, store, at_most), MAX_PARTS // session.max_chunks
     begin = (chunk.number - 1) * each
     with durable():
@@ -200,21 +213,26 @@ def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_m
             raise LeaseLost
         if row.parts_used and not store.allows_strays:
             if locked.parts.filter(chunk=chunk.number).exists():
-                return range(0)
+                return range(0), 0
             if chunk.claim == 0 and row.claimed_until and _is_ahead(row):
                 raise SessionBusy
-            used = 0
+            used = counted = 0
         else:
+            counted = at_most
             # What was sent in order while nothing was stored may still be on its way.
             used = max(begin + row.parts_used, locked.last_number) - begin
         numbers = range(begin + used + 1, begin + used + wanted + 1)
-        if used + wanted > each or not _fits(locked, store, chunk.number, numbers, 0):
-            return range(0)
+        too_much = locked.bytes_spare + counted > SPARE * locked.file_size
+        if too_much or used + wanted > each or not _fits(locked, store, chunk.number, numbers, 0):
+            return range(0), 0
         values = {"parts_used": max(row.parts_used, used + wanted), "claimed_until": _deadline()}
         NumberedChunk.objects.filter(pk=chunk.pk).update(**values)
+        changed: dict[str, Any] = {"bytes_spare": locked.bytes_spare + counted} if counted else {}
         if locked.mode == Mode.UNDECIDED:
-            UploadSession.objects.filter(pk=session.pk).update(numbered_number=max(locked.numbered_number, numbers[-1]))
-    return numbers
+            changed["numbered_number"] = max(locked.numbered_number, numbers[-1])
+        if changed:
+            UploadSession.objects.filter(pk=session.pk).update(**changed)
+    return numbers, counted
 
 
 def _is_ahead(chunk: NumberedChunk) -> bool:
@@ -251,6 +269,7 @@ def _store(claim: Claim, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     session, store, number = claim.session, claim.store, claim.chunk.number
     with PartWriter(claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
+        claim.writer = writer
         size = write_chunk(writer, session, chunk)
         if not _may_be_last(session, number, size):
             check_size(size)
@@ -314,6 +333,9 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
             if before:
                 locked.parts.filter(chunk=number).delete()
             UploadPart.objects.bulk_create(parts)
+            if claim.store.allows_strays:
+                replaced = sum(part.size for part in before if part.number)
+                values["bytes_spare"] = locked.bytes_spare - claim.taken + replaced
         if claim.counted:
             NumberedChunk.objects.filter(pk=claim.chunk.pk).update(
                 origin=remembered(_origin_before(claim), chunk.origin)
@@ -321,6 +343,7 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
         if locked.mode == Mode.UNDECIDED:
             values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
         UploadSession.objects.filter(pk=session.pk).update(**values)
+    claim.taken = 0
     for name, value in values.items():
         setattr(session, name, value)
     return pieces

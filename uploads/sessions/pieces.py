@@ -13,9 +13,8 @@ from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS, combine_crc32
 from uploads.sessions.calls import StoreCalls
 from uploads.sessions.lease import Lease
-from uploads.sessions.memory import reserved
 from uploads.sessions.transactions import durable
-from uploads.sessions.writer import PartWriter, buffer_size, commit_parts, delete_quietly, parts_made
+from uploads.sessions.writer import PartWriter, commit_parts, delete_quietly, parts_made
 from uploads.stores.base import Store
 
 logger = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
         chunk=run[0].chunk,
     )
     try:
-        with reserved(buffer_size(session, size)), writer:
+        with writer:
             for piece in run:
                 for block in read_piece(store, piece):
                     writer.write(block)

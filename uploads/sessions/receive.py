@@ -45,10 +45,9 @@ from uploads.sessions.copies import (
 )
 from uploads.sessions.end import release
 from uploads.sessions.lease import Lease, hold
-from uploads.sessions.memory import reserved
 from uploads.sessions.pieces import read_piece, whole_crc32
 from uploads.sessions.transactions import durable, verb
-from uploads.sessions.writer import FRAMING, PartWriter, buffer_size, commit_parts, delete_quietly
+from uploads.sessions.writer import FRAMING, PartWriter, commit_parts, delete_quietly
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -106,7 +105,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
-        with reserved(buffer_size(session, chunk.at_most)), hold(session, reserve=expected_parts) as lease:
+        with hold(session, reserve=expected_parts) as lease:
             size = _Receipt(lease, get_store(session.storage), chunk, reading).store_chunk()
             signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:

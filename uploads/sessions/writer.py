@@ -11,6 +11,7 @@ from uploads.exceptions import UploadError
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
 from uploads.sessions.calls import StoreCalls
+from uploads.sessions.memory import Share
 from uploads.sessions.transactions import Error, took_effect
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
@@ -55,6 +56,7 @@ class PartWriter:
         self.minimum = minimum_part_size(session.file_size, store.min_part_size)
         self.written = 0
         self.parts: list[UploadPart] = []
+        self._memory = Share()
         self._filling = Buffer()
         self._held: Buffer | None = None
         self._under_way: tuple[UploadPart, Future[str]] | None = None
@@ -70,11 +72,14 @@ class PartWriter:
             self._filling.clear()
             if self._held is not None:
                 self._held.clear()
+        self._memory.close()
+        if kind is not None:
             _delete_pieces(self.store, [*self.parts, *([self._under_way[0]] if self._under_way else [])])
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
         self.calls.renew()
+        self._memory.grow(len(block), self.calls.renew)
         view = memoryview(block)
         while view:
             if len(self._filling) == self.part_size:
@@ -105,6 +110,12 @@ class PartWriter:
             self.calls.call(self.store.sync, self.upload)
         return self.parts
 
+    @property
+    def numbered_size(self) -> int:
+        """The bytes of parts that the store has or may have."""
+        under_way = [self._under_way[0]] if self._under_way else []
+        return sum(part.size for part in (*self.parts, *under_way) if part.number)
+
     def _hold_back(self) -> None:
         self._finish_part()
         self._held, self._filling = self._filling, Buffer()
@@ -115,7 +126,7 @@ class PartWriter:
 
     def _send(self, data: Buffer, number: int | None) -> None:
         self._finish_part()
-        piece = "" if number else piece_of(self.session.object_name)
+        piece = "" if number else piece_of(self.session.object_name, self.session.mark)
         part = UploadPart(
             session=self.session,
             chunk=self.chunk,
@@ -138,6 +149,7 @@ class PartWriter:
                 return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
         finally:
             data.clear()  # boto3 keeps a request's body until the garbage collector comes by
+            self._memory.shrink(len(data))
 
     def _finish_part(self) -> None:
         if self._under_way:
@@ -184,12 +196,6 @@ def parts_made(session: UploadSession, store: Store, size: int) -> int:
     """Return how many parts a writer makes of ``size`` bytes."""
     whole, rest = divmod(size, session.part_size)
     return max(1, whole + (rest >= minimum_part_size(session.file_size, store.min_part_size)))
-
-
-def buffer_size(session: UploadSession, at_most: int | None) -> int:
-    """Return the bytes of memory that receiving a chunk of at most so many bytes may take."""
-    buffers = 2 * session.part_size
-    return buffers if at_most is None else min(buffers, at_most + session.tail_size)
 
 
 def upload_of(session: UploadSession) -> Upload:

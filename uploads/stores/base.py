@@ -98,8 +98,11 @@ class Store(ABC):
         return True
 
     @abstractmethod
-    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
-        """Begin an upload whose finished object will be called ``name``; return the store's id of it."""
+    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+        """Begin an upload whose finished object will be called ``name``; return the store's id of it.
+
+        Content type and Content-Disposition are what the object is to be served with, if the store serves objects.
+        """
 
     def writing(self, upload: Upload) -> AbstractContextManager[object]:
         """Keep other writers of this upload waiting, for a store where a late part would damage a newer one."""

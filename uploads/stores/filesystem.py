@@ -7,9 +7,10 @@ renamed when it is complete: no copy, and nobody sees half a file.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import pieces_prefix
+from uploads.stores.names import MARK, pieces_prefix
 
 if TYPE_CHECKING:
     from django.core.files.storage import FileSystemStorage
@@ -36,7 +37,7 @@ class FileSystemStore(Store):
     def __init__(self, storage: FileSystemStorage) -> None:
         self.storage = storage
 
-    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
+    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         upload = Upload(name, uuid.uuid4().hex)
         hidden = self._hidden(upload)
         with _errors_translated(hidden):
@@ -86,6 +87,7 @@ class FileSystemStore(Store):
         hidden = self._hidden(upload)
         with _errors_translated(hidden):
             hidden.unlink(missing_ok=True)
+            _forget_directory(hidden.parent)
 
     def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         path = self._path(name)
@@ -109,6 +111,7 @@ class FileSystemStore(Store):
         for path in map(self._path, names):
             with _errors_translated(path):
                 path.unlink(missing_ok=True)
+                _forget_directory(path.parent)
 
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
         for path, found in self._files(prefix):
@@ -171,11 +174,22 @@ def _errors_translated(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         # Without the directory that every upload begins with, the file system is not mounted: that passes.
-        if not path.parent.is_dir():
+        if not (path.parent.parent if _is_of_one_session(path.parent) else path.parent).is_dir():
             raise StoreUnavailable from error
         raise UploadGone from error
     except OSError as error:
         raise StoreUnavailable from error
+
+
+def _is_of_one_session(directory: Path) -> bool:
+    return re.fullmatch(MARK, directory.name) is not None
+
+
+def _forget_directory(directory: Path) -> None:
+    """Remove the directory of a session that nothing is in any more; others are the portal's."""
+    if _is_of_one_session(directory):
+        with suppress(OSError):
+            directory.rmdir()
 
 
 def _write(descriptor: int, data: Buffer) -> None:

@@ -26,7 +26,7 @@ from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, Uplo
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import piece_of, pieces_prefix
+from uploads.stores.names import pieces_prefix, probe_under
 from uploads.stores.s3_calls import (
     COMPLETION_REFUSED,
     errors_translated,
@@ -97,7 +97,7 @@ class S3Store(Store):
 
     def _complete_with_stray(self) -> bool:
         """Try it out: store two parts and complete with one of them."""
-        name = self._probe_name()
+        name = probe_under(conf.current().OBJECT_PREFIX)
         upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
         try:
             named, stray = Buffer(b"named"), Buffer(b"stray")
@@ -124,7 +124,7 @@ class S3Store(Store):
 
     def _encrypt_something(self) -> bool:
         """Try it out: store a tiny object and look whether it says that it is encrypted."""
-        name = self._probe_name()
+        name = probe_under(conf.current().OBJECT_PREFIX)
         try:
             self.put_piece(name, Buffer(b"secret"), encrypted=True)
             stored = self.stat(name)
@@ -135,17 +135,15 @@ class S3Store(Store):
                 self.delete([name])
         return stored is not None and encrypted_well_enough(stored.encryption, conf.current().ENCRYPTION)
 
-    def _probe_name(self) -> str:
-        return piece_of(f"{conf.current().OBJECT_PREFIX}/probe")
-
     @property
     def takes_checksums(self) -> bool:
         """Whether checksums are sent; found out by the first call that carries one."""
         configured = conf.current().CHECKSUMS
         return configured == "on" or (configured == "auto" and self._takes_checksums is not False)
 
-    def create(self, name: str, *, content_type: str, encrypted: bool) -> str:
-        parameters = {"ContentType": content_type} | self._parameters("CreateMultipartUpload", name)
+    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+        ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
+        parameters = ours | self._parameters("CreateMultipartUpload", name)
         if encrypted:
             parameters = _encrypted(parameters)
         with errors_translated():
