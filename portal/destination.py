@@ -38,7 +38,8 @@ CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "update
 
 class PortalDestination(destinations.Destination):
     def folder(self, user: AbstractBaseUser, folder_id: str) -> destinations.Folder:
-        folder = Folder.objects.filter(owner=user.pk, pk=_as_id(folder_id)).first()
+        mine = Folder.objects.filter(owner=user.pk)
+        folder = mine.filter(parent=None).first() if folder_id == "@my" else mine.filter(pk=_as_id(folder_id)).first()
         if folder is None:
             raise FolderNotFound
         return destinations.Folder(folder.pk, folder.path)
@@ -53,10 +54,13 @@ class PortalDestination(destinations.Destination):
         return destinations.Folder(path[-1], path)
 
     def file(self, user: AbstractBaseUser, file_id: str) -> destinations.EditableFile:
-        file = File.objects.select_related("folder").filter(folder__owner=user.pk, pk=_as_id(file_id)).first()
-        if file is None:
-            raise FileNotFound
-        return destinations.EditableFile(file.pk, file.title, destinations.Folder(file.folder_id, file.folder.path))
+        file = _file_of(user, file_id)
+        folder = destinations.Folder(file.folder_id, file.folder.path)
+        return destinations.EditableFile(file.pk, file.title, folder, file.version)
+
+    def describe(self, user: AbstractBaseUser, file_id: str) -> dict[str, Any]:
+        file = _file_of(user, file_id)
+        return describe(file, file.folder.owner)
 
     def existing(self, user: AbstractBaseUser, folder: destinations.Folder, titles: Sequence[str]) -> Collection[str]:
         return set(
@@ -102,6 +106,14 @@ class PortalDestination(destinations.Destination):
                 folder = Folder.objects.select_for_update().filter(pk=folder_id, provisional=True).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
+
+
+def _file_of(user: AbstractBaseUser, file_id: str) -> File:
+    files = File.objects.select_related("folder__owner").filter(folder__owner=user.pk)
+    file = files.filter(pk=_as_id(file_id)).first()
+    if file is None:
+        raise FileNotFound
+    return file
 
 
 def _edited_file(session: UploadSession) -> File:

@@ -26,6 +26,8 @@ from typing import TextIO
 
 from portal import weed
 
+THREADS = "32"
+"""Of each web process: more than one user can keep busy (``UPLOAD_THREADS``), twice over for what is refused to him."""
 START_TIMEOUT = 90
 STOP_TIMEOUT = 15
 """Seconds until a process that does not stop by itself is killed."""
@@ -167,7 +169,7 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
     return 1
 
 
-def web_command(address: str, workers: str = "2", threads: str = "8") -> list[str]:
+def web_command(address: str, workers: str = "2", threads: str = THREADS) -> list[str]:
     """Return the command that serves the portal; threads, because uploads wait more than they compute."""
     return [
         *(sys.executable, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread", "--bind", address),
@@ -182,7 +184,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"))
     parser.add_argument("--data-dir", default=os.environ.get("DATA_DIR", "var"))
     parser.add_argument("--workers", default=os.environ.get("WEB_WORKERS", "2"))
-    parser.add_argument("--threads", default=os.environ.get("WEB_THREADS", "8"))
+    parser.add_argument("--threads", default=os.environ.get("WEB_THREADS", THREADS))
     return parser.parse_args()
 
 

@@ -147,7 +147,7 @@ class Settings:
         15,
         17,
         "count",
-        "What `files/settings` tells clients about requests at a time (`maxUploadThreadCount`).",
+        "Chunks of one user that a process receives at a time, as `files/settings` tells clients; more get 429.",
         _is_size,
     )
     COMPLETION_BUDGET: timedelta = _setting(

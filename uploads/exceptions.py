@@ -258,6 +258,16 @@ class TooManySessions(UploadError):
     retry_after = 60
 
 
+class TooManyRequests(UploadError):
+    """The chunk's body is not waited for; it is to be sent again when one of the others is done."""
+
+    code = "too_many_requests"
+    status = 429
+    text = "At most {maximum} chunks of a user are received at a time; send this one again."
+    retry_after = 2
+    passing = True
+
+
 class QuotaExceeded(UploadError):
     code = "quota_exceeded"
     status = 403
@@ -378,3 +388,11 @@ class NotEncrypted(StoredObjectWrong):
     """The plaintext does not stay in the store: only sending the file anew helps."""
 
     text = "The stored object is not encrypted at rest as the session demands; it was deleted."
+
+
+def is_interruption(error: Exception) -> bool:
+    """Tell whether ``error`` ends the task that runs, whatever it is at: Celery's soft time limit does.
+
+    By its name, because Celery need not be installed.
+    """
+    return any(kind.__name__ == "SoftTimeLimitExceeded" for kind in type(error).__mro__)

@@ -43,16 +43,21 @@ def token(user: User, root: Folder) -> str:
 OPERATIONS = [
     "abort_upload_session",
     "authenticate",
+    "check_authentication",
     "check_upload",
     "create_edit_session",
     "create_session",
     "create_upload_session",
     "finalize_upload_session",
+    "get_file",
     "get_files_settings",
     "get_location",
     "get_upload_session",
+    "insert_file",
     "post_location",
+    "update_file",
     "upload_chunk",
+    "upload_file",
     "upload_numbered_chunk",
 ]
 

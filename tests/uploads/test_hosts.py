@@ -16,8 +16,10 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import UserRateThrottle
 
+from portal.models import Folder as PortalFolder
 from tests.helpers import Uploader
 from uploads import sessions
+from uploads.api import turns
 from uploads.destinations import Destination, Folder, PublishedFile
 from uploads.models import State, UploadSession
 from uploads.stores.base import Store
@@ -183,3 +185,22 @@ def test_downloads_can_be_asked_for_first(file_store: Store, uploader: Uploader)
     assert (head.status_code, head["Content-Length"]) == (200, "3")
     assert head["ETag"]
     assert head["Last-Modified"]
+
+
+def test_a_user_has_so_many_chunks_at_a_time_and_others_have_theirs(
+    file_store: Store, uploader: Uploader, other_user: User, uploads_settings: Change
+) -> None:
+    uploads_settings(UPLOAD_THREADS=1)
+    second, root = uploader.create(4), uploader.create(4)["path"][0]
+    PortalFolder.objects.filter(pk=root).update(owner=other_user)
+    other = Uploader(APIClient(), root)
+    other.api.force_authenticate(other_user)
+    theirs = other.create(4)
+    turn = turns.Turn()
+    turn.take(UploadSession.objects.get(pk=second["id"]).owner_key)
+    answer = uploader.send(second, b"abcd")
+    assert error_of(answer) == (429, "too_many_requests")
+    assert int(answer["Retry-After"]) > 0
+    assert other.send(theirs, b"abcd").status_code == 201
+    turn.end()
+    assert [uploader.send(second, data).status_code for data in (b"ab", b"cd")] == [200, 201]

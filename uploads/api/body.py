@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import TooManyFieldsSent
@@ -45,31 +46,59 @@ BLOCK_SIZES = 2**16, 2**20
 """Bytes read at a time, at least and at most. The more, the fewer copies the server makes; but a writer shows a sign of
 life with each block, so those of a slow client are small."""
 DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
-UNKNOWN_DRAIN_SIZE, UNKNOWN_DRAIN_SECONDS = 12 * 2**20, 3
-"""Enough for a usual chunk: nobody who is not known keeps a thread busy for longer."""
+SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS = 12 * 2**20, 3
+"""Enough for a usual chunk: nobody who is not known, or sends too much at a time, keeps a thread busy for longer."""
 SLOWEST = 8 * 2**10
 """Bytes per second below which a body is not waited for."""
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
+FormEvent = MultipartSegment | bytes | bytearray | None
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
 
 
+@dataclass(frozen=True)
+class FileBody:
+    """A file that came in one request."""
+
+    name: str
+    """As the client calls it; empty if it does not say."""
+    fields: dict[str, str]
+    """Of the query, and of the form before the file; their names in lower case."""
+    chunk: Chunk
+
+
+def read_file(request: Request) -> FileBody:
+    """Return the file that the request carries, as the first file of a form or as the whole body."""
+    http = _unencoded(request)
+    length, fields = _declared_length(http), read_query(http)
+    if not _is_form(http):
+        options = parse_options_header(http.META.get("HTTP_CONTENT_DISPOSITION", ""))[1]
+        return FileBody(options.get("filename", ""), fields, Chunk(_blocks(http), at_most=length))
+    events = _form_events(http)
+    name, given = _fields_before_file(events)
+    return FileBody(name, fields | given, Chunk(_rest_of_file(events), at_most=length))
+
+
 def read_chunk(request: Request) -> Chunk:
     """Return the chunk that the request carries, as the first file of a form or as the whole body."""
-    http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
-    encoding = http.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":
-        raise EncodingUnsupported(encoding=encoding)
-    is_form = _content_type(http)[0] == "multipart/form-data"
+    http = _unencoded(request)
     return Chunk(
-        _first_file(http) if is_form else _blocks(http),
+        _first_file(http) if _is_form(http) else _blocks(http),
         at_most=_declared_length(http),
         start=read_number(request, "offset"),
         range=_content_range(http),
         origin=read_origin(http),
     )
+
+
+def _unencoded(request: Request) -> HttpRequest:
+    http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
+    encoding = http.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EncodingUnsupported(encoding=encoding)
+    return http
 
 
 def require_body(request: Request) -> None:
@@ -132,11 +161,11 @@ def read_fields(request: Request) -> dict[str, Any]:
     return read_query(http) | {name.lower(): value for name, value in _body_fields(http).items()}
 
 
-def drain(request: Request, *, known: bool) -> None:
+def drain(request: Request, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
     http = request._request  # noqa: SLF001 - see read_chunk
     read, patience = 0, _Patience.of(http)
-    size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if known else (UNKNOWN_DRAIN_SIZE, UNKNOWN_DRAIN_SECONDS)
+    size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     try:
         for block in () if patience.over else _blocks(http, within=seconds):
             read += len(block)
@@ -149,9 +178,9 @@ def drain(request: Request, *, known: bool) -> None:
 
 
 def _body_fields(request: HttpRequest) -> dict[str, Any]:
-    kind = _content_type(request)[0]
-    if kind == "multipart/form-data":
+    if _is_form(request):
         return _form_fields(request)
+    kind = _content_type(request)[0]
     data = _read_all(_blocks(request))
     if not data:
         return {}
@@ -188,23 +217,55 @@ def _form_fields(request: HttpRequest) -> dict[str, Any]:
             value += event
     if size > MAX_FIELDS_SIZE:
         raise InvalidRequest(_TOO_LONG)
-    return {name: value.decode(errors="replace") for name, value in fields.items()}
+    return _decoded(fields)
 
 
 def _first_file(request: HttpRequest) -> Iterator[bytes]:
     """Yield the first file of the form; names mean nothing, clients call it what they like."""
-    found = inside = False
-    for event in _form_events(request):
+    events = _form_events(request)
+    _fields_before_file(events)
+    yield from _rest_of_file(events)
+
+
+def _fields_before_file(events: Iterator[FormEvent]) -> tuple[str, dict[str, str]]:
+    """Read the form up to its first file; return the file's name and the fields before it."""
+    fields: dict[str, bytearray] = {}
+    value = bytearray()
+    for event in events:
         if isinstance(event, MultipartSegment):
-            inside = not found and (event.filename is not None or "Content-Type" in dict(event.headerlist))
-            found = found or inside
-        elif event and inside:
+            if event.filename is not None or "Content-Type" in dict(event.headerlist):
+                return _as_utf8(event.filename or ""), _decoded(fields)
+            value = fields[_as_utf8(event.name).lower()] = bytearray()
+        elif event:
+            value += event
+            if sum(map(len, fields.values())) > MAX_FIELDS_SIZE:
+                raise InvalidRequest(_TOO_LONG)
+    raise NoFilePart
+
+
+def _rest_of_file(events: Iterator[FormEvent]) -> Iterator[bytes]:
+    """Yield the file that has begun; read what follows, because only its end shows that nothing is missing."""
+    inside = True
+    for event in events:
+        inside = inside and not isinstance(event, MultipartSegment)
+        if event and not isinstance(event, MultipartSegment) and inside:
             yield bytes(event)
-    if not found:
-        raise NoFilePart
 
 
-def _form_events(request: HttpRequest) -> Iterator[MultipartSegment | bytes | bytearray | None]:
+def _as_utf8(text: str) -> str:
+    """Return text of a form's headers, which are read as latin-1 because any encoding may come, as what it nearly always is."""
+    return text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _decoded(fields: dict[str, bytearray]) -> dict[str, str]:
+    return {name: value.decode(errors="replace") for name, value in fields.items()}
+
+
+def _is_form(request: HttpRequest) -> bool:
+    return _content_type(request)[0] == "multipart/form-data"
+
+
+def _form_events(request: HttpRequest) -> Iterator[FormEvent]:
     boundary = _content_type(request)[1].get("boundary")
     if not boundary:
         raise NoBoundary

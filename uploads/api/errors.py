@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -71,6 +72,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             response["Retry-After"] = str(int(wait) + 1)
         return response
     return None
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer JSON to unknown paths of the API, a page to others: ``handler404`` of the portal's URLconf."""
+    if request.path_info.lower().startswith("/api/2.0"):
+        return JsonResponse(body(NotFound.text, NotFound.code, 404), status=404)
+    return defaults.page_not_found(request, exception)
 
 
 def _as_upload_error(error: Exception) -> UploadError | None:

@@ -51,7 +51,7 @@ def chunk_data(session: UploadSession) -> dict[str, Any]:
     return {
         "id": file_id,
         "folderId": session.folder,
-        "version": 1,
+        "version": session.file_version,
         "title": session.file_name,
         "uploaded": False,
         "bytes_uploaded": session.bytes_certain,
@@ -62,12 +62,24 @@ def chunk_data(session: UploadSession) -> dict[str, Any]:
 def file_data(session: UploadSession, request: Request) -> dict[str, Any]:
     """Return the published file of a completed session, its URLs made absolute for this client."""
     result: dict[str, Any] = session.result or {}
-    details = {
-        name: request.build_absolute_uri(value) if isinstance(value, str) and value.startswith("/") else value
-        for name, value in result["file"].items()
-    }
+    details = described(result["file"], request)
     details["crc32"] = f"{session.crc32:08x}"
     return {**result, "uploaded": True, "file": details}
+
+
+def described(details: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return what the portal says of a file, its URLs made absolute for this client."""
+    return {
+        name: request.build_absolute_uri(value) if isinstance(value, str) and value.startswith("/") else value
+        for name, value in details.items()
+    }
+
+
+def whole_file_data(session: UploadSession, request: Request) -> dict[str, Any]:
+    """Return the file object that answers an upload in one request, whatever the portal says of its files."""
+    data = file_data(session, request)
+    known = {name: data[name] for name in ("id", "folderId", "title", "version")}
+    return known | data["file"]
 
 
 def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:

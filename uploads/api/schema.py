@@ -17,7 +17,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from uploads.api.views import CreateViewSet, LocationViewSet, SessionViewSet
+from uploads.api.views import CreateViewSet, FileViewSet, LocationViewSet, LoginViewSet, SessionViewSet
 
 TEXTS = {
     400: "The request is malformed, or against the rules for chunks.",
@@ -245,6 +245,49 @@ describe(
                     "statusCode": serializers.IntegerField(),
                 },
             ),
+        ),
+    ),
+)
+
+describe(
+    LoginViewSet,
+    check=extend_schema(
+        operation_id="check_authentication",
+        responses=answers((401, 405, 429), s200=enveloped("Login", serializers.BooleanField())),
+    ),
+)
+
+NAME = query("title", text="The file's name; left out, the one in the form or in Content-Disposition.")
+NEW = query("createNewIfExist", OpenApiTypes.BOOL, "Keep an existing file of that name.")
+WHOLE = (*CREATING, 409, 411)
+
+describe(
+    FileViewSet,
+    retrieve=extend_schema(
+        operation_id="get_file",
+        responses=answers((400, 401, 403, 404, 405, 429), s200=enveloped("KnownFile", serializers.DictField())),
+    ),
+    upload=extend_schema(
+        operation_id="upload_file",
+        request=CHUNK,
+        parameters=[NAME, NEW],
+        responses=answers(
+            WHOLE, s200=enveloped("UploadedFile", serializers.JSONField()), s202=enveloped("FileCompleting", Session())
+        ),
+    ),
+    insert=extend_schema(
+        operation_id="insert_file",
+        request=CHUNK,
+        parameters=[NAME, NEW],
+        responses=answers(
+            WHOLE, s200=enveloped("InsertedFile", serializers.DictField()), s202=enveloped("InsertCompleting", Session())
+        ),
+    ),
+    update=extend_schema(
+        operation_id="update_file",
+        request=CHUNK,
+        responses=answers(
+            WHOLE, s200=enveloped("UpdatedFile", serializers.DictField()), s202=enveloped("UpdateCompleting", Session())
         ),
     ),
 )

@@ -71,6 +71,19 @@ class InitiateRequest(serializers.Serializer[Any]):
         return FileRequest(name=data["title"], size=data["filesize"], encrypted=bool(data["encrypted"]))
 
 
+class WholeFileRequest(serializers.Serializer[Any]):
+    """The name in the form, and the fields of the query or of the form before the file."""
+
+    filename = serializers.CharField(trim_whitespace=False, max_length=4096, default="", allow_blank=True)
+    title = serializers.CharField(trim_whitespace=False, max_length=4096, default="", allow_blank=True)
+    createnewifexist = FlagField(default=False, allow_null=True)
+
+    def file_request(self, at_most: int) -> FileRequest:
+        data = self.validated_data
+        name = data["title"] or data["filename"]
+        return FileRequest(name=name, size=at_most, size_is_bound=True, create_new=bool(data["createnewifexist"]))
+
+
 class SessionRequest(serializers.Serializer[Any]):
     """The body of create_session; field names are looked up in lower case."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser, DataAndFiles
@@ -20,12 +21,13 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.viewsets import ViewSet
 
-from uploads import conf, names, sessions
+from uploads import conf, names, owners, sessions
 from uploads.api import errors
-from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_query, require_body
+from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_file, read_query, require_body
 from uploads.api.location import location_url
 from uploads.api.responses import (
     chunk_data,
+    described,
     enveloped,
     file_data,
     nothing,
@@ -33,11 +35,13 @@ from uploads.api.responses import (
     progress_data,
     progress_status,
     session_data,
+    whole_file_data,
     with_progress,
 )
-from uploads.api.serializers import CheckRequest, EditRequest, InitiateRequest, SessionRequest
+from uploads.api.serializers import CheckRequest, EditRequest, InitiateRequest, SessionRequest, WholeFileRequest
+from uploads.api.turns import Turn
 from uploads.destinations import get_destination
-from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound
+from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound, TooManyRequests
 from uploads.models import UploadSession
 
 
@@ -79,8 +83,16 @@ class UploadView(ViewSet):
         view._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
         return view
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.turn = Turn()
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            self.turn.end()  # Only now what was left of the body is read, too.
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in SAFE_METHODS:
+            require_body(request)
             sessions.require_no_transaction()
         super().initial(request, *args, **kwargs)
 
@@ -95,7 +107,8 @@ class UploadView(ViewSet):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if request.method not in SAFE_METHODS:
             user = getattr(request, "_user", None)
-            drain(request, known=user is not None and user.is_authenticated)
+            welcome = user is not None and user.is_authenticated and response.status_code != TooManyRequests.status
+            drain(request, patiently=welcome)
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
         return answer
@@ -168,6 +181,58 @@ class CreateViewSet(UploadView):
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
+class LoginViewSet(UploadView):
+    """What clients ask before anything else."""
+
+    permission_classes = (AllowAny,)
+
+    def check(self, request: Request, **_: str) -> Response:
+        """Tell whether the credentials that came along are good."""
+        return enveloped(request.user.is_authenticated)
+
+
+class FileViewSet(UploadView):
+    """Files in one request, through the same sessions; and what is known of a file."""
+
+    scope = "uploads-create"
+
+    def retrieve(self, request: Request, file_id: str, **_: str) -> Response:
+        """Tell what the portal knows of a file."""
+        return enveloped(described(get_destination().describe(self.user, file_id), request))
+
+    def upload(self, request: Request, folder_id: str, **_: str) -> Response:
+        """Store a file in the folder: the first file of a form, or the body."""
+        return self._stored(self._insert(folder_id), several=True)
+
+    def insert(self, request: Request, folder_id: str, **_: str) -> Response:
+        """Store a file in the folder, called ``title`` if that is given."""
+        return self._stored(self._insert(folder_id))
+
+    def update(self, request: Request, file_id: str, **_: str) -> Response:
+        """Store new content of a file."""
+        self.turn.take(owners.key_of(self.user))
+        body = read_file(request)
+        create = partial(sessions.create_edit, self.user, file_id, size_is_bound=True)
+        return self._stored(sessions.receive_whole(create, body.chunk))
+
+    def _insert(self, folder_id: str) -> UploadSession:
+        self.turn.take(owners.key_of(self.user))
+        body = read_file(self.request)
+        fields = WholeFileRequest(data={"filename": body.name} | body.fields)
+        fields.is_valid(raise_exception=True)
+        return sessions.receive_whole(
+            lambda size: sessions.create(self.user, folder_id, fields.file_request(size)), body.chunk
+        )
+
+    def _stored(self, session: UploadSession, *, several: bool = False) -> Response:
+        if progress_status(session) == 202:
+            return with_progress(enveloped(session_data(session, self.request), status=202), session)
+        data = whole_file_data(session, self.request)
+        # Since 3.7 the protocol's own servers answer a list, which only the clients made for them understand.
+        generated = self.request.META.get("HTTP_USER_AGENT", "").startswith("OpenAPI-Generator")
+        return enveloped([data] if several and generated else data)
+
+
 class SessionView(UploadView):
     """What the endpoints of one session share."""
 
@@ -183,10 +248,6 @@ class SessionView(UploadView):
         if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
         return super().initialize_request(request, *args, **kwargs)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        require_body(request)
-        super().initial(request, *args, **kwargs)
 
     @property
     def is_capability(self) -> bool:
@@ -210,6 +271,18 @@ class SessionView(UploadView):
         except (UploadSession.DoesNotExist, ValueError) as error:
             raise SessionNotFound from error
 
+    def store(self, session_id: str) -> UploadSession:
+        """Store the chunk that comes next and return its session."""
+        session = self.find(session_id)
+        self.turn.take(session.owner_key)
+        return sessions.receive(session, read_chunk(self.request))
+
+    def store_numbered(self, session_id: str) -> UploadSession:
+        """Store the chunk whose number the query says and return its session."""
+        session, number = self.find(session_id), read_chunk_number(self.request)
+        self.turn.take(session.owner_key)
+        return sessions.receive_numbered(session, read_chunk(self.request), number)
+
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         return Response()
 
@@ -223,14 +296,11 @@ class SessionViewSet(SessionView):
 
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the next chunk: 200, or 201 with the file after the last byte."""
-        session = sessions.receive(self.find(session_id), read_chunk(request))
-        return self._progress(session)
+        return self._progress(self.store(session_id))
 
     def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the chunk ``chunkNumber``; the same number again replaces it."""
-        number = read_chunk_number(request)
-        session = sessions.receive_numbered(self.find(session_id), read_chunk(request), number)
-        return enveloped(progress_data(session, request))
+        return enveloped(progress_data(self.store_numbered(session_id), request))
 
     def finalize(self, request: Request, session_id: str, **_: str) -> Response:
         """Complete the file: 201, or 409 naming the chunks that are missing."""
@@ -262,19 +332,16 @@ class LocationViewSet(SessionView):
         return self.upload(request) if "chunknumber" in query else self.receive(request)
 
     def receive(self, request: Request) -> Response:
-        session = sessions.receive(self._session(), read_chunk(request))
-        return self._progress(session)
+        return self._progress(self.store(self._uid()))
 
     def upload(self, request: Request) -> Response:
-        number = read_chunk_number(request)
-        session = sessions.receive_numbered(self._session(), read_chunk(request), number)
-        return plain(progress_data(session, request))
+        return plain(progress_data(self.store_numbered(self._uid()), request))
 
     def finalize(self, request: Request) -> Response:
-        return self._progress(sessions.finalize(self._session()))
+        return self._progress(sessions.finalize(self.find(self._uid())))
 
     def abort(self, request: Request) -> Response:
-        sessions.abort(self._session())
+        sessions.abort(self.find(self._uid()))
         return plain(None)
 
     def initiate(self, request: Request) -> Response:
@@ -286,15 +353,15 @@ class LocationViewSet(SessionView):
 
     def retrieve(self, request: Request, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        session = sessions.alive(self._session())
+        session = sessions.alive(self.find(self._uid()))
         return with_progress(plain(session_data(session, request)), session)
 
-    def _session(self) -> UploadSession:
+    def _uid(self) -> str:
         uid = read_query(self.request).get("uid")
         if not uid:
             msg = "The location has no uid."
             raise InvalidRequest(msg)
-        return self.find(uid)
+        return uid
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)

@@ -10,6 +10,7 @@ from uploads.sessions.end import abort, expire_now, expire_stale, purge
 from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import ByteRange, Chunk, alive, receive
 from uploads.sessions.transactions import require_no_transaction
+from uploads.sessions.whole import receive_whole
 
 __all__ = [
     "ByteRange",
@@ -29,6 +30,7 @@ __all__ = [
     "purge",
     "receive",
     "receive_numbered",
+    "receive_whole",
     "require_no_transaction",
     "retry",
 ]

@@ -22,6 +22,7 @@ from uploads.exceptions import (
     TooManyAttempts,
     UploadError,
     UploadGone,
+    is_interruption,
 )
 from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import MAX_PART_SIZE
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=1)
+TASKS_TURN = timedelta(seconds=60)
+"""How long clients who ask for a file leave it to the task after it took longer than one of them waits: each would
+begin anew and be interrupted again."""
 LOOKS_FOR_GONE = 4
 """How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
 before the object is visible."""
@@ -49,7 +53,8 @@ def complete(session: UploadSession) -> UploadSession:
     Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
     however often its client asks.
     """
-    if session.lease_until is None and session.retry_at and session.retry_at > timezone.now():
+    rest = TASKS_TURN if session.left_to_task else timedelta(0)
+    if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
     with hold(session, reserve=0, **_taken_up(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
@@ -66,7 +71,9 @@ def complete_due(*, limit: int) -> int:
                 complete_held(lease)
         except SessionBusy:
             continue
-        except Exception:
+        except Exception as error:
+            if is_interruption(error):
+                raise
             logger.exception("session %s: completing failed", session.pk)
     TaskRun.note("complete")
     return len(due)
@@ -75,7 +82,7 @@ def complete_due(*, limit: int) -> int:
 def _taken_up(session: UploadSession) -> dict[str, object]:
     """Count an attempt when it begins, so that one that kills its process is counted, too."""
     attempts = session.attempts + 1
-    return {"attempts": attempts, "retry_at": timezone.now() + _pause(attempts)}
+    return {"attempts": attempts, "retry_at": timezone.now() + _pause(attempts), "left_to_task": False}
 
 
 def _pause(attempts: int) -> timedelta:
@@ -106,7 +113,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
     except LeaseLost:
         raise
     except OutOfTime:
-        lease.commit(attempts=session.attempts - 1, retry_at=timezone.now() + FIRST_PAUSE)
+        lease.commit(attempts=session.attempts - 1, retry_at=timezone.now(), left_to_task=True)
         logger.info("session %s: completing takes longer than its client waits", session.pk)
         return
     except UploadError as error:
@@ -116,6 +123,9 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             _fail(lease, error)
         return
     except Exception as error:
+        if is_interruption(error):
+            lease.commit(attempts=session.attempts - 1, retry_at=timezone.now())
+            raise
         logger.exception("session %s: the portal could not publish the file", session.pk)
         reconnect()
         session.refresh_from_db()  # as it was before a transaction that was rolled back

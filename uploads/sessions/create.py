@@ -19,7 +19,7 @@ from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.disposition import disposition_of
 from uploads.models import NamingKey, UploadSession
 from uploads.sessions.end import abort
-from uploads.sessions.limits import check_file, check_user, is_limited, save_within_limits
+from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
 from uploads.sessions.transactions import reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
@@ -42,6 +42,8 @@ class FileRequest:
     created_at: datetime | None = None
     encrypted: bool = False
     create_new: bool = False
+    size_is_bound: bool = False
+    """Whether ``size`` is only the most that the file may have: it is lowered to what the user may store."""
 
 
 @verb
@@ -63,13 +65,14 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
 
 
 @verb
-def create_edit(user: AbstractBaseUser, file_id: str, size: int) -> UploadSession:
+def create_edit(user: AbstractBaseUser, file_id: str, size: int, *, size_is_bound: bool = False) -> UploadSession:
     """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
 
     Raises like ``create``.
     """
     file = get_destination().file(user, file_id)
-    session = _new_session(user, file.folder, file.title, FileRequest(name=file.title, size=size))
+    request = FileRequest(name=file.title, size=size, size_is_bound=size_is_bound)
+    session = _new_session(user, file.folder, file.title, request)
     session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
 
@@ -110,7 +113,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         folder_id=str(folder.id),
         path=[plain_id(pk) for pk in folder.path],
         file_name=title,
-        file_size=file.size,
+        file_size=min(file.size, most_for(user)) if file.size_is_bound else file.size,
         content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
         file_created_at=_as_stored(file.created_at),
         encrypted=file.encrypted,

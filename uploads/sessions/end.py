@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.destinations import get_destination
-from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
+from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, is_interruption
 from uploads.models import State, TaskRun, UploadSession
 from uploads.sessions.transactions import verb
 from uploads.sessions.writer import upload_of
@@ -89,7 +89,9 @@ def release(session: UploadSession) -> None:
         session.numbered_chunks.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.pk, error)
-    except Exception:
+    except Exception as error:
+        if is_interruption(error):
+            raise
         logger.exception("session %s: not released yet", session.pk)
     else:
         session.change(storage_released=True)

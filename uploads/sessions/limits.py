@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from django.db.models import Count, F, Sum
+from django.db.models.functions import Coalesce
 
 from uploads import conf, parts
 from uploads.destinations import get_destination
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
 
 def check_file(session: UploadSession) -> None:
     """Refuse a file for its size or name."""
-    config = conf.current()
-    # Parts of a file that large would not fit into the memory for buffers.
-    largest = parts.largest_file(config.MAX_BUFFER_MEMORY // 2)
-    if config.MAX_FILE_SIZE is not None:
-        largest = min(largest, config.MAX_FILE_SIZE)
-    if session.file_size > largest:
-        raise FileTooLarge(maximum=largest)
-    allowed = config.ALLOWED_EXTENSIONS
+    if session.file_size > largest_file():
+        raise FileTooLarge(maximum=largest_file())
+    allowed = conf.current().ALLOWED_EXTENSIONS
     if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
+
+
+def largest_file() -> int:
+    """Return the most bytes that a file may have."""
+    config = conf.current()
+    # Parts of a larger one would not fit into the memory for buffers.
+    largest = parts.largest_file(config.MAX_BUFFER_MEMORY // 2)
+    return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
+
+
+def most_for(user: AbstractBaseUser) -> int:
+    """Return the most bytes that another file of the user may have."""
+    free = get_destination().free_space(user)
+    return largest_file() if free is None else max(0, min(largest_file(), free - _held(user)["size"]))
+
+
+def _held(user: AbstractBaseUser, *, besides: UploadSession | None = None) -> dict[str, int]:
+    """Return count and bytes of the user's unfinished sessions."""
+    others = UploadSession.objects.unfinished().of(user).exclude(pk=besides and besides.pk)
+    return others.aggregate(count=Count("pk"), size=Coalesce(Sum(F("file_size") + F("bytes_spare")), 0))
 
 
 def is_limited(user: AbstractBaseUser) -> bool:
@@ -39,10 +55,9 @@ def is_limited(user: AbstractBaseUser) -> bool:
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Refuse a file for what its user has already."""
     maximum = conf.current().MAX_OPEN_SESSIONS
-    others = UploadSession.objects.unfinished().of(user).exclude(pk=session.pk)
-    held = others.aggregate(count=Count("pk"), size=Sum(F("file_size") + F("bytes_spare")))
+    held = _held(user, besides=session)
     # Asked last: a file published in between counts twice then, not never.
-    reserved, free = held["size"] or 0, get_destination().free_space(user)
+    reserved, free = held["size"], get_destination().free_space(user)
     if maximum is not None and held["count"] >= maximum:
         raise TooManySessions(open=held["count"], maximum=maximum)
     if free is not None and session.file_size > free - reserved:

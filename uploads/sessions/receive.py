@@ -77,6 +77,9 @@ class Chunk:
     origin: Origin | None = None
     """What its request was like; None if it cannot be one that was sent again."""
 
+    is_whole: bool = False
+    """Whether it is all of its file, whose declared size was only an upper bound."""
+
     @property
     def starts_at(self) -> int | None:
         """Where in the file it starts, if the client says so."""
@@ -257,6 +260,8 @@ class _Receipt:
                 for block in read_piece(self.store, piece):
                     writer.write(block)
             size = write_chunk(writer, session, self.chunk)
+            if self.chunk.is_whole:
+                session.file_size = size
             beyond = size > session.file_size - session.bytes_certain
             if beyond and size != session.last_size:
                 raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
@@ -355,6 +360,7 @@ class _Receipt:
                 mode=Mode.SEQUENTIAL,
                 state=State.COMPLETING if whole else State.OPEN,
                 attempts=int(whole),
+                file_size=session.file_size,
                 bytes_stored=stored,
                 tail_size=kept + sum(part.size for part in parts if part.number is None),
                 committed_number=max(numbers, default=session.committed_number),

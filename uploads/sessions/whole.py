@@ -1,0 +1,41 @@
+"""Store a file that comes in one request, which says its size only by ending."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from uploads import conf, parts
+from uploads.exceptions import ChunkBeyondFile, FileTooLarge
+from uploads.models import State, UploadSession
+from uploads.sessions.end import abort
+from uploads.sessions.receive import Chunk, receive
+from uploads.sessions.transactions import verb
+
+logger = logging.getLogger(__name__)
+
+
+@verb
+def receive_whole(create: Callable[[int], UploadSession], chunk: Chunk) -> UploadSession:
+    """Store ``chunk``, which is all of a file, in the session that ``create`` opens for at most so many bytes.
+
+    Returns the session ``completed``, ``failed``, or ``completing`` if the store takes longer than a client waits.
+    Raises what creating and receiving raise, and FileTooLarge; then no session is left open, because nobody could go on.
+    """
+    largest = parts.largest_file(conf.current().PART_SIZE)
+    session = create(largest if chunk.at_most is None else chunk.at_most)
+    try:
+        return receive(session, replace(chunk, is_whole=True))
+    except ChunkBeyondFile as error:
+        raise FileTooLarge(maximum=session.file_size) from error
+    finally:
+        if session.state == State.OPEN:
+            _give_up(session)
+
+
+def _give_up(session: UploadSession) -> None:
+    try:
+        abort(session)
+    except Exception:
+        logger.warning("session %s: not aborted; it expires by itself", session.pk, exc_info=True)
