@@ -86,11 +86,8 @@ class PortalDestination(destinations.Destination):
         folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
         if folder is None:
             raise FolderNotFound
-        file = _edited_file(session) if session.file_id else _new_file_or_version(session, folder)
-        file.content = session.object_name  # The object is there: its name is all it takes.
-        file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
-        file.encrypted, file.updated = session.encrypted, timezone.now()
-        file.save()
+        # It has the object already where its database is not that of the sessions, and theirs was lost meanwhile.
+        file = File.objects.filter(content=session.object_name).first() or _take_over(session, folder)
         Folder.objects.filter(pk__in=session.path, provisional=True).update(provisional=False)
         return destinations.PublishedFile(
             id=file.pk,
@@ -106,6 +103,15 @@ class PortalDestination(destinations.Destination):
                 folder = Folder.objects.select_for_update().filter(pk=folder_id, provisional=True).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
+
+
+def _take_over(session: UploadSession, folder: Folder) -> File:
+    file = _edited_file(session) if session.file_id else _new_file_or_version(session, folder)
+    file.content = session.object_name  # The object is there: its name is all it takes.
+    file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
+    file.encrypted, file.updated = session.encrypted, timezone.now()
+    file.save()
+    return file
 
 
 def _file_of(user: AbstractBaseUser, file_id: str) -> File:

@@ -70,6 +70,9 @@ class PublishedFile:
 class Destination:
     """The portal, seen from an upload. Instances are made per use and keep no state."""
 
+    databases: Collection[str] = ("default",)
+    """Aliases of the databases that ``publish`` writes to. Those that are not the app's get transactions of their own."""
+
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.
 
@@ -141,6 +144,9 @@ class Destination:
         Runs in the transaction that marks the session completed, in a request or in Celery. The object is
         final: assign its name to a FileField, nothing needs to be read or copied. Raising an
         ``UploadError`` fails the session; any other exception is tried again later.
+
+        If the portal's tables are in another database than the app's, this may run again after it was committed:
+        look for a file that has ``session.object_name`` already.
         """
         raise NotImplementedError
 

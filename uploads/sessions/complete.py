@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -29,7 +31,7 @@ from uploads.parts import MAX_PART_SIZE
 from uploads.sessions.calls import OutOfTime
 from uploads.sessions.lease import Lease, hold
 from uploads.sessions.pieces import join_pieces, whole_crc32
-from uploads.sessions.transactions import durable, reconnect, verb
+from uploads.sessions.transactions import alias, durable, reconnect, verb
 from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
@@ -203,10 +205,12 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
 
 def _publish(lease: Lease) -> None:
     session = lease.session
-    with durable():
+    destination = get_destination()
+    with durable(), ExitStack() as portals:
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
-        destination = get_destination()
+        for other in {*destination.databases} - {alias()}:
+            portals.enter_context(transaction.atomic(using=other, durable=True))
         if session.owner is not None:
             destination.accept(session.owner, session)
         file = destination.publish(session)

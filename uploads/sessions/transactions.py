@@ -46,10 +46,10 @@ def require_no_transaction() -> None:
 
 
 def reconnect() -> None:
-    """Let go of a connection that broke, so that what happened can be read on a new one."""
-    connection = connections[alias()]
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+    """Let go of connections that broke, so that what happened can be read on new ones."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
