@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -69,6 +70,7 @@ def test_actions_end_sessions(admin_client: Client, half: UploadSession, action:
     half.refresh_from_db()
     assert half.state == state
     assert half.storage_released
+    assert str(half) in LogEntry.objects.get().object_repr
 
 
 def test_an_action_says_what_it_could_not_do(admin_client: Client, open_session: OpenSession) -> None:

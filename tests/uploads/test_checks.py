@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import include, path
 
+from portal.models import File
 from uploads import conf
 from uploads.checks import check_settings
 from uploads.destinations import Destination, Folder
@@ -68,17 +66,14 @@ def test_problem(values: dict[str, Any], check: str, uploads_settings: Callable[
 
 
 @pytest.mark.parametrize(
-    ("routes", "check"),
-    [([], "uploads.W002"), ([path("files/", include("uploads.api.urls"))], "uploads.W003")],
+    ("upload_to", "named"),
+    [("uploads/%Y", True), ("uploads", True), ("/uploads/", True), ("uploads-of-ours/", False), ("", False)],
 )
-def test_urls_that_clients_would_not_find(
-    routes: list[Any], check: str, settings: Any, file_store: object, monkeypatch: pytest.MonkeyPatch
+def test_fields_whose_files_would_lie_among_ours_are_named(
+    file_store: object, monkeypatch: pytest.MonkeyPatch, upload_to: str, *, named: bool
 ) -> None:
-    urlconf = types.ModuleType("a_urlconf")
-    urlconf.urlpatterns = routes  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "a_urlconf", urlconf)
-    settings.ROOT_URLCONF = "a_urlconf"
-    assert ids() == [check]
+    monkeypatch.setattr(File._meta.get_field("content"), "upload_to", upload_to)
+    assert ids() == (["uploads.W008"] * 1 if named else [])
 
 
 def test_unsupported_storage(settings: Any) -> None:

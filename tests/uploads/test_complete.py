@@ -160,8 +160,49 @@ def test_a_store_that_takes_its_time_does_not_keep_the_client_waiting(
         assert (answer.status_code, answer.json()["data"]["state"]) == (202, "completing")
         assert int(answer["Retry-After"]) > 0
         go_on.set()
-        UploadSession.objects.update(retry_at=None)
         uploads_settings(COMPLETION_BUDGET=timedelta(seconds=30))
+        # Clients who ask leave it to the task, which has its turn at once,
+        assert [uploader.send(session, b"").status_code for _ in range(3)] == [202] * 3
+        assert sessions.complete_due(limit=10) == 1
         finished = uploader.send(session, b"")
         assert finished.status_code == 201
         assert uploader.download(finished) == b"abc"
+
+
+def test_without_a_task_the_client_gets_its_file_all_the_same(
+    file_store: Store, uploader: Uploader, open_session: OpenSession
+) -> None:
+    session = uploader.create(3)
+    assert uploader.send(session, b"abc").status_code == 201
+    long_ago = timezone.now() - timedelta(minutes=2)
+    UploadSession.objects.update(state=State.COMPLETING, file_id="", left_to_task=True, retry_at=long_ago)
+    File.objects.all().delete()
+    assert uploader.send(session, b"").status_code == 201
+
+
+class SoftTimeLimitExceeded(Exception):
+    """As Celery's, which is raised wherever the task is."""
+
+
+class Interrupted(PortalDestination):
+    def publish(self, session: UploadSession) -> PublishedFile:
+        raise SoftTimeLimitExceeded
+
+
+def test_the_end_of_a_tasks_time_is_no_failure_of_the_session(
+    file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    use(uploads_settings, MovedOut)
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    use(uploads_settings, Interrupted)
+    before = UploadSession.objects.get().attempts
+    for _ in range(12):
+        UploadSession.objects.update(retry_at=None)
+        with pytest.raises(SoftTimeLimitExceeded):
+            sessions.complete_due(limit=10)
+    after = UploadSession.objects.get()
+    assert (after.state, after.attempts, after.lease_until) == (State.COMPLETING, before, None)
+    use(uploads_settings, PortalDestination)
+    assert sessions.complete_due(limit=10) == 1
+    session.refresh_from_db()
+    assert session.state == State.COMPLETED

@@ -16,12 +16,14 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import UserRateThrottle
 
+from portal.destination import PortalDestination
+from portal.models import File as PortalFile
 from portal.models import Folder as PortalFolder
 from tests.helpers import Uploader
 from uploads import sessions
 from uploads.api import turns
 from uploads.destinations import Destination, Folder, PublishedFile
-from uploads.models import State, UploadSession
+from uploads.models import NamingKey, State, UploadSession
 from uploads.stores.base import Store
 
 Change = Callable[..., None]
@@ -204,3 +206,104 @@ def test_a_user_has_so_many_chunks_at_a_time_and_others_have_theirs(
     assert other.send(theirs, b"abcd").status_code == 201
     turn.end()
     assert [uploader.send(second, data).status_code for data in (b"ab", b"cd")] == [200, 201]
+
+
+class Service:
+    """A principal that is no row: a service account, a token of another system."""
+
+    is_authenticated, is_active = True, True
+
+    def __init__(self, key: object) -> None:
+        self.pk = key
+
+
+class ForServices(PortalDestination):
+    """Keeps what services send in somebody's folder."""
+
+    def folder(self, user: Any, folder_id: str) -> Folder:
+        folder = PortalFolder.objects.get(pk=folder_id)
+        return Folder(folder.pk, folder.path)
+
+    def free_space(self, user: Any) -> int | None:
+        return 10
+
+
+def test_who_is_no_row_uploads_too(file_store: Store, root: Any, user: User, uploads_settings: Change) -> None:
+    uploads_settings(DESTINATION=f"{__name__}.ForServices", MAX_OPEN_SESSIONS=1)
+    mine, other, person = (Uploader(APIClient(), root.pk) for _ in range(3))
+    mine.api.force_authenticate(Service(user.pk))  # type: ignore[arg-type]
+    other.api.force_authenticate(Service("else"))  # type: ignore[arg-type]
+    person.api.force_authenticate(user)
+    session = mine.create(4)
+    for stranger in (other, person):  # The number of a user does not make a service that user.
+        assert error_of(stranger.send(session, b"ab")) == (404, "session_not_found")
+    answer = mine.api.post(mine.url, {"FileName": "b", "FileSize": 1}, format="json")
+    assert error_of(answer) == (429, "too_many_sessions")
+    assert other.create(4)["id"] != session["id"]
+    assert [mine.send(session, data).status_code for data in (b"ab", b"cd")] == [200, 201]
+    assert UploadSession.objects.get(pk=session["id"]).owner is None
+
+
+class Tenants(PortalDestination):
+    """Each tenant has a storage and a prefix; the audit runs for one at a time."""
+
+    tenant = "a"
+
+    def accept(self, user: Any, session: UploadSession) -> None:
+        session.storage = f"tenant-{self.tenant}"
+
+    def prefix(self, session: UploadSession) -> str:
+        return f"files-of-{self.tenant}"
+
+    def places(self) -> list[tuple[str, str]]:
+        return [(f"tenant-{self.tenant}", f"files-of-{self.tenant}")]
+
+
+def test_tenants_have_places_of_their_own(
+    settings: Any, tmp_path: Any, uploader: Uploader, uploads_settings: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}}
+    settings.STORAGES = {**settings.STORAGES, "tenant-a": backend, "tenant-b": backend}
+    uploads_settings(DESTINATION=f"{__name__}.Tenants", AUDIT_GRACE=timedelta(microseconds=1))
+    kept: dict[str, Any] = {}
+    for tenant in ("a", "b"):
+        monkeypatch.setattr(Tenants, "tenant", tenant)
+        uploader.create(1)
+        UploadSession.objects.all().delete()  # as if a process had died before the row was saved
+        (kept[tenant],) = (tmp_path / f"files-of-{tenant}").rglob(".*")
+    assert sessions.audit(fix=True).freed == 1
+    assert (kept["a"].exists(), kept["b"].exists()) == (True, False)
+
+
+def test_another_database_on_the_same_bucket_keeps_what_it_has(
+    store: Store, uploader: Uploader, uploads_settings: Change
+) -> None:
+    """Tenants with schemas of their own, say, which share settings, bucket and prefix."""
+    uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"shared-{uuid.uuid4().hex}")
+    theirs = uploader.create(9)
+    UploadSession.objects.filter(pk=theirs["id"]).delete()
+    NamingKey.objects.update(key="of another database")
+    found = sessions.audit(fix=True)
+    assert (found.orphans, found.freed, found.strange) == (0, 0, 1)
+
+
+def test_the_object_is_named_like_the_file(s3_store: Any, uploader: Uploader) -> None:
+    """So that models which take title, type and download name from their FileField are right."""
+    finished = uploader.send(uploader.create(3, name="Summer report.PDF"), b"abc")
+    content = PortalFile.objects.get(pk=finished.json()["data"]["id"]).content
+    assert content.name.rpartition("/")[2] == "Summer_report.PDF"
+    assert len(content.name) <= 100  # Django's default for a FileField
+    answer = s3_store.client.head_object(Bucket="uploads", Key=f"media/{content.name}")
+    assert answer["ContentType"] == "application/pdf"
+    assert answer["ContentDisposition"] == 'attachment; filename="Summer report.PDF"'
+    content.delete(save=False)
+
+
+@pytest.mark.parametrize("name", ["a" * 200 + ".html", ".htaccess", "…", "日本語" * 30 + ".txt", "a.b" * 60])
+def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: Uploader, name: str) -> None:
+    session = UploadSession.objects.get(pk=uploader.create(3, name=name)["id"])
+    last = session.object_name.rpartition("/")[2]
+    assert session.mark in session.object_name
+    assert 0 < len(last) <= 40
+    assert not last.startswith(".")
+    assert len(session.object_name) <= 100

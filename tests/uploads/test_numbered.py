@@ -4,8 +4,10 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from tests.data import MIB, some_bytes
 from tests.helpers import chunk_of
@@ -16,10 +18,12 @@ from uploads.exceptions import (
     ChunkTooSmall,
     IncompleteBody,
     ModeConflict,
+    QuotaExceeded,
     SessionClosed,
     UploadIncomplete,
 )
 from uploads.models import State, UploadSession
+from uploads.sessions.writer import upload_of
 from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
@@ -272,3 +276,36 @@ def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_sess
         for number in order:
             send(session, number, str(number).encode() * 2)
         assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"112233"
+
+
+def test_attempts_that_come_to_nothing_count_and_are_bounded(
+    s3_store: Store, open_session: OpenSession, user: User, settings: Any, s3_keys: Callable[[], set[str]]
+) -> None:
+    """Parts stay in the store until the session ends; pieces do not."""
+    settings.QUOTA = 100 * MIB
+    data = some_bytes(20 * MIB)
+    session = open_session(len(data))
+
+    def cut() -> Iterator[bytes]:
+        yield data[: 15 * MIB]
+        raise IncompleteBody(received=15 * MIB, declared=len(data))
+
+    for _ in range(5):
+        with pytest.raises(IncompleteBody):
+            sessions.receive_numbered(session, sessions.Chunk(cut(), at_most=len(data)), 1)
+    held = s3_store.upload_size(upload_of(session)) or 0
+    session.refresh_from_db()
+    assert 10 * MIB <= held <= session.bytes_spare <= 3 * len(data)
+    with pytest.raises(QuotaExceeded):
+        open_session(100 * MIB - len(data) - held + 1)
+    send(session, 1, data)
+    session = sessions.finalize(session)
+    assert b"".join(s3_store.read(session.object_name)) == data
+    assert s3_keys() == {f"media/{session.object_name}"}
+
+
+def test_what_is_replaced_counts(s3_store: Store, open_session: OpenSession) -> None:
+    session = open_session(12 * MIB)
+    for before in range(2):
+        send(session, 1, bytes(12 * MIB))
+        assert UploadSession.objects.get().bytes_spare == before * 12 * MIB

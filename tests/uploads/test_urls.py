@@ -1,0 +1,95 @@
+"""The app under other people's URLs."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path, re_path
+from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
+
+from portal import urls as portal_urls
+from portal.models import Folder
+from tests.helpers import Uploader
+from uploads.api import urls as upload_urls
+from uploads.checks import check_settings
+from uploads.models import UploadSession
+from uploads.stores.base import Store
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "file_store")]
+UseUrls = Callable[..., None]
+
+
+@pytest.fixture
+def use_urls(settings: Any, monkeypatch: pytest.MonkeyPatch) -> UseUrls:
+    def use(*routes: Any) -> None:
+        urlconf = types.ModuleType("a_urlconf")
+        urlconf.urlpatterns = [*routes, *portal_urls.urlpatterns[2:]]  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "a_urlconf", urlconf)
+        settings.ROOT_URLCONF = "a_urlconf"
+
+    return use
+
+
+def anything(request: HttpRequest, **_: str) -> HttpResponse:
+    return HttpResponse("a page of the portal")
+
+
+OURS = include("uploads.api.urls")
+AROUND = {
+    "in-a-namespace": (path("", include(([path("", OURS)], "theirs"))), ""),
+    "behind-a-parameter": (path("<slug:tenant>/", OURS), "/acme"),
+    "both": (path("<slug:tenant>/v1/", include(([path("", OURS)], "theirs"), namespace="v1")), "/acme/v1"),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("versioning", ["NamespaceVersioning", "URLPathVersioning", "AcceptHeaderVersioning"])
+def test_uploads_work_wherever_they_are_included(
+    use_urls: UseUrls, api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPatch, around: str, versioning: str
+) -> None:
+    from rest_framework import versioning as drf
+
+    monkeypatch.setattr(api_settings, "DEFAULT_VERSIONING_CLASS", getattr(drf, versioning))
+    monkeypatch.setattr(api_settings, "ALLOWED_VERSIONS", ["v9"])
+    route, prefix = AROUND[around]
+    use_urls(route)
+    uploader = Uploader(api, root.pk)
+    uploader.url = prefix + uploader.url
+    session = uploader.create(4)
+    assert f"{prefix}/ChunkedUploader.ashx?uid=" in session["location"]
+    assert uploader.send(session, b"ab").json()["data"]["bytes_uploaded"] == 2
+    assert uploader.state(session)["bytes_uploaded"] == 2
+    assert uploader.send(session, b"cd").status_code == 201
+    assert api.get(f"{prefix}/api/2.0/files/1/session/{session['id']}").status_code == 200
+    assert api.get(f"{prefix}/api/2.0/files/settings").status_code == 200
+
+
+def test_no_session_is_left_where_the_location_cannot_be_told(
+    use_urls: UseUrls, api: APIClient, root: Folder, store: Store
+) -> None:
+    use_urls(*[route for route in upload_urls.urlpatterns if route.name == "create_session"])
+    answer = api.post(Uploader(api, root.pk).url, {"FileName": "a", "FileSize": 1}, format="json")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "location_unknown")
+    assert not UploadSession.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("routes", "ids"),
+    [
+        pytest.param([path("", OURS)], [], id="as-documented"),
+        pytest.param([AROUND["in-a-namespace"][0]], [], id="in-a-namespace"),
+        pytest.param([AROUND["behind-a-parameter"][0]], ["uploads.W003"], id="behind-a-parameter"),
+        pytest.param([path("files/", OURS)], ["uploads.W003"], id="below"),
+        pytest.param([re_path("^(?P<page>.*)$", anything), path("", OURS)], ["uploads.W007"], id="behind-a-catch-all"),
+        pytest.param([], ["uploads.W002"], id="not-at-all"),
+    ],
+)
+def test_checks_name_what_clients_would_not_find(use_urls: UseUrls, routes: list[Any], ids: list[str]) -> None:
+    use_urls(*routes)
+    assert [message.id for message in check_settings()] == ids
