@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
@@ -97,6 +98,14 @@ def _check_urls() -> Iterator[CheckMessage]:
         if not _is_ours(resolve(f"/{below}").func):
             text = f"Another view, included before uploads.api.urls, answers {location}."
             yield Warning(text, hint="Include uploads.api.urls before patterns that match anything.", id="uploads.W007")
+
+
+def location_below_prefix() -> str | None:
+    """Return the location's path below the portal's own prefix, or None if it depends on the request."""
+    for name in _location_names(get_resolver(), ()):
+        with suppress(NoReverseMatch):
+            return reverse(name).removeprefix(get_script_prefix())
+    return None
 
 
 def _location_names(resolver: URLResolver, namespaces: tuple[str, ...]) -> Iterator[str]:

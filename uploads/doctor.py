@@ -15,6 +15,7 @@ from django.core.checks import run_checks
 from django.utils import timezone
 
 from uploads import conf
+from uploads.checks import location_below_prefix
 from uploads.clock import DatabaseNow
 from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import TaskRun, UploadSession
@@ -177,26 +178,30 @@ def _clocks() -> Iterator[Finding]:
 
 
 def _tasks() -> Iterator[Finding]:
-    try:
-        from uploads.tasks import workers
-    except ImportError:
-        yield Finding("tasks", good=True, text="Celery is not installed; cron has to run the management commands")
-        return
-    try:
-        answering = workers()
-    except Exception as error:
-        yield Finding("tasks", good=False, text=f"the Celery broker does not answer: {error}")
-    else:
-        text = (
-            f"Celery workers that answer: {', '.join(answering)}"
-            if answering
-            else "no Celery worker answers; start one"
-        )
-        yield Finding("tasks", good=bool(answering), text=text)
+    ran = set(TaskRun.objects.filter(ran_at__gt=timezone.now() - OVERDUE).values_list("name", flat=True))
+    yield _celery(done_anyway={"expire", "complete"} <= ran)
     yield from (_last_run(name) for name in ("expire", "complete"))
     overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).count()
     if overdue:
         yield Finding("tasks", good=False, text=f"{overdue} sessions should have been expired long ago")
+
+
+def _celery(*, done_anyway: bool) -> Finding:
+    """Tell whether workers answer, which matters only where nobody else (cron) does their work."""
+    try:
+        from uploads.tasks import workers
+    except ImportError:
+        return Finding("tasks", good=True, text="Celery is not installed; cron has to run the management commands")
+    try:
+        answering = workers()
+    except Exception as error:
+        text = f"the Celery broker does not answer: {error}"
+    else:
+        if answering:
+            return Finding("tasks", good=True, text=f"Celery workers that answer: {', '.join(answering)}")
+        text = "no Celery worker answers"
+    hint = "but the tasks are run (by cron?)" if done_anyway else "start one, or run the management commands from cron"
+    return Finding("tasks", good=done_anyway, text=f"{text}; {hint}")
 
 
 def _last_run(name: str) -> Finding:
@@ -220,7 +225,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _way(url: str) -> Finding:
     """Send a body of a chunk's size to a session that does not exist: who answers, the app or something before it?"""
     size = conf.current().chunk_size
-    address = f"{url.rstrip('/')}/ChunkedUploader.ashx?uid={uuid.uuid4().hex}"
+    below = location_below_prefix()
+    if below is None:
+        return Finding("way", good=False, text="the URLs have no location that can be told without a request")
+    address = f"{url.rstrip('/')}/{below}?uid={uuid.uuid4().hex}"
     if not address.startswith(("http://", "https://")):
         return Finding("way", good=False, text=f"{url} is not an http(s) address")
     request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310

@@ -257,6 +257,7 @@ class Tuspy(Tus):
 
 class Chunked(Peer):
     name = "drf-chunked-upload (files)"
+    filename = HEAD[: HEAD.index(b"\r\n") + 2] + b'Content-Disposition: form-data; name="filename"\r\n\r\nbench.bin\r\n'
 
     def command(self) -> list[str]:
         options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "60"]
@@ -274,7 +275,7 @@ class Chunked(Peer):
         path = "/upload/"
         for start, data in self.chunks(size):
             place = f"bytes {start}-{start + len(data) - 1}/{size}"
-            _, answer = send(connection, "PUT", path, [HEAD, data, TAIL], Content_Range=place, Content_Type=FORM)
+            _, answer = send(connection, "PUT", path, [self.filename, HEAD, data, TAIL], Content_Range=place, Content_Type=FORM)
             path = f"/upload/{json.loads(answer)['id']}"
         send(connection, "POST", path, [b"{}"], Content_Type="application/json")
         connection.close()

@@ -9,6 +9,7 @@ from django.conf import settings
 DIRECTORY = Path(os.environ["BENCH_DIRECTORY"])
 settings.configure(
     SECRET_KEY="bench",
+    DEBUG_PROPAGATE_EXCEPTIONS=True,
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     USE_TZ=True,
@@ -23,6 +24,7 @@ settings.configure(
     },
     MEDIA_ROOT=DIRECTORY / "media",
     DRF_CHUNKED_UPLOAD_CHECKSUM="md5",
+    DRF_CHUNKED_UPLOAD_ABSTRACT_MODEL=False,  # else it has no table of its own
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
 )
 

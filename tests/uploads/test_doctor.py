@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.urls import set_script_prefix
 from django.utils import timezone
 
 from portal import weed
@@ -99,12 +100,29 @@ def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., Up
     assert not any("expired" in text for text in problems("tasks"))
 
 
+def test_cron_is_as_good_as_celery(file_store: Store) -> None:
+    """Here no worker answers."""
+    assert any("start one, or run" in text for text in problems("tasks"))
+    sessions.expire_stale(batch_size=1)
+    sessions.complete_due(limit=1)
+    assert problems("tasks") == []
+
+
+def test_the_way_goes_below_the_portals_own_prefix(file_store: Store, settings: Any, before: str) -> None:
+    set_script_prefix("/limited/")
+    try:
+        finding = list(doctor.examine(f"{before}/limited"))[-1]
+    finally:
+        set_script_prefix("/")
+    assert "client_max_body_size" in finding.text
+
+
 class Before(BaseHTTPRequestHandler):
     """What may stand before the app: a proxy with a limit for bodies, or one that sends clients elsewhere."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.startswith("/limited"):
+        if self.path.startswith("/limited/ChunkedUploader.ashx"):
             self.send_response(413)
         else:
             self.send_response(301)
