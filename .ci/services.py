@@ -66,7 +66,11 @@ def attempt(name: str, environment: dict[str, str]) -> None:
         own = {"PORT": str(port), "DATA_DIR": directory, "CELERY_QUEUE": f"services-{uuid.uuid4().hex[:8]}"}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "DATABASE_", "CELERY_"))}
         process = subprocess.Popen(
-            [PYTHON, "-m", "portal.run"], env=kept | own | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [PYTHON, "-m", "portal.run"],
+            env=kept | own | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         printed = ""
         for line in process.stdout:
@@ -77,7 +81,9 @@ def attempt(name: str, environment: dict[str, str]) -> None:
             sys.exit(f"{name}: the demo did not start:\n{printed}")
         try:
             upload(f"http://127.0.0.1:{port}", re.findall(r"Token +(\w+)", printed)[0])
-            doctor = subprocess.run([PYTHON, "manage.py", "uploads_doctor"], env=kept | own | environment, text=True, capture_output=True)
+            doctor = subprocess.run(
+                [PYTHON, "manage.py", "uploads_doctor"], env=kept | own | environment, text=True, capture_output=True
+            )
             if "Celery workers that answer" not in doctor.stdout:
                 sys.exit(f"{name}: no Celery worker answers:\n{doctor.stdout}{doctor.stderr}")
         finally:
@@ -92,7 +98,9 @@ def upload(url: str, token: str) -> None:
         with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=60) as answer:
             return json.load(answer)["data"]
 
-    session = post(f"{url}/api/2.0/files/1/upload/create_session", b'{"fileName":"a.txt","fileSize":3}', "application/json")
+    session = post(
+        f"{url}/api/2.0/files/1/upload/create_session", b'{"fileName":"a.txt","fileSize":3}', "application/json"
+    )
     file = post(session["location"], b"abc", "application/octet-stream")
     assert file["uploaded"], file
 

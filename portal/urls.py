@@ -11,7 +11,9 @@ handler404 = "uploads.api.errors.page_not_found"
 
 urlpatterns = [
     # Before the app's own, which only says whether a login is good.
-    re_path(r"^api/2\.0/authentication(?:\.json)?/?$", api.AuthenticationView.as_view({"post": "create", "get": "check"})),
+    re_path(
+        r"^api/2\.0/authentication(?:\.json)?/?$", api.AuthenticationView.as_view({"post": "create", "get": "check"})
+    ),
     path("", include("uploads.api.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

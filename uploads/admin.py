@@ -69,7 +69,17 @@ class UploadSessionAdmin(SessionAdmin):
         (_("Time"), {"fields": ("created_at", "updated_at", "expires_at", "lease_until", "attempts", "retry_at")}),
         (
             _("Storage"),
-            {"fields": ("storage", "object_name", "upload_id", "part_size", "storage_released", "parts_stored")},
+            {
+                "fields": (
+                    "storage",
+                    "object_name",
+                    "upload_id",
+                    "part_size",
+                    "bytes_spare",
+                    "storage_released",
+                    "parts_stored",
+                )
+            },
         ),
     )
 

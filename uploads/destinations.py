@@ -71,7 +71,7 @@ class Destination:
     """The portal, seen from an upload. Instances are made per use and keep no state."""
 
     databases: Collection[str] = ("default",)
-    """Aliases of the databases that ``publish`` writes to. Those that are not the app's get transactions of their own."""
+    """Aliases of the databases that ``publish`` writes to; those beside the app's get transactions of their own."""
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.

@@ -123,7 +123,9 @@ class UploadSession(models.Model):
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
     mark = models.CharField(max_length=43, help_text=_("What proves that a name was made for this session."))
-    object_hash = models.CharField(max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index."))
+    object_hash = models.CharField(
+        max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index.")
+    )
     upload_id = models.TextField(_("upload id"), blank=True, help_text=_("The store's id of the multipart upload."))
     max_chunks = models.PositiveIntegerField(
         default=1, help_text=_("The highest chunk number, if all but the last chunk have the minimum size.")
@@ -161,7 +163,9 @@ class UploadSession(models.Model):
     lease_until = models.DateTimeField(_("writer's lease"), null=True)
 
     bytes_spare = models.BigIntegerField(
-        _("spare bytes"), default=0, help_text=_("Of numbered chunks that were replaced or given up; stored till the end.")
+        _("spare bytes"),
+        default=0,
+        help_text=_("Of numbered chunks that were replaced or given up; stored till the end."),
     )
 
     attempts = models.PositiveIntegerField(_("completion attempts"), default=0)

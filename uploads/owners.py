@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-if TYPE_CHECKING:
-    from uploads.models import UploadSession
+
+class Owned(Protocol):
+    """An upload session."""
+
+    owner_key: str
 
 
 def key_of(user: Any) -> str:
@@ -30,9 +33,9 @@ def key_of(user: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}:{key}"[:255]
 
 
-def attach(sessions: Iterable[UploadSession]) -> None:
+def attach(sessions: Iterable[Owned]) -> None:
     """Find the owners of many sessions with one query for each kind of them."""
-    by_kind: dict[str, dict[str, list[UploadSession]]] = defaultdict(lambda: defaultdict(list))
+    by_kind: dict[str, dict[str, list[Owned]]] = defaultdict(lambda: defaultdict(list))
     for session in sessions:
         kind, _, key = session.owner_key.partition(":")
         by_kind[kind][key].append(session)
@@ -40,7 +43,7 @@ def attach(sessions: Iterable[UploadSession]) -> None:
         found = _find(kind, by_key)
         for key, owned in by_key.items():
             for session in owned:
-                session.owner = found.get(key)
+                vars(session)["owner"] = found.get(key)  # what the cached property keeps
 
 
 def _find(kind: str, keys: Iterable[str]) -> dict[str, Any]:

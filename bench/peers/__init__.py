@@ -275,7 +275,9 @@ class Chunked(Peer):
         path = "/upload/"
         for start, data in self.chunks(size):
             place = f"bytes {start}-{start + len(data) - 1}/{size}"
-            _, answer = send(connection, "PUT", path, [self.filename, HEAD, data, TAIL], Content_Range=place, Content_Type=FORM)
+            _, answer = send(
+                connection, "PUT", path, [self.filename, HEAD, data, TAIL], Content_Range=place, Content_Type=FORM
+            )
             path = f"/upload/{json.loads(answer)['id']}"
         send(connection, "POST", path, [b"{}"], Content_Type="application/json")
         connection.close()

@@ -147,6 +147,9 @@ def test_command(file_store: Store, open_session: OpenSession) -> None:
     assert UploadSession.objects.get().state == State.EXPIRED
 
 
+TABLE = UploadSession._meta.db_table
+
+
 def multiply(session: UploadSession, count: int) -> None:
     """Copy a row many times, inside the database."""
     names = [field.column for field in UploadSession._meta.concrete_fields]
@@ -165,11 +168,10 @@ def multiply(session: UploadSession, count: int) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO upload_sessions_uploadsession ({columns}) SELECT {values} FROM upload_sessions_uploadsession, {series} "  # noqa: S608
-            "WHERE id = %s",
+            f"INSERT INTO {TABLE} ({columns}) SELECT {values} FROM {TABLE}, {series} WHERE id = %s",  # noqa: S608
             [session.pk.hex if sqlite else session.pk],
         )
-        cursor.execute("ANALYZE upload_sessions_uploadsession")
+        cursor.execute(f"ANALYZE {TABLE}")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from portal import weed
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.data import MIB, some_bytes
-from tests.helpers import no_memory, Uploader
+from tests.helpers import Uploader, no_memory
 from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
 from uploads.destinations import Destination, PublishedFile

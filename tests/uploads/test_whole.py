@@ -35,7 +35,12 @@ def content_of(api: APIClient, file: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("data", [b"", b"a", b"abc" * 100_000], ids=["empty", "one-byte", "more"])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("post", "{folder}/upload"), ("post", "@my/upload"), ("post", "{folder}/upload.json"), ("post", "{folder}/insert")],
+    [
+        ("post", "{folder}/upload"),
+        ("post", "@my/upload"),
+        ("post", "{folder}/upload.json"),
+        ("post", "{folder}/insert"),
+    ],
 )
 def test_a_file_in_one_request(store: Store, api: APIClient, root: Folder, method: str, path: str, data: bytes) -> None:
     address = f"/api/2.0/files/{path.format(folder=root.pk)}"
@@ -79,7 +84,10 @@ def test_the_content_of_a_file_is_replaced(api: APIClient, url: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [({"MAX_FILE_SIZE": 5}, (413, "file_too_large")), ({"ALLOWED_EXTENSIONS": {".png"}}, (403, "extension_not_allowed"))],
+    [
+        ({"MAX_FILE_SIZE": 5}, (413, "file_too_large")),
+        ({"ALLOWED_EXTENSIONS": {".png"}}, (403, "extension_not_allowed")),
+    ],
 )
 def test_limits_hold_and_nothing_is_left(
     api: APIClient, url: str, uploads_settings: Change, change: dict[str, Any], expected: tuple[int, str]
@@ -99,7 +107,11 @@ def test_a_quota_is_for_the_file_not_for_the_form(api: APIClient, url: str, sett
 @pytest.mark.parametrize(
     ("body", "kind", "code"),
     [
-        (b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n", "multipart/form-data; boundary=x", "no_file_part"),
+        (
+            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n",
+            "multipart/form-data; boundary=x",
+            "no_file_part",
+        ),
         (
             b'--x\r\nContent-Disposition: form-data; name=a; filename="a.txt"\r\n\r\nabc',
             "multipart/form-data; boundary=x",
@@ -133,9 +145,7 @@ def test_unknown_paths_of_the_api_answer_json_and_others_a_page(client: Any, db:
     assert client.get("/nothing")["Content-Type"].startswith("text/html")
 
 
-def test_an_edit_session_tells_the_version_of_its_file(
-    uploader: Uploader, uploads_settings: Change
-) -> None:
+def test_an_edit_session_tells_the_version_of_its_file(uploader: Uploader, uploads_settings: Change) -> None:
     uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
     for data in (b"a", b"b"):
         done = uploader.send(uploader.create(1, name="a.txt"), data).json()["data"]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.core.exceptions import TooManyFieldsSent
 from django.http import QueryDict
@@ -52,7 +52,7 @@ SLOWEST = 8 * 2**10
 """Bytes per second below which a body is not waited for."""
 MAX_FIELDS_SIZE = 2**20
 """Bytes of a body that carries fields, not a file."""
-FormEvent = MultipartSegment | bytes | bytearray | None
+FormEvent: TypeAlias = MultipartSegment | bytes | bytearray | None
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
@@ -247,13 +247,14 @@ def _rest_of_file(events: Iterator[FormEvent]) -> Iterator[bytes]:
     """Yield the file that has begun; read what follows, because only its end shows that nothing is missing."""
     inside = True
     for event in events:
-        inside = inside and not isinstance(event, MultipartSegment)
-        if event and not isinstance(event, MultipartSegment) and inside:
+        if isinstance(event, MultipartSegment):
+            inside = False
+        elif event and inside:
             yield bytes(event)
 
 
 def _as_utf8(text: str) -> str:
-    """Return text of a form's headers, which are read as latin-1 because any encoding may come, as what it nearly always is."""
+    """Return text of a form's headers as what it nearly always is; they are read as latin-1, since any may come."""
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 

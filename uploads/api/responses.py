@@ -78,8 +78,8 @@ def described(details: dict[str, Any], request: Request) -> dict[str, Any]:
 def whole_file_data(session: UploadSession, request: Request) -> dict[str, Any]:
     """Return the file object that answers an upload in one request, whatever the portal says of its files."""
     data = file_data(session, request)
-    known = {name: data[name] for name in ("id", "folderId", "title", "version")}
-    return known | data["file"]
+    details: dict[str, Any] = data["file"]
+    return {name: data[name] for name in ("id", "folderId", "title", "version")} | details
 
 
 def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:

@@ -280,7 +280,9 @@ describe(
         request=CHUNK,
         parameters=[NAME, NEW],
         responses=answers(
-            WHOLE, s200=enveloped("InsertedFile", serializers.DictField()), s202=enveloped("InsertCompleting", Session())
+            WHOLE,
+            s200=enveloped("InsertedFile", serializers.DictField()),
+            s202=enveloped("InsertCompleting", Session()),
         ),
     ),
     update=extend_schema(

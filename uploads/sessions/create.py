@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from uploads import conf, names, owners, parts, signals
 from uploads.destinations import Folder, get_destination, plain_id
-from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.disposition import disposition_of
+from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import NamingKey, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits

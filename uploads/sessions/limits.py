@@ -43,7 +43,9 @@ def most_for(user: AbstractBaseUser) -> int:
 
 def _held(user: AbstractBaseUser, *, besides: UploadSession | None = None) -> dict[str, int]:
     """Return count and bytes of the user's unfinished sessions."""
-    others = UploadSession.objects.unfinished().of(user).exclude(pk=besides and besides.pk)
+    others = UploadSession.objects.unfinished().of(user)
+    if besides:
+        others = others.exclude(pk=besides.pk)
     return others.aggregate(count=Count("pk"), size=Coalesce(Sum(F("file_size") + F("bytes_spare")), 0))
 
 

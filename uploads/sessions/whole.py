@@ -21,7 +21,7 @@ def receive_whole(create: Callable[[int], UploadSession], chunk: Chunk) -> Uploa
     """Store ``chunk``, which is all of a file, in the session that ``create`` opens for at most so many bytes.
 
     Returns the session ``completed``, ``failed``, or ``completing`` if the store takes longer than a client waits.
-    Raises what creating and receiving raise, and FileTooLarge; then no session is left open, because nobody could go on.
+    Raises what creating and receiving raise, and FileTooLarge; then no session stays open: nobody could go on.
     """
     largest = parts.largest_file(conf.current().PART_SIZE)
     session = create(largest if chunk.at_most is None else chunk.at_most)
