@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.http import Http404
 from rest_framework.authtoken.models import Token
@@ -307,3 +308,17 @@ def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: U
     assert 0 < len(last) <= 40
     assert not last.startswith(".")
     assert len(session.object_name) <= 100
+
+
+def test_indexes_are_as_short_as_mysql_wants_them() -> None:
+    """3,072 bytes for a key, four for a character (MySQL: InnoDB limits); MariaDB would not mind."""
+    for model in [*apps.get_app_config("upload_sessions").get_models(), *apps.get_app_config("portal").get_models()]:
+        single = [[field.name] for field in model._meta.get_fields() if _is_indexed(field)]
+        several = [index.fields for index in (*model._meta.indexes, *model._meta.constraints) if hasattr(index, "fields")]
+        for names in (*single, *several):
+            lengths = [model._meta.get_field(name.lstrip("-")).max_length or 16 for name in names]
+            assert 4 * sum(lengths) <= 3072, (model, names)
+
+
+def _is_indexed(field: Any) -> bool:
+    return any(getattr(field, name, False) for name in ("unique", "db_index", "primary_key"))
