@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 .PHONY: run test lint types migrations docs bench bench-quick chaos check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
-	@exec $(BIN)/python -m portal.run
+	@exec $(BIN)/python -m devstack.run
 
 test: $(VENV)/dev.stamp  ## Run the whole suite
 	$(BIN)/python -m tests.lanes $(ARGS)

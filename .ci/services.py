@@ -66,7 +66,7 @@ def attempt(name: str, environment: dict[str, str]) -> None:
         own = {"PORT": str(port), "DATA_DIR": directory, "CELERY_QUEUE": f"services-{uuid.uuid4().hex[:8]}"}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "DATABASE_", "CELERY_"))}
         process = subprocess.Popen(
-            [PYTHON, "-m", "portal.run"],
+            [PYTHON, "-m", "devstack.run"],
             env=kept | own | environment,
             text=True,
             stdout=subprocess.PIPE,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import memory, peers, rates
 from bench.measure import cpu_seconds, family, peak_mib, reset_peak
-from portal import weed
+from devstack import weed
 from tests.proxy import proxied
 
 GIB = 2**30

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.measure import family, peak_mib, reset_peak, resident_mib
-from portal import weed
+from devstack import weed
 
 MIB = 2**20
 
@@ -33,7 +33,7 @@ def _growth(peer: peers.Ours, size: int) -> Growth:
     peer.start()
     try:
         for _ in range(4):  # every worker, with files of no memory to speak of: imports, connections
-            peers.together(peer, 16, streams=16)
+            peers.together(peer, 12, streams=12)
         before = {pid: resident_mib(pid) for pid in family(peer.pid)}
         reset_peak(peer.pid)
         peer.upload(size)

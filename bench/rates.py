@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import peers
-from portal import weed
+from devstack import weed
 
 ROWS = 100_000
 FILL = """

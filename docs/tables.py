@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from datetime import timedelta
 from pathlib import Path
+
+import django
 
 from uploads import conf, exceptions
 
@@ -17,7 +18,7 @@ def settings_table() -> str:
     rows = [
         f"| `{field.name}` | {_shown(field.default)} | {field.metadata['unit']} | {field.metadata['text']} "
         f"| {field.metadata['check']} |"
-        for field in dataclasses.fields(conf.Settings)
+        for field in conf.fields()
     ]
     return "\n".join(["| name | default | unit | | check |", "|---|---|---|---|---|", *rows])
 
@@ -52,5 +53,6 @@ def _shown(value: object) -> str:
 
 
 if __name__ == "__main__":
+    django.setup()  # so that the doors register their settings
     for name in TABLES:
         (DOCS / name).write_text(renewed(name))

@@ -14,12 +14,12 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from uploads.api.body import read_fields
-from uploads.api.dates import format_date
-from uploads.api.responses import enveloped
-from uploads.api.schema import Error
-from uploads.api.schema import enveloped as enveloped_schema
-from uploads.api.views import LoginViewSet
+from uploads.protocols.onlyoffice.dates import format_date
+from uploads.protocols.onlyoffice.requests import read_fields
+from uploads.protocols.onlyoffice.responses import enveloped
+from uploads.protocols.onlyoffice.schema import Error
+from uploads.protocols.onlyoffice.schema import enveloped as enveloped_schema
+from uploads.protocols.onlyoffice.views import LoginViewSet
 
 TOKEN_LIFETIME = timedelta(days=365)
 """What clients are told; the tokens of the demo do not expire."""

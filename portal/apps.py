@@ -8,6 +8,6 @@ class PortalConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from portal import metrics
+        from uploads.contrib import prometheus
 
-        metrics.connect()
+        prometheus.connect()

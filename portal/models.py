@@ -11,7 +11,7 @@ class Folder(models.Model):
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="folders")
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="folders")
-    title = models.CharField(max_length=170)
+    title = models.CharField(max_length=255)
     ancestors = models.JSONField(default=list, help_text="Ids from the root to the parent.")
     created = models.DateTimeField(default=timezone.now)
     provisional = models.BooleanField(default=False, help_text="Made for uploads, none of which has arrived.")
@@ -54,7 +54,7 @@ class File(Content):
     """A file in a folder, with its current content."""
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="files")
-    title = models.CharField(max_length=170)
+    title = models.CharField(max_length=255)
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:

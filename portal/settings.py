@@ -90,11 +90,11 @@ LOGOUT_REDIRECT_URL = "login"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
-        "uploads.api.authentication.BearerAuthentication",
-        "uploads.api.authentication.RawTokenAuthentication",
+        "uploads.protocols.onlyoffice.authentication.BearerAuthentication",
+        "uploads.protocols.onlyoffice.authentication.RawTokenAuthentication",
         "rest_framework.authentication.BasicAuthentication",
-        "uploads.api.authentication.SameOriginSessionAuthentication",
-        "uploads.api.authentication.CookieTokenAuthentication",
+        "uploads.protocols.onlyoffice.authentication.SameOriginSessionAuthentication",
+        "uploads.protocols.onlyoffice.authentication.CookieTokenAuthentication",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }

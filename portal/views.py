@@ -16,10 +16,11 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
 from portal.celery import app
-from portal.downloads import download as send
 from portal.models import File, Folder
-from uploads import conf
-from uploads.api.views import JSONAlways
+from uploads.contrib.downloads import Content
+from uploads.contrib.downloads import download as send
+from uploads.http.views import JSONAlways
+from uploads.protocols.onlyoffice import conf
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,16 @@ def download(request: Request, file_id: int) -> HttpResponseBase:
     file = File.objects.filter(pk=file_id, folder__owner=request.user.pk).first()
     if file is None:
         raise Http404
-    return send(request._request, file, file.title)  # noqa: SLF001 - DRF's request is no HttpRequest
+    content = Content(
+        storage="default",
+        name=str(file.content.name),
+        title=file.title,
+        content_type=file.content_type,
+        size=file.size,
+        etag=f"{file.crc32:08x}-{file.size}",
+        modified=file.updated,
+    )
+    return send(request._request, content)  # noqa: SLF001 - DRF's request is no HttpRequest
 
 
 download.cls.content_negotiation_class = JSONAlways  # a client that accepts only bytes is right here

@@ -11,13 +11,14 @@ from botocore.config import Config
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from devstack import weed
 from portal import settings as portal_settings
-from portal import weed
 from portal.models import Folder
 from tests.helpers import Uploader
 from tests.proxy import Proxy, proxied
 from uploads import sessions
 from uploads.models import UploadSession
+from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
@@ -174,7 +175,9 @@ def open_session(user: User, root: Folder) -> Callable[..., UploadSession]:
     """Create a session below HTTP."""
 
     def create(size: int = 100, name: str = "file.bin", **options: Any) -> UploadSession:
-        return sessions.create(user, str(root.pk), sessions.FileRequest(name=name, size=size, **options))
+        return sessions.create(
+            user, str(root.pk), sessions.FileRequest(name=name, size=size, rules=conf.current().rules, **options)
+        )
 
     return create
 

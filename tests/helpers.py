@@ -10,12 +10,23 @@ from django.core.files.base import ContentFile
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from uploads import conf
-from uploads.sessions import Chunk, memory
+from uploads import conf, sessions
+from uploads.models import UploadSession
+from uploads.protocols.onlyoffice import conf as conf_of_door
+from uploads.transfer import memory
 
 
-def chunk_of(*blocks: bytes) -> Chunk:
+def Chunk(blocks: Iterator[bytes], **options: Any) -> sessions.Chunk:  # noqa: N802 - like the class
+    """Return a chunk as it comes through the door of the protocol."""
+    return sessions.Chunk(blocks, rules=conf_of_door.current().rules, **options)
+
+
+def chunk_of(*blocks: bytes) -> sessions.Chunk:
     return Chunk(iter(blocks))
+
+
+def finalize(session: UploadSession) -> UploadSession:
+    return sessions.finalize(session, conf_of_door.current().rules)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 
 from django.apps import AppConfig
@@ -15,8 +14,9 @@ class UploadsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        import uploads.protocols.onlyoffice.door  # registers itself
         from uploads.checks import check_settings
 
         checks.register(check_settings, "uploads")
         if find_spec("drf_spectacular"):
-            import_module("uploads.api.schema")
+            import uploads.protocols.onlyoffice.schema  # noqa: F401 - describes its views

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
-from uploads import conf, stores
+from uploads import conf, doors, stores
 from uploads.destinations import Destination
 
 TRANSACTIONAL = frozenset({"reversion.middleware.RevisionMiddleware"})
@@ -36,15 +33,15 @@ def _check_settings() -> Iterator[CheckMessage]:
     invalid = list(_check_values(given))
     yield from invalid
     if not invalid:
-        yield from _check_chunk_sizes()
         yield from _check_destination()
         yield from _check_storage()
-        yield from _check_urls()
         yield from _check_fields()
+        for door in doors.registered():
+            yield from door.check()
 
 
 def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
-    for field in dataclasses.fields(conf.Settings):
+    for field in conf.fields():
         value = given.get(field.name, field.default)
         if not field.metadata["valid"](value):
             yield Error(
@@ -52,16 +49,6 @@ def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
                 hint=field.metadata["text"],
                 id=field.metadata["check"],
             )
-
-
-def _check_chunk_sizes() -> Iterator[CheckMessage]:
-    config = conf.current()
-    if not config.MIN_CHUNK_SIZE <= config.chunk_size <= (config.MAX_CHUNK_SIZE or config.chunk_size):
-        yield Error(
-            "settings.UPLOADS leaves no size for a chunk that is not the last.",
-            hint="A multiple of CHUNK_MULTIPLE must be between MIN_CHUNK_SIZE and MAX_CHUNK_SIZE.",
-            id="uploads.E024",
-        )
 
 
 def _check_destination() -> Iterator[CheckMessage]:
@@ -77,48 +64,6 @@ def _check_destination() -> Iterator[CheckMessage]:
     for name in ("folder", "publish"):
         if getattr(found, name) is getattr(Destination, name):
             yield Error(f"{path} has no method {name}, which every destination needs.", id="uploads.E025")
-
-
-def _check_urls() -> Iterator[CheckMessage]:
-    hint = 'urlpatterns += [path("", include("uploads.api.urls"))], at the root: clients build URLs from the origin.'
-    found = list(_location_names(get_resolver(), ()))
-    if not found:
-        yield Warning("uploads.api.urls is not included in the URLconf.", hint=hint, id="uploads.W002")
-    for name in found:
-        try:
-            location = reverse(name)
-        except NoReverseMatch:
-            text = f"{name} has path parameters before it: only clients that follow the location they get work."
-            yield Warning(text, hint=hint, id="uploads.W003")
-            continue
-        below = location.removeprefix(get_script_prefix())
-        if below != "ChunkedUploader.ashx":
-            text = f"uploads.api.urls is not included at the root, but at {location}."
-            yield Warning(text, hint=hint, id="uploads.W003")
-        if not _is_ours(resolve(f"/{below}").func):
-            text = f"Another view, included before uploads.api.urls, answers {location}."
-            yield Warning(text, hint="Include uploads.api.urls before patterns that match anything.", id="uploads.W007")
-
-
-def location_below_prefix() -> str | None:
-    """Return the location's path below the portal's own prefix, or None if it depends on the request."""
-    for name in _location_names(get_resolver(), ()):
-        with suppress(NoReverseMatch):
-            return reverse(name).removeprefix(get_script_prefix())
-    return None
-
-
-def _location_names(resolver: URLResolver, namespaces: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names by which the location can be reversed."""
-    for entry in resolver.url_patterns:
-        if isinstance(entry, URLResolver):
-            yield from _location_names(entry, (*namespaces, entry.namespace) if entry.namespace else namespaces)
-        elif entry.name == "location" and _is_ours(entry.callback):
-            yield ":".join((*namespaces, "location"))
-
-
-def _is_ours(view: Any) -> bool:
-    return getattr(getattr(view, "cls", None), "__module__", "") == "uploads.api.views"
 
 
 def _check_fields() -> Iterator[CheckMessage]:

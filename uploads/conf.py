@@ -1,6 +1,7 @@
 """The app's settings: the only reader of ``settings.UPLOADS``.
 
-``conf.current()`` gives the settings in force, typed and with defaults; ``override_settings`` works.
+``conf.current()`` gives those of the core that are in force, typed and with defaults; ``conf.of`` those of a door,
+which registers its own. ``override_settings`` works.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import posixpath
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -21,173 +21,167 @@ from django.dispatch import receiver
 from uploads import parts
 
 MIB = 2**20
+Group = TypeVar("Group")
 
 
-def _is_size(value: object) -> bool:
+def is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_size_or_none(value: object) -> bool:
-    return value is None or _is_size(value)
+def is_size_or_none(value: object) -> bool:
+    return value is None or is_size(value)
 
 
-def _is_duration(value: object) -> bool:
+def is_duration(value: object) -> bool:
     return isinstance(value, timedelta) and value > timedelta(0)
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _setting(default: Any, check: int, unit: str, text: str, valid: Callable[[Any], bool]) -> Any:
+def setting(default: Any, check: int, unit: str, text: str, valid: Callable[[Any], bool]) -> Any:
     return dataclasses.field(
         default=default, metadata={"check": f"uploads.E{check:03}", "unit": unit, "text": text, "valid": valid}
     )
 
 
-def _is_extensions(value: object) -> bool:
+def is_extensions(value: object) -> bool:
     return value is None or (
-        isinstance(value, (list, tuple, set, frozenset)) and all(_is_text(item) and item[:1] == "." for item in value)
+        isinstance(value, (list, tuple, set, frozenset)) and all(is_text(item) and item[:1] == "." for item in value)
     )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything ``settings.UPLOADS`` can say; the table in ``README.md`` is made of it."""
+    """What concerns all doors; the table in ``README.md`` is made of it and of the doors' own."""
 
-    DESTINATION: str = _setting(
-        "", 2, "dotted path", "The portal's `uploads.destinations.Destination` subclass. Required.", _is_name
+    DESTINATION: str = setting(
+        "", 2, "dotted path", "The portal's `uploads.destinations.Destination` subclass. Required.", is_name
     )
-    STORAGE: str = _setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", _is_name)
-    OBJECT_PREFIX: str = _setting(
+    STORAGE: str = setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", is_name)
+    OBJECT_PREFIX: str = setting(
         "uploads",
         4,
         "path",
         "Where in the storage the default `Destination.object_name` puts files; this portal's alone.",
-        lambda value: _is_name(value) and value[0] not in "/." and posixpath.normpath(value) == value,
+        lambda value: is_name(value) and value[0] not in "/." and posixpath.normpath(value) == value,
     )
-    SESSION_LIFETIME: timedelta = _setting(
-        timedelta(hours=12), 5, "timedelta", "A session expires this long after its last chunk.", _is_duration
+    SESSION_LIFETIME: timedelta = setting(
+        timedelta(hours=12), 5, "timedelta", "A session expires this long after its last chunk.", is_duration
     )
-    MIN_CHUNK_SIZE: int = _setting(
-        10 * MIB, 6, "bytes", "A chunk that is not the last has at least this size.", _is_size
+    MAX_FILE_SIZE: int | None = setting(
+        None, 27, "bytes", "A file has at most this size; `None` means what the store can hold.", is_size_or_none
     )
-    CHUNK_MULTIPLE: int = _setting(512, 7, "bytes", "A chunk that is not the last is a multiple of this.", _is_size)
-    MAX_CHUNK_SIZE: int | None = _setting(
-        None, 8, "bytes", "A chunk has at most this size; `None` means no limit.", _is_size_or_none
+    ALLOWED_EXTENSIONS: Collection[str] | None = setting(
+        None, 28, "collection of extensions", "Like `{'.pdf', '.png'}`; `None` allows all files.", is_extensions
     )
-    MAX_FILE_SIZE: int | None = _setting(
-        None, 27, "bytes", "A file has at most this size; `None` means what the store can hold.", _is_size_or_none
+    MAX_OPEN_SESSIONS: int | None = setting(
+        None, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", is_size_or_none
     )
-    ALLOWED_EXTENSIONS: Collection[str] | None = _setting(
-        None, 28, "collection of extensions", "Like `{'.pdf', '.png'}`; `None` allows all files.", _is_extensions
-    )
-    MAX_OPEN_SESSIONS: int | None = _setting(
-        None, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", _is_size_or_none
-    )
-    PART_SIZE: int = _setting(
+    PART_SIZE: int = setting(
         10 * MIB,
         9,
         "bytes",
         "Preferred size of a storage part, and of each of the two buffers of a request; at least 10 MiB.",
-        lambda value: _is_size(value) and 2 * parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
+        lambda value: is_size(value) and 2 * parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
-    READ_TIMEOUT: timedelta = _setting(
+    READ_TIMEOUT: timedelta = setting(
         timedelta(seconds=60),
         31,
         "timedelta",
         "A client that sends nothing for so long gets 408, as does one below 8 KiB/s on the whole (under gunicorn).",
-        _is_duration,
+        is_duration,
     )
-    LEASE_DURATION: timedelta = _setting(
+    LEASE_DURATION: timedelta = setting(
         timedelta(seconds=20),
         10,
         "timedelta",
         "How long a session stays reserved for a writer that shows no sign of life.",
-        _is_duration,
+        is_duration,
     )
-    ENCRYPTION: str = _setting(
-        "AES256", 11, "S3 algorithm", "Server-side encryption for `Encrypted` files: `AES256` or `aws:kms`.", _is_name
+    ENCRYPTION: str = setting(
+        "AES256", 11, "S3 algorithm", "Server-side encryption for `Encrypted` files: `AES256` or `aws:kms`.", is_name
     )
-    ENCRYPTION_KEY_ID: str = _setting(
-        "", 12, "KMS key", "The KMS key for `aws:kms`; empty means the store's default key.", _is_text
+    ENCRYPTION_KEY_ID: str = setting(
+        "", 12, "KMS key", "The KMS key for `aws:kms`; empty means the store's default key.", is_text
     )
-    STORE_ENCRYPTS: bool | None = _setting(
+    STORE_ENCRYPTS: bool | None = setting(
         None,
         34,
         "True, False or None",
         "Whether the store encrypts what it is told to; `None` means: try it out with a tiny object.",
         lambda value: value is None or isinstance(value, bool),
     )
-    CHECKSUMS: str = _setting(
+    CHECKSUMS: str = setting(
         "auto",
         35,
         "choice",
         "`on`: every part carries a CRC-32; `off`: none does, for stores that refuse the headers; `auto`: find out.",
         lambda value: value in ("auto", "on", "off"),
     )
-    LOCATION_AUTH: str = _setting(
-        "owner",
-        13,
-        "choice",
-        "`owner`: a chunk needs its session's owner; `capability`: knowing the location is enough.",
-        lambda value: value in ("owner", "capability"),
+    MAX_BUFFER_MEMORY: int = setting(
+        512 * MIB, 18, "bytes", "All part buffers of a process together; requests beyond it wait.", is_size
     )
-    MAX_BUFFER_MEMORY: int = _setting(
-        512 * MIB, 18, "bytes", "All part buffers of a process together; requests beyond it wait.", _is_size
+    BUFFER_WAIT: timedelta = setting(
+        timedelta(seconds=10), 19, "timedelta", "How long a request waits for buffers before it gets 503.", is_duration
     )
-    BUFFER_WAIT: timedelta = _setting(
-        timedelta(seconds=10), 19, "timedelta", "How long a request waits for buffers before it gets 503.", _is_duration
-    )
-    UPLOAD_THREADS: int = _setting(
+    UPLOAD_THREADS: int = setting(
         15,
         17,
         "count",
         "Chunks of one user that a process receives at a time, as `files/settings` tells clients; more get 429.",
-        _is_size,
+        is_size,
     )
-    COMPLETION_BUDGET: timedelta = _setting(
+    COMPLETION_BUDGET: timedelta = setting(
         timedelta(seconds=55),
         26,
         "timedelta",
         "How long the request with the last byte waits for the store before it gets 202; the file is completed anyway.",
-        _is_duration,
+        is_duration,
     )
-    COMPLETION_ATTEMPTS: int = _setting(
-        10, 14, "count", "How often completing a file is tried before the session is `failed`.", _is_size
+    COMPLETION_ATTEMPTS: int = setting(
+        10, 14, "count", "How often completing a file is tried before the session is `failed`.", is_size
     )
-    FAILED_LIFETIME: timedelta = _setting(
-        timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", _is_duration
+    FAILED_LIFETIME: timedelta = setting(
+        timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", is_duration
     )
-    STRAY_PARTS: bool | None = _setting(
+    STRAY_PARTS: bool | None = setting(
         None,
         33,
         "True, False or None",
         "Whether the store completes uploads that have parts nobody names (Ceph does not); `None` means: try it out.",
         lambda value: value is None or isinstance(value, bool),
     )
-    RETENTION: timedelta = _setting(
-        timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", _is_duration
+    RETENTION: timedelta = setting(
+        timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", is_duration
     )
-    AUDIT_GRACE: timedelta = _setting(
-        timedelta(days=1), 30, "timedelta", "Younger things in the store are never taken for orphans.", _is_duration
+    AUDIT_GRACE: timedelta = setting(
+        timedelta(days=1), 30, "timedelta", "Younger things in the store are never taken for orphans.", is_duration
     )
-    BATCH_SIZE: int = _setting(500, 16, "rows", "How many sessions the expiry task takes at a time.", _is_size)
+    BATCH_SIZE: int = setting(500, 16, "rows", "How many sessions the expiry task takes at a time.", is_size)
 
-    @property
-    def chunk_size(self) -> int:
-        """Return the size of chunk that clients are told to send, in bytes."""
-        wanted = max(10 * MIB, self.MIN_CHUNK_SIZE)
-        wanted = min(wanted, self.MAX_CHUNK_SIZE or wanted)
-        return max(wanted // self.CHUNK_MULTIPLE, 1) * self.CHUNK_MULTIPLE
+
+_groups: list[type[Any]] = [Settings]
+"""The core's settings, and those of each door."""
+
+
+def register(group: type[Any]) -> None:
+    """Add a door's settings: a frozen dataclass whose fields are made by ``setting``."""
+    _groups.append(group)
+
+
+def fields() -> list[dataclasses.Field[Any]]:
+    """Return everything that ``settings.UPLOADS`` can say."""
+    return [field for group in _groups for field in dataclasses.fields(group)]
 
 
 def names() -> list[str]:
-    return [field.name for field in dataclasses.fields(Settings)]
+    return [field.name for field in fields()]
 
 
 def given() -> dict[str, Any]:
@@ -195,17 +189,30 @@ def given() -> dict[str, Any]:
     return getattr(settings, "UPLOADS", {})
 
 
-@cache
-def current() -> Settings:
-    """Return the settings in force; raise ImproperlyConfigured for a name that does not exist."""
+_current: dict[type[Any], Any] = {}
+
+
+def of(group: type[Group]) -> Group:
+    """Return a group of the settings in force; raise ImproperlyConfigured for a name that no group has."""
+    found: Group = _current.get(group) or _current.setdefault(group, _read(group))
+    return found
+
+
+def _read(group: type[Group]) -> Group:
     unknown = sorted(set(given()) - set(names()))
     if unknown:
         msg = f"settings.UPLOADS has unknown names: {', '.join(unknown)}."
         raise ImproperlyConfigured(msg)
-    return Settings(**given())
+    mine = {field.name for field in dataclasses.fields(group)}  # type: ignore[arg-type]
+    return group(**{name: value for name, value in given().items() if name in mine})
+
+
+def current() -> Settings:
+    """Return the core's settings in force."""
+    return of(Settings)
 
 
 @receiver(setting_changed)
 def _forget(*, setting: str, **_: object) -> None:
     if setting == "UPLOADS":
-        current.cache_clear()
+        _current.clear()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.checks import run_checks
 from django.utils import timezone
 
-from uploads import conf
-from uploads.checks import location_below_prefix
+from uploads import conf, doors
 from uploads.clock import DatabaseNow
-from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
+from uploads.doors import Finding
+from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores import get_store
@@ -29,16 +25,6 @@ OVERDUE = timedelta(minutes=15)
 """How long ago the tasks for expiry and completion may have run last."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    about: str
-    good: bool
-    text: str
-    """What was found and, if it is not good, what to change."""
-
-
 def examine(url: str = "") -> Iterator[Finding]:
     """Yield findings as they are made; ``url`` is the portal's public address, to examine the way of a chunk to it."""
     yield from _settings()
@@ -46,7 +32,8 @@ def examine(url: str = "") -> Iterator[Finding]:
     yield from _clocks()
     yield from _tasks()
     if url:
-        yield _way(url)
+        for door in doors.registered():
+            yield from door.probe(url)
 
 
 def _settings() -> Iterator[Finding]:
@@ -213,47 +200,3 @@ def _last_run(name: str) -> Finding:
         good, when = run.ran_at > limit, f"{(timezone.now() - run.ran_at).total_seconds() / 60:.0f} minutes ago"
     hint = "" if good else ": is beat running, or cron?"
     return Finding("tasks", good=good, text=f"sessions were last {name}d {when}{hint}")
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would come without its body, and prove nothing."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _way(url: str) -> Finding:
-    """Send a body of a chunk's size to a session that does not exist: who answers, the app or something before it?"""
-    size = conf.current().chunk_size
-    below = location_below_prefix()
-    if below is None:
-        return Finding("way", good=False, text="the URLs have no location that can be told without a request")
-    address = f"{url.rstrip('/')}/{below}?uid={uuid.uuid4().hex}"
-    if not address.startswith(("http://", "https://")):
-        return Finding("way", good=False, text=f"{url} is not an http(s) address")
-    request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310
-    opener = urllib.request.build_opener(_NoRedirect)
-    try:
-        with opener.open(request, timeout=120) as answer:
-            status, body = answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        status, body = error.code, error.read()
-    except OSError as error:
-        return Finding("way", good=False, text=f"{url} does not take a body of {size} bytes: {error}")
-    try:
-        code = json.loads(body)["error"]["type"]
-    except (ValueError, KeyError, TypeError):
-        code = ""
-    if code == TransactionOpen.code:
-        text = "something runs requests in a database transaction (middleware?): exempt the upload URLs from it"
-        return Finding("way", good=False, text=text)
-    if code and status in (401, 404):
-        return Finding("way", good=True, text=f"a chunk of {size} bytes gets through to the app at {url}")
-    hint = "look there"
-    if status == 413:
-        hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
-    elif 300 <= status < 400:
-        hint = "give the address where the portal really is"
-    return Finding(
-        "way", good=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
-    )

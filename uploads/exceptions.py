@@ -1,6 +1,6 @@
 """Every way an upload can be refused: one row each, with a stable code, an HTTP status and a text.
 
-Raise one; ``uploads.api`` renders it. Clients compare ``code``; the text is for people and may change.
+Raise one; the doors (``uploads.protocols``) render it. Clients compare ``code``; the text is for people and may change.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ class LocationUnknown(UploadError):
 
     code = "location_unknown"
     status = 500
-    text = "The portal's URLs do not lead to the upload location: its operators have to include uploads.api.urls whole."
+    text = "The portal's URLs do not lead to the upload location: its operators have to include the door's URLs whole."
 
 
 class DatabaseUnavailable(UploadError):

@@ -1,4 +1,4 @@
-"""Names as clients send them, made safe to show, to store and to download under (protocol: file titles)."""
+"""Names as clients send them, made safe to show, to store and to download under."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from pathlib import PurePosixPath
 
 from uploads.exceptions import InvalidName
 
-MAX_LENGTH = 170
-"""Characters of a file or folder title, as the protocol's own servers cut it."""
+MAX_LENGTH = 255
+"""Characters of a file or folder title, at most."""
 
 MAX_DEPTH = 64
 """Folders of a relativePath."""
 
+_DEVICES = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")
+"""What Windows takes for devices, whatever the extension."""
 _RESERVED = re.compile(r'[*+:"<>?|\\/]')
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def clean(name: str) -> str:
+def clean(name: str, length: int = MAX_LENGTH) -> str:
     """Return ``name`` as a title; raise InvalidName if nothing usable is left of it."""
-    title = _cut("".join(_printable(character) for character in name.strip()))
+    title = _cut("".join(_printable(character) for character in name.strip()), length)
     title = _RESERVED.sub("_", title)
     if title in ("", ".", ".."):
         raise InvalidName
     return title
 
 
-def split_path(path: str) -> list[str]:
+def split_path(path: str, length: int = MAX_LENGTH) -> list[str]:
     """Return the folder titles of a relativePath; empty segments are skipped, ``.`` and ``..`` refused."""
-    titles = [clean(segment) for segment in path.split("/") if segment.strip()]
+    titles = [clean(segment, length) for segment in path.split("/") if segment.strip()]
     if len(titles) > MAX_DEPTH:
         message = f"The relative path has more than {MAX_DEPTH} folders."
         raise InvalidName(message)
@@ -45,10 +47,11 @@ def _printable(character: str) -> str:
 def for_storage(title: str, length: int = 40) -> str:
     """Return a title as the last part of an object's name: no longer than ``length``, and harmless anywhere."""
     plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
-    return _cut(plain, length).rstrip(".") or "file"
+    name = _cut(plain, length).rstrip(".") or "file"
+    return f"_{name}"[:length] if _DEVICES.fullmatch(name.partition(".")[0]) else name
 
 
-def _cut(name: str, length: int = MAX_LENGTH) -> str:
+def _cut(name: str, length: int) -> str:
     """Shorten the name but keep its extension, which tells people and programs what the file is."""
     if len(name) <= length:
         return name

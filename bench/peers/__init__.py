@@ -18,8 +18,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from portal.run import WEB_ENVIRONMENT, web_command
-from portal.weed import BUCKET, free_ports
+from devstack.run import WEB_ENVIRONMENT, web_command
+from devstack.weed import BUCKET, free_ports
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from portal.weed import free_ports
+from devstack.weed import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,7 +90,7 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
         }
         environment = inherited | own | extra
         process = subprocess.Popen(
-            [sys.executable, "-m", "portal.run"],
+            [sys.executable, "-m", "devstack.run"],
             cwd=ROOT,
             env=environment,
             text=True,

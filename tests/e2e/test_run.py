@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from portal.weed import free_ports
+from devstack.weed import free_ports
 from tests.e2e.conftest import ROOT, Demo
 
 
 def refused(**environment: str) -> str:
     run = subprocess.run(
-        [sys.executable, "-m", "portal.run"],
+        [sys.executable, "-m", "devstack.run"],
         cwd=ROOT,
         env=os.environ | environment,
         text=True,

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 import boto3
 import psycopg
 
-from portal import weed
-from portal.run import WEB_ENVIRONMENT, web_command
-from portal.weed import free_ports
+from devstack import weed
+from devstack.run import WEB_ENVIRONMENT, web_command
+from devstack.weed import free_ports
 from tests.proxy import Proxy, Wire, proxied, wired
 
 ROOT = Path(__file__).resolve().parents[2]

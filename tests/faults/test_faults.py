@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from portal import weed
+from devstack import weed
 from tests.data import MIB, some_bytes
 from tests.e2e.test_upload import eventually
 from tests.faults.client import Client, GaveUp

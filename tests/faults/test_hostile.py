@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from tests.data import MIB
 from tests.faults.client import Client
 from tests.faults.stack import Stack
+from uploads.stores.names import MARK
 
 CREATE = "/api/2.0/files/1/upload/create_session"
 FORM = "multipart/form-data; boundary=xyz"
@@ -238,7 +240,10 @@ def test_hostile_names_become_harmless_titles(stack: Stack, name: str) -> None:
     answer = client.insist("GET", f"/files/{file['id']}/download")
     assert "\n" not in answer.headers["Content-Disposition"]
     assert "Set-Cookie" not in answer.headers
-    assert file["title"] not in stack.ask(f"File.objects.get(pk={file['id']}).content.name")
+    directory, _, last = stack.ask(f"File.objects.get(pk={file['id']}).content.name").rpartition("/")
+    assert re.fullmatch(MARK, directory.rpartition("/")[2])
+    assert re.fullmatch(r"[\w-][\w.-]{0,39}", last)
+    assert last.upper() != "CON"
 
 
 def drip(connection: socket.socket, data: bytes, seconds: float) -> None:

@@ -35,7 +35,7 @@ def test_create_new_if_exist_finds_a_free_title(uploader: Uploader) -> None:
 def test_a_free_title_is_not_longer_than_a_title_may_be(open_session: OpenSession) -> None:
     name = "x" * 300 + ".docx"
     titles = [sessions.receive(open_session(1, name, create_new=True), chunk_of(b"x")).result for _ in range(2)]
-    assert [len(result["title"]) for result in titles if result] == [170, 170]
+    assert [len(result["title"]) for result in titles if result] == [255, 255]
 
 
 def test_the_object_is_adopted_as_it_is(open_session: OpenSession, file_store: Store) -> None:

@@ -16,10 +16,10 @@ from portal.models import File
 from tests.helpers import chunk_of
 from uploads import conf, sessions
 from uploads.models import NamingKey, UploadSession
-from uploads.sessions.writer import upload_of
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import mark_of, piece_of
+from uploads.transfer.writer import upload_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -34,11 +33,11 @@ def test_the_portal_passes_on_s3(s3_store: object) -> None:
 
 
 def test_every_setting_has_a_check_of_its_own() -> None:
-    checks = [field.metadata["check"] for field in dataclasses.fields(conf.Settings)]
+    checks = [field.metadata["check"] for field in conf.fields()]
     assert len(checks) == len(set(checks))
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(conf.Settings), ids=lambda field: field.name)
+@pytest.mark.parametrize("field", conf.fields(), ids=lambda field: field.name)
 def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None], file_store: object) -> None:
     uploads_settings(**{field.name: object()})
     assert ids() == [field.metadata["check"]]

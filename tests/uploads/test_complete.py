@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from portal import weed
+from devstack import weed
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.helpers import Uploader, chunk_of

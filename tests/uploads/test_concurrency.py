@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, connections
 
 from portal.models import File
-from tests.helpers import chunk_of
+from tests.helpers import chunk_of, finalize
 from uploads import sessions
 from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
@@ -61,7 +61,7 @@ def test_numbered_chunks_at_once_are_all_counted(store: Store, open_session: Ope
 
     outcomes = at_once(*[send(number) for number in (1, 2, 3, 4, 5, 6, 7, 8, 1, 8)])
     assert [outcome for outcome in outcomes if not isinstance(outcome, UploadSession)] == []
-    done = sessions.finalize(fresh(session))
+    done = finalize(fresh(session))
     assert b"".join(store.read(done.object_name)) == b"12345678"
 
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data import MIB, some_bytes
-from tests.helpers import Uploader
+from tests.helpers import Chunk, Uploader, finalize
 from uploads import sessions
 from uploads.exceptions import ChunkAmbiguous, SessionClosed, UploadError
 from uploads.models import State, UploadSession
-from uploads.sessions import ByteRange, Chunk, Origin
+from uploads.sessions import ByteRange, Origin
 from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
@@ -151,7 +151,7 @@ def test_chunks_without_a_number_that_come_twice(file_store: Store, open_session
     send_counted(a, first)
     send_counted(a, replace(first, connection="another"))
     send_counted(b, next(origins))
-    assert content(file_store, sessions.finalize(UploadSession.objects.get())) == a + b
+    assert content(file_store, finalize(UploadSession.objects.get())) == a + b
     other = open_session(20 * MIB, create_new=True)
     session = other
     send_counted(a, RAW)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from portal import weed
+from devstack import weed
 from tests.data import MIB
-from tests.helpers import chunk_of, no_memory
+from tests.helpers import Chunk, chunk_of, no_memory
 from tests.proxy import proxied
 from uploads import sessions
 from uploads.exceptions import IncompleteBody, OutOfMemory, UploadError
 from uploads.models import State, UploadSession
-from uploads.sessions import memory
+from uploads.transfer import memory
 
 OpenSession = Callable[..., UploadSession]
 
@@ -43,7 +43,7 @@ def test_a_file_of_n_parts_costs_n_plus_3_calls(
         use_storage(s3_storage)
         session = open_session(sum(chunks))
         for size in chunks:
-            session = sessions.receive(session, sessions.Chunk(iter([bytes(size)]), at_most=size + 200))
+            session = sessions.receive(session, Chunk(iter([bytes(size)]), at_most=size + 200))
         assert session.state == State.COMPLETED
         assert dict(proxy.calls) == {
             "CreateMultipartUpload": 1,
@@ -75,9 +75,9 @@ def test_memory_is_taken_as_it_is_filled_and_given_back(
             assert sessions.receive(open_session(6), chunk).state == State.COMPLETED
         yield b"def"
 
-    small = sessions.Chunk(iter([b"xyz", b"xyz"]), at_most=6)
-    other = sessions.Chunk(slow(small), at_most=6)
-    assert sessions.receive(open_session(6), sessions.Chunk(slow(other), at_most=6)).state == State.COMPLETED
+    small = Chunk(iter([b"xyz", b"xyz"]), at_most=6)
+    other = Chunk(slow(small), at_most=6)
+    assert sessions.receive(open_session(6), Chunk(slow(other), at_most=6)).state == State.COMPLETED
     share = memory.Share()
     share.grow(12, lambda: None)
     share.close()
@@ -102,7 +102,7 @@ def test_what_fails_gives_its_memory_back(
     session = open_session(6)
     for _ in range(3):
         with pytest.raises(UploadError):
-            sessions.receive(session, sessions.Chunk(body()))
+            sessions.receive(session, Chunk(body()))
     assert sessions.receive(session, chunk_of(b"abcdef")).state == State.COMPLETED
 
 

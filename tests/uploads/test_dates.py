@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from uploads.api import dates
+from uploads.protocols.onlyoffice import dates
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.urls import set_script_prefix
 from django.utils import timezone
 
-from portal import weed
+from devstack import weed
 from tests.proxy import proxied, with_header
 from uploads import doctor, sessions
 from uploads.models import TaskRun, UploadSession

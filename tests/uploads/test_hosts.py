@@ -20,10 +20,10 @@ from rest_framework.throttling import UserRateThrottle
 from portal.destination import PortalDestination
 from portal.models import File as PortalFile
 from portal.models import Folder as PortalFolder
-from tests.helpers import Uploader
+from tests.helpers import Chunk, Uploader
 from uploads import sessions
-from uploads.api import turns
 from uploads.destinations import Destination, Folder, PublishedFile
+from uploads.http import turns
 from uploads.models import NamingKey, State, UploadSession
 from uploads.stores.base import Store
 
@@ -64,7 +64,7 @@ def test_retry_after_fits_the_lease(file_store: Store, uploader: Uploader, uploa
         assert 30 < int(answer["Retry-After"]) <= 40
         yield b"cd"
 
-    assert sessions.receive(session, sessions.Chunk(meanwhile())).state == State.COMPLETED
+    assert sessions.receive(session, Chunk(meanwhile())).state == State.COMPLETED
 
 
 class Keyed(Destination):
@@ -124,7 +124,7 @@ def test_a_rate_for_all_requests_is_not_meant_for_chunks(
     file_store: Store, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = uploader.create(3)
-    monkeypatch.setattr("uploads.api.views.UploadView.throttle_classes", (OnceADay,))
+    monkeypatch.setattr("uploads.protocols.onlyoffice.views.UploadView.throttle_classes", (OnceADay,))
     assert [uploader.send(session, byte).status_code for byte in (b"a", b"b", b"c")] == [200, 200, 201]
 
 
@@ -314,7 +314,9 @@ def test_indexes_are_as_short_as_mysql_wants_them() -> None:
     """3,072 bytes for a key, four for a character (MySQL: InnoDB limits); MariaDB would not mind."""
     for model in [*apps.get_app_config("upload_sessions").get_models(), *apps.get_app_config("portal").get_models()]:
         single = [[field.name] for field in model._meta.get_fields() if _is_indexed(field)]
-        several = [index.fields for index in (*model._meta.indexes, *model._meta.constraints) if hasattr(index, "fields")]
+        several = [
+            index.fields for index in (*model._meta.indexes, *model._meta.constraints) if hasattr(index, "fields")
+        ]
         for names in (*single, *several):
             lengths = [model._meta.get_field(name.lstrip("-")).max_length or 16 for name in names]
             assert 4 * sum(lengths) <= 3072, (model, names)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from portal import weed
+from devstack import weed
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.data import MIB, some_bytes
-from tests.helpers import Uploader, no_memory
+from tests.helpers import Chunk, Uploader, finalize, no_memory
 from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
 from uploads.destinations import Destination, PublishedFile
@@ -36,11 +36,11 @@ def row(session: UploadSession) -> UploadSession:
 
 
 def send(session: UploadSession, data: bytes) -> UploadSession:
-    return sessions.receive(row(session), sessions.Chunk(iter([data]), at_most=len(data)))
+    return sessions.receive(row(session), Chunk(iter([data]), at_most=len(data)))
 
 
 def send_numbered(session: UploadSession, number: int, data: bytes) -> UploadSession:
-    return sessions.receive_numbered(row(session), sessions.Chunk(iter([data]), at_most=len(data)), number)
+    return sessions.receive_numbered(row(session), Chunk(iter([data]), at_most=len(data)), number)
 
 
 def content(session: UploadSession) -> bytes:
@@ -114,7 +114,7 @@ def test_what_is_decided_on_is_read_where_it_is_written(
         ordered = send(ordered, byte)
     for number in (2, 1):
         send_numbered(numbered, number, str(number).encode())
-    assert (content(ordered), content(sessions.finalize(row(numbered)))) == (b"ab", b"12")
+    assert (content(ordered), content(finalize(row(numbered)))) == (b"ab", b"12")
     assert sessions.abort(row(ended)).state == State.ABORTED
     sessions.expire_stale(batch_size=10)
     assert sessions.audit().lost == []
@@ -146,9 +146,9 @@ def test_a_lack_of_memory_at_finalize_passes(
         send_numbered(session, number, b"ab")
     uploads_settings(MAX_BUFFER_MEMORY=1, BUFFER_WAIT=timedelta(milliseconds=1))
     with no_memory():
-        assert sessions.finalize(row(session)).state == State.COMPLETING
+        assert finalize(row(session)).state == State.COMPLETING
     UploadSession.objects.update(retry_at=None)
-    assert sessions.finalize(row(session)).state == State.COMPLETED
+    assert finalize(row(session)).state == State.COMPLETED
 
 
 def test_a_file_system_that_is_not_mounted_passes(
@@ -210,10 +210,10 @@ def test_a_chunk_may_take_longer_than_its_session_lives(
             yield byte
             sessions.alive(row(session))
 
-    chunk = sessions.Chunk(slow())
+    chunk = Chunk(slow())
     if numbered:
         sessions.receive_numbered(session, chunk, 1)
-        sessions.finalize(row(session))
+        finalize(row(session))
     else:
         sessions.receive(session, chunk)
     assert content(session) == b"abcdef"
@@ -287,7 +287,7 @@ def test_parts_made_of_pieces_are_never_larger_than_planned(s3_store: Store, ope
     UploadSession.objects.update(max_chunks=9000)  # one part number for each chunk, as in a file of 90 GiB
     for number in (1, 2, 3):
         send_numbered(session, number, data[(number - 1) * 20 * MIB : number * 20 * MIB])
-    assert sessions.finalize(row(session)).state == State.COMPLETED
+    assert finalize(row(session)).state == State.COMPLETED
     assert max(session.parts.values_list("size", flat=True)) < 15 * MIB
     assert content(session) == data
 
@@ -301,7 +301,7 @@ def test_a_chunk_that_could_not_be_joined_is_refused_when_it_comes(s3_store: Sto
         send_numbered(session, 1, data[: 20 * MIB])
     send_numbered(session, 1, data[: 10 * MIB])
     send_numbered(session, 3, data[20 * MIB :])
-    assert sessions.finalize(row(session)).state == State.COMPLETED
+    assert finalize(row(session)).state == State.COMPLETED
     assert content(session) == data
 
 
@@ -408,7 +408,7 @@ def test_a_picky_store_gets_a_numbered_chunk_twice(picky: Proxy, open_session: O
         send_numbered(session, 2, data[10 * MIB : 20 * MIB])
     for number in (3, 2, 1):
         send_numbered(session, number, data[(number - 1) * 10 * MIB : number * 10 * MIB])
-    done = sessions.finalize(row(session))
+    done = finalize(row(session))
     assert done.state == State.COMPLETED, done.failure
     assert content(session) == data
 

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from portal.models import File, Folder
+from tests.helpers import Chunk, finalize
 from uploads import sessions
 from uploads.exceptions import IncompleteBody, UploadError
 from uploads.models import Mode, State, UploadSession
-from uploads.sessions.writer import upload_of
+from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.writer import upload_of
 
 PART, MINIMUM = 8, 4
 """Bytes; small, so that a few random chunks make parts, remainders and pieces."""
@@ -66,14 +68,14 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 9 * PART))
     def create(self, size: int) -> None:
-        file = sessions.FileRequest(name=f"{len(self.models)}.bin", size=size)
+        file = sessions.FileRequest(name=f"{len(self.models)}.bin", size=size, rules=conf.current().rules)
         self.models[sessions.create(self.user, str(self.folder.pk), file).pk] = Model(size)
 
     @rule(data=st.data(), body=DATA, cut=SELDOM)
     def send(self, data: Any, body: bytes, cut: bool) -> None:
         session, model = self._one(data)
         body = body if data.draw(SELDOM) else body[: model.size - model.stored]
-        if self._try(lambda: sessions.receive(session, sessions.Chunk(blocks(body, cut), at_most=len(body)))):
+        if self._try(lambda: sessions.receive(session, Chunk(blocks(body, cut), at_most=len(body)))):
             if model.state == State.OPEN:
                 model.sent += body
             if len(model.sent) == model.size:
@@ -82,14 +84,14 @@ class Sessions(RuleBasedStateMachine):
     @rule(data=st.data(), body=DATA, number=st.integers(0, 6), cut=SELDOM)
     def send_numbered(self, data: Any, body: bytes, number: int, cut: bool) -> None:
         session, model = self._one(data)
-        chunk = sessions.Chunk(blocks(body, cut), at_most=len(body) if data.draw(st.booleans()) else None)
+        chunk = Chunk(blocks(body, cut), at_most=len(body) if data.draw(st.booleans()) else None)
         if self._try(lambda: sessions.receive_numbered(session, chunk, number)):
             model.numbered[number] = body
 
     @rule(data=st.data())
     def finalize(self, data: Any) -> None:
         session, model = self._one(data)
-        if self._try(lambda: sessions.finalize(session)):
+        if self._try(lambda: finalize(session)):
             assert model.stored == model.size
             assert sorted(model.numbered) == list(range(1, len(model.numbered) + 1))
             model.state = State.COMPLETED

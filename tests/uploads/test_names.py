@@ -4,6 +4,7 @@ import pytest
 
 from uploads import names
 from uploads.exceptions import InvalidName
+from uploads.protocols.onlyoffice.conf import LONGEST_TITLE
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from uploads.exceptions import InvalidName
     ],
 )
 def test_clean(sent: str, title: str) -> None:
-    assert names.clean(sent) == title
+    assert names.clean(sent, LONGEST_TITLE) == title
 
 
 @pytest.mark.parametrize("sent", ["", "   ", ".", "..", "\t"])

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.data import MIB, some_bytes
-from tests.helpers import chunk_of
+from tests.helpers import Chunk, chunk_of, finalize
 from uploads import sessions
 from uploads.exceptions import (
     ChunkBeyondFile,
@@ -23,8 +23,8 @@ from uploads.exceptions import (
     UploadIncomplete,
 )
 from uploads.models import State, UploadSession
-from uploads.sessions.writer import upload_of
 from uploads.stores.base import Store
+from uploads.transfer.writer import upload_of
 
 OpenSession = Callable[..., UploadSession]
 
@@ -36,7 +36,7 @@ def split(data: bytes, size: int) -> dict[int, bytes]:
 
 def send(session: UploadSession, number: int | None, data: bytes) -> UploadSession:
     blocks = (data[start : start + MIB] for start in range(0, len(data), MIB))
-    return sessions.receive_numbered(session, sessions.Chunk(blocks, at_most=len(data)), number)
+    return sessions.receive_numbered(session, Chunk(blocks, at_most=len(data)), number)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_chunks_in_any_order_become_the_file(
     for number, chunk in chunks:
         session = send(session, number, chunk)
         assert session.state == State.OPEN
-    session = sessions.finalize(session)
+    session = finalize(session)
     assert session.state == State.COMPLETED, session.failure
     assert b"".join(store.read(session.object_name)) == data
-    assert sessions.finalize(UploadSession.objects.get()).result == session.result
+    assert finalize(UploadSession.objects.get()).result == session.result
 
 
 def test_nothing_but_the_file_is_left(
@@ -78,7 +78,7 @@ def test_nothing_but_the_file_is_left(
     session = open_session(4)
     for number, byte in [(2, b"c"), (1, b"ab"), (2, b"cd")]:
         send(session, number, byte)
-    session = sessions.finalize(session)
+    session = finalize(session)
     assert b"".join(s3_store.read(session.object_name)) == b"abcd"
     assert s3_keys() == {f"media/{session.object_name}"}
 
@@ -90,7 +90,7 @@ def test_the_same_number_again_replaces(store: Store, open_session: OpenSession)
     for number, chunk in split(data, 10 * MIB).items():
         send(session, number, chunk)
     assert UploadSession.objects.get().bytes_stored == len(data)
-    session = sessions.finalize(UploadSession.objects.get())
+    session = finalize(UploadSession.objects.get())
     assert b"".join(store.read(session.object_name)) == data
 
 
@@ -105,8 +105,8 @@ def test_a_failed_replacement_keeps_what_was_there(store: Store, open_session: O
         raise IncompleteBody(received=9, declared=10)
 
     with pytest.raises(IncompleteBody):
-        sessions.receive_numbered(session, sessions.Chunk(cut()), 1)
-    session = sessions.finalize(UploadSession.objects.get())
+        sessions.receive_numbered(session, Chunk(cut()), 1)
+    session = finalize(UploadSession.objects.get())
     assert b"".join(store.read(session.object_name)) == data
 
 
@@ -119,7 +119,7 @@ def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session:
         send(session, 1, bytes([attempt]) * 10 * MIB)
     for number, chunk in split(data, 10 * MIB).items():
         send(session, number, chunk)
-    session = sessions.finalize(UploadSession.objects.get())
+    session = finalize(UploadSession.objects.get())
     assert session.state == State.COMPLETED, session.failure
     assert b"".join(s3_store.read(session.object_name)) == data
 
@@ -131,7 +131,7 @@ def test_chunks_larger_than_their_range_of_part_numbers(s3_store: Store, open_se
     session.refresh_from_db()
     for number, chunk in split(data, 20 * MIB).items():
         send(session, number, chunk)
-    session = sessions.finalize(UploadSession.objects.get())
+    session = finalize(UploadSession.objects.get())
     assert session.state == State.COMPLETED, session.failure
     assert b"".join(s3_store.read(session.object_name)) == data
 
@@ -144,7 +144,7 @@ def test_nothing_is_left_of_a_chunk_that_was_cut(file_store: Store, open_session
         raise IncompleteBody(received=25, declared=40)
 
     with pytest.raises(IncompleteBody):
-        sessions.receive_numbered(session, sessions.Chunk(cut()), 1)
+        sessions.receive_numbered(session, Chunk(cut()), 1)
     assert [path.name for path in tmp_path.rglob("*piece*")] == []
 
 
@@ -155,7 +155,7 @@ def test_the_largest_chunk_does_not_limit_the_file(
     session = open_session(6)
     for number in (1, 2, 3):
         send(session, number, b"xy")
-    assert sessions.finalize(session).state == State.COMPLETED
+    assert finalize(session).state == State.COMPLETED
 
 
 def test_an_attempt_without_a_number_that_failed_gives_it_to_the_next(
@@ -169,16 +169,16 @@ def test_an_attempt_without_a_number_that_failed_gives_it_to_the_next(
 
     send(session, None, b"a")
     with pytest.raises(IncompleteBody):
-        sessions.receive_numbered(session, sessions.Chunk(cut()), None)
+        sessions.receive_numbered(session, Chunk(cut()), None)
     send(session, None, b"b")
-    assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"ab"
+    assert b"".join(file_store.read(finalize(session).object_name)) == b"ab"
 
 
 def test_chunks_without_a_number_are_counted(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     session = open_session(3)
     for byte in (b"a", b"b", b"c"):
         send(session, None, byte)
-    assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"abc"
+    assert b"".join(file_store.read(finalize(session).object_name)) == b"abc"
     with pytest.raises(ChunkNumberInvalid):
         send(open_session(0), 2, b"")
 
@@ -192,10 +192,10 @@ def test_finalize_names_what_is_missing(
         send(session, number, b"x")
     expected = {(1, 3): "missing chunks: 2", (1, 2): "chunks after 2 are missing", (): "0 of 3 bytes"}[numbers]
     with pytest.raises(UploadIncomplete, match=expected):
-        sessions.finalize(session)
+        finalize(session)
     for number in {1, 2, 3} - set(numbers):
         send(session, number, b"x")
-    assert sessions.finalize(session).state == State.COMPLETED
+    assert finalize(session).state == State.COMPLETED
 
 
 @pytest.mark.parametrize("number", [0, 4, 10**9, 10**30])
@@ -214,7 +214,7 @@ def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession)
     send(session, 2, bytes(10 * MIB))
     with pytest.raises(ChunkBeyondFile):
         send(session, 3, bytes(1))
-    assert sessions.finalize(session).state == State.COMPLETED
+    assert finalize(session).state == State.COMPLETED
 
 
 def test_a_small_chunk_in_the_middle_is_named_at_finalize(
@@ -227,7 +227,7 @@ def test_a_small_chunk_in_the_middle_is_named_at_finalize(
     for number, size in [(1, MIB), (2, 10 * MIB), (3, MIB)]:
         send(session, number, bytes(size))
     with pytest.raises(ChunkTooSmall, match=str(5 * MIB)):
-        sessions.finalize(session)
+        finalize(session)
 
 
 def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
@@ -238,7 +238,7 @@ def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_ses
     with pytest.raises(ModeConflict):
         send(ordered, 2, b"b")
     with pytest.raises(UploadIncomplete):
-        sessions.finalize(ordered)
+        finalize(ordered)
 
 
 def test_a_chunk_that_comes_after_finalize_is_refused(
@@ -247,11 +247,11 @@ def test_a_chunk_that_comes_after_finalize_is_refused(
     session = send(open_session(1), 1, b"a")
 
     def late() -> Iterator[bytes]:
-        sessions.finalize(UploadSession.objects.get(pk=session.pk))
+        finalize(UploadSession.objects.get(pk=session.pk))
         yield b"z"
 
     with pytest.raises(SessionClosed):
-        sessions.receive_numbered(session, sessions.Chunk(late()), 1)
+        sessions.receive_numbered(session, Chunk(late()), 1)
     assert b"".join(file_store.read(session.object_name)) == b"a"
 
 
@@ -265,8 +265,8 @@ def test_attempts_at_the_same_moment_do_not_damage_each_other(s3_store: Store, o
         raise IncompleteBody(received=MIB, declared=10 * MIB)
 
     with pytest.raises(IncompleteBody):
-        sessions.receive_numbered(session, sessions.Chunk(meanwhile()), 1)
-    done = sessions.finalize(UploadSession.objects.get())
+        sessions.receive_numbered(session, Chunk(meanwhile()), 1)
+    done = finalize(UploadSession.objects.get())
     assert b"".join(s3_store.read(done.object_name)) == data
 
 
@@ -275,7 +275,7 @@ def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_sess
         session = open_session(6, create_new=True)
         for number in order:
             send(session, number, str(number).encode() * 2)
-        assert b"".join(file_store.read(sessions.finalize(session).object_name)) == b"112233"
+        assert b"".join(file_store.read(finalize(session).object_name)) == b"112233"
 
 
 def test_attempts_that_come_to_nothing_count_and_are_bounded(
@@ -292,14 +292,14 @@ def test_attempts_that_come_to_nothing_count_and_are_bounded(
 
     for _ in range(5):
         with pytest.raises(IncompleteBody):
-            sessions.receive_numbered(session, sessions.Chunk(cut(), at_most=len(data)), 1)
+            sessions.receive_numbered(session, Chunk(cut(), at_most=len(data)), 1)
     held = s3_store.upload_size(upload_of(session)) or 0
     session.refresh_from_db()
     assert 10 * MIB <= held <= session.bytes_spare <= 3 * len(data)
     with pytest.raises(QuotaExceeded):
         open_session(100 * MIB - len(data) - held + 1)
     send(session, 1, data)
-    session = sessions.finalize(session)
+    session = finalize(session)
     assert b"".join(s3_store.read(session.object_name)) == data
     assert s3_keys() == {f"media/{session.object_name}"}
 

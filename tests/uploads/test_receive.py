@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from tests.data import MIB, some_bytes
-from tests.helpers import chunk_of
+from tests.helpers import Chunk, chunk_of
 from uploads import sessions, signals
 from uploads.exceptions import (
     ChunkBeyondFile,
@@ -57,7 +57,7 @@ def test_chunks_of_any_size_become_the_file(
     sent = 0
     for size in sizes:
         blocks = (data[start : min(start + MIB, sent + size)] for start in range(sent, sent + size, MIB))
-        session = sessions.receive(session, sessions.Chunk(blocks, at_most=size))
+        session = sessions.receive(session, Chunk(blocks, at_most=size))
         sent += size
         assert session.bytes_stored == sent
     assert session.state == "completed"
@@ -110,7 +110,7 @@ def test_a_cut_chunk_changes_nothing_and_can_be_sent_again(store: Store, open_se
     session = open_session(len(data))
     before = state_of(session)
     with pytest.raises(IncompleteBody):
-        sessions.receive(session, sessions.Chunk(cut(), at_most=len(data)))
+        sessions.receive(session, Chunk(cut(), at_most=len(data)))
     assert state_of(session) == before
     session = sessions.receive(session, chunk_of(data))
     assert b"".join(store.read(session.object_name)) == data
@@ -144,7 +144,7 @@ def test_a_writer_at_work_keeps_others_out(file_store: Store, small_chunks: None
             sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"xxxx"))
         yield b"cd"
 
-    done = sessions.receive(session, sessions.Chunk(slow()))
+    done = sessions.receive(session, Chunk(slow()))
     assert b"".join(file_store.read(done.object_name)) == b"abcd"
 
 
@@ -162,7 +162,7 @@ def test_a_dead_writer_is_taken_over_and_cannot_commit(
         yield b"zz"
 
     with pytest.raises(LeaseLost):
-        sessions.receive(session, sessions.Chunk(dies_meanwhile()))
+        sessions.receive(session, Chunk(dies_meanwhile()))
     uploads_settings(LEASE_DURATION=timedelta(seconds=20))
     session = sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"cd"))
     assert b"".join(store.read(session.object_name)) == b"abcd"
@@ -178,7 +178,7 @@ def test_a_row_read_while_another_wrote_cannot_be_acted_on(
         stale.append(UploadSession.objects.get(pk=session.pk))
         yield b"ab"
 
-    sessions.receive(session, sessions.Chunk(meanwhile()))
+    sessions.receive(session, Chunk(meanwhile()))
     with pytest.raises(SessionBusy):
         sessions.receive(stale[0], chunk_of(b"zz"))
     done = sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"cd"))
@@ -224,4 +224,4 @@ def test_queries_per_chunk_do_not_grow_with_the_parts(
     session = open_session(100 * MIB)
     size = parts * 10 * MIB
     with django_assert_max_num_queries(5):
-        sessions.receive(session, sessions.Chunk(iter([bytes(size)]), at_most=size))
+        sessions.receive(session, Chunk(iter([bytes(size)]), at_most=size))

@@ -17,8 +17,8 @@ from portal.models import File, Folder
 from tests.helpers import Uploader
 from tests.uploads.test_api import error_of
 from uploads import destinations
-from uploads.api.views import CreateViewSet
 from uploads.models import UploadSession
+from uploads.protocols.onlyoffice.views import CreateViewSet
 from uploads.stores.base import Store
 
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")

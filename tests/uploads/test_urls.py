@@ -16,9 +16,9 @@ from rest_framework.test import APIClient
 from portal import urls as portal_urls
 from portal.models import Folder
 from tests.helpers import Uploader
-from uploads.api import urls as upload_urls
 from uploads.checks import check_settings
 from uploads.models import UploadSession
+from uploads.protocols.onlyoffice import urls as upload_urls
 from uploads.stores.base import Store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "file_store")]
@@ -40,7 +40,7 @@ def anything(request: HttpRequest, **_: str) -> HttpResponse:
     return HttpResponse("a page of the portal")
 
 
-OURS = include("uploads.api.urls")
+OURS = include("uploads.protocols.onlyoffice.urls")
 AROUND = {
     "in-a-namespace": (path("", include(([path("", OURS)], "theirs"))), ""),
     "behind-a-parameter": (path("<slug:tenant>/", OURS), "/acme"),

@@ -8,15 +8,17 @@ from uploads.sessions.copies import Origin
 from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, purge
 from uploads.sessions.numbered import finalize, receive_numbered
-from uploads.sessions.receive import ByteRange, Chunk, alive, receive
-from uploads.sessions.transactions import require_no_transaction
+from uploads.sessions.receive import alive, receive
+from uploads.sessions.rules import ByteRange, Chunk, Rules
 from uploads.sessions.whole import receive_whole
+from uploads.transfer.transactions import require_no_transaction
 
 __all__ = [
     "ByteRange",
     "Chunk",
     "FileRequest",
     "Origin",
+    "Rules",
     "abort",
     "alive",
     "audit",

@@ -18,10 +18,10 @@ from uploads import conf
 from uploads.destinations import get_destination
 from uploads.exceptions import StoreUnavailable
 from uploads.models import NamingKey, UploadPart, UploadSession
-from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
 from uploads.stores.names import PIECE, is_ours
+from uploads.transfer.writer import upload_of
 
 logger = logging.getLogger(__name__)
 

@@ -28,13 +28,13 @@ from uploads.exceptions import (
 )
 from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import MAX_PART_SIZE
-from uploads.sessions.calls import OutOfTime
-from uploads.sessions.lease import Lease, hold
-from uploads.sessions.pieces import join_pieces, whole_crc32
-from uploads.sessions.transactions import alias, durable, reconnect, verb
-from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
+from uploads.transfer.calls import OutOfTime
+from uploads.transfer.lease import Lease, hold
+from uploads.transfer.pieces import join_pieces, whole_crc32
+from uploads.transfer.transactions import alias, durable, reconnect, verb
+from uploads.transfer.writer import upload_of
 
 logger = logging.getLogger(__name__)
 

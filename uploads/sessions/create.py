@@ -20,13 +20,16 @@ from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import NamingKey, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
-from uploads.sessions.transactions import reconnect, verb
-from uploads.sessions.writer import upload_of
+from uploads.sessions.rules import Rules
 from uploads.stores import get_store
 from uploads.stores.names import mark_of
+from uploads.transfer.transactions import reconnect, verb
+from uploads.transfer.writer import upload_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
+
+ANY = Rules()
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ class FileRequest:
     created_at: datetime | None = None
     encrypted: bool = False
     create_new: bool = False
+    rules: Rules = Rules()
+    """Those of the door that the session is opened through."""
+    longest_title: int = names.MAX_LENGTH
+    """Characters that titles are cut to."""
     size_is_bound: bool = False
     """Whether ``size`` is only the most that the file may have: it is lowered to what the user may store."""
 
@@ -54,7 +61,10 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
     """
     destination = get_destination()
-    title, subfolders = names.clean(file.name), names.split_path(file.relative_path)
+    title, subfolders = (
+        names.clean(file.name, file.longest_title),
+        names.split_path(file.relative_path, file.longest_title),
+    )
     folder = destination.folder(user, folder_id)
     if subfolders:
         folder = destination.subfolder(user, folder, subfolders)
@@ -65,13 +75,15 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
 
 
 @verb
-def create_edit(user: AbstractBaseUser, file_id: str, size: int, *, size_is_bound: bool = False) -> UploadSession:
+def create_edit(
+    user: AbstractBaseUser, file_id: str, size: int, *, size_is_bound: bool = False, rules: Rules = ANY
+) -> UploadSession:
     """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
 
     Raises like ``create``.
     """
     file = get_destination().file(user, file_id)
-    request = FileRequest(name=file.title, size=size, size_is_bound=size_is_bound)
+    request = FileRequest(name=file.title, size=size, size_is_bound=size_is_bound, rules=rules)
     session = _new_session(user, file.folder, file.title, request)
     session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
@@ -119,7 +131,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         encrypted=file.encrypted,
         create_new=file.create_new,
         storage=config.STORAGE,
-        max_chunks=parts.highest_chunk(file.size, config.MIN_CHUNK_SIZE),
+        max_chunks=parts.highest_chunk(file.size, file.rules.least),
         created_at=now,
         updated_at=now,
         expires_at=now + config.SESSION_LIFETIME,

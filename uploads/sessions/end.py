@@ -10,10 +10,10 @@ from uploads import conf, signals
 from uploads.destinations import get_destination
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, is_interruption
 from uploads.models import State, TaskRun, UploadSession
-from uploads.sessions.transactions import verb
-from uploads.sessions.writer import upload_of
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.transactions import verb
+from uploads.transfer.writer import upload_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from uploads import conf, parts
 from uploads.destinations import get_destination
 from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, QuotaExceeded, TooManySessions
 from uploads.models import Account, UploadSession
-from uploads.sessions.transactions import durable
+from uploads.transfer.transactions import durable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser

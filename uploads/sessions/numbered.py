@@ -34,26 +34,26 @@ from uploads.exceptions import (
 )
 from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
 from uploads.parts import MAX_PARTS, minimum_part_size
-from uploads.sessions.calls import StoreCalls
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
-from uploads.sessions.lease import hold, prolonged, renewal_interval
-from uploads.sessions.pieces import whole_crc32
 from uploads.sessions.receive import (
-    Chunk,
     check_bounds,
     check_open,
     check_range,
-    check_size,
     explain_loss,
     receive,
     write_chunk,
 )
-from uploads.sessions.transactions import durable, reconnect, verb
-from uploads.sessions.writer import PartWriter, commit_parts, delete_quietly, parts_made
+from uploads.sessions.rules import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.calls import StoreCalls
+from uploads.transfer.lease import hold, prolonged, renewal_interval
+from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.transactions import durable, reconnect, verb
+from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
 
+ANY = Rules()
 MISSING_SHOWN = 20
 SPARE = 2
 """How many times the size of its file the parts may have that a session holds beside it."""
@@ -91,7 +91,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
 
 
 @verb
-def finalize(session: UploadSession) -> UploadSession:
+def finalize(session: UploadSession, rules: Rules = ANY) -> UploadSession:
     """Complete a session whose chunks are all there; raise UploadIncomplete naming what is missing.
 
     May be repeated, with the same answer for as long as the row is kept.
@@ -102,14 +102,14 @@ def finalize(session: UploadSession) -> UploadSession:
         return complete(session)
     check_open(session, Mode(session.mode))
     if session.file_size == 0 and session.mode == Mode.UNDECIDED:
-        return receive(session, Chunk(iter(())))
+        return receive(session, Chunk(iter(()), rules=rules))
     if session.mode != Mode.NUMBERED:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
     with hold(session, reserve=0) as lease:
         with durable():
             # Locked: no chunk is committed between counting them and closing the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
-            _check_complete(locked)
+            _check_complete(locked, rules)
             lease.commit(keep=True, state=State.COMPLETING, bytes_stored=locked.bytes_stored, attempts=1)
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
@@ -271,10 +271,10 @@ def _store(claim: Claim, chunk: Chunk) -> int:
     with PartWriter(claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
         claim.writer = writer
         size = write_chunk(writer, session, chunk)
-        if not _may_be_last(session, number, size):
-            check_size(size)
+        if not _may_be_last(session, chunk, number, size):
+            chunk.rules.require(size)
         # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
-        small_is_last = writer.minimum <= conf.current().MIN_CHUNK_SIZE
+        small_is_last = writer.minimum <= chunk.rules.least
         parts = writer.finish(last=small_is_last or size == session.file_size)
     replaced: list[str] = []
     commit_parts(store, session, parts, lambda: replaced.extend(_commit(claim, chunk, parts)))
@@ -299,11 +299,11 @@ def _refuse_copy(claim: Claim, chunk: Chunk, parts: Sequence[UploadPart]) -> Non
             raise ambiguous(claim.session)
 
 
-def _may_be_last(session: UploadSession, number: int, size: int) -> bool:
+def _may_be_last(session: UploadSession, chunk: Chunk, number: int, size: int) -> bool:
     """Tell whether the chunks before this one can be the rest of the file."""
     if number == 1:
         return size == session.file_size
-    return (number - 1) * conf.current().MIN_CHUNK_SIZE + size <= session.file_size
+    return (number - 1) * chunk.rules.least + size <= session.file_size
 
 
 def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
@@ -360,7 +360,7 @@ def _origin_before(claim: Claim) -> dict[str, Any]:
     return row.origin if row else {}
 
 
-def _check_complete(session: UploadSession) -> None:
+def _check_complete(session: UploadSession, rules: Rules) -> None:
     """Raise what is missing or wrong about the chunks of a session that is to be completed."""
     parts = list(session.parts.all())
     sizes = {number: sum(part.size for part in group) for number, group in groupby(parts, lambda part: part.chunk)}
@@ -372,7 +372,7 @@ def _check_complete(session: UploadSession) -> None:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing=text)
     for number, size in sizes.items():
         if number != last:
-            check_size(size)
+            rules.require(size)
     _check_pieces(session, parts)
 
 

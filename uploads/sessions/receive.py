@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from django.utils import timezone
 
@@ -13,19 +12,15 @@ from uploads import conf, signals
 from uploads.exceptions import (
     ChunkAmbiguous,
     ChunkBeyondFile,
-    ChunkNotMultiple,
     ChunkTooLarge,
-    ChunkTooSmall,
     CompletionFailed,
     ContentRangeInvalid,
-    EmptyChunk,
     LeaseLost,
     ModeConflict,
     OffsetMismatch,
     SessionAborted,
     SessionClosed,
     SessionExpired,
-    UploadError,
     UploadGone,
 )
 from uploads.models import Mode, State, UploadPart, UploadSession
@@ -33,7 +28,6 @@ from uploads.parts import combine_crc32, minimum_part_size
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import (
     IsCopy,
-    Origin,
     Reading,
     Suspects,
     Verdict,
@@ -44,46 +38,15 @@ from uploads.sessions.copies import (
     remembered,
 )
 from uploads.sessions.end import release
-from uploads.sessions.lease import Lease, hold
-from uploads.sessions.pieces import read_piece, whole_crc32
-from uploads.sessions.transactions import durable, verb
-from uploads.sessions.writer import FRAMING, PartWriter, commit_parts, delete_quietly
+from uploads.sessions.rules import Chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.lease import Lease, hold
+from uploads.transfer.pieces import read_piece, whole_crc32
+from uploads.transfer.transactions import durable, verb
+from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ByteRange:
-    """What a Content-Range says of a chunk: first and last byte, and the size of the file if it says so."""
-
-    first: int
-    last: int
-    total: int | None
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk on its way in: blocks of bytes as they arrive. Iterating raises if the body is cut or malformed."""
-
-    blocks: Iterator[bytes]
-    at_most: int | None = None
-    """An upper bound of its size in bytes, if one is known before the end."""
-    start: int | None = None
-    """Where in the file the client says it starts, if it says so."""
-    range: ByteRange | None = None
-    """The same, and more, from a Content-Range."""
-    origin: Origin | None = None
-    """What its request was like; None if it cannot be one that was sent again."""
-
-    is_whole: bool = False
-    """Whether it is all of its file, whose declared size was only an upper bound."""
-
-    @property
-    def starts_at(self) -> int | None:
-        """Where in the file it starts, if the client says so."""
-        return self.range.first if self.range else self.start
 
 
 @verb
@@ -156,7 +119,7 @@ def check_open(session: UploadSession, mode: Mode) -> None:
 
 def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool = True) -> None:
     """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
-    maximum = conf.current().MAX_CHUNK_SIZE
+    maximum = chunk.rules.most
     slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
@@ -165,26 +128,6 @@ def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool
     again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
     if size > max(remaining, again) + slack:
         raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
-
-
-def may_go_on(size: int) -> bool:
-    """Tell whether a chunk of this size may be followed by another."""
-    try:
-        check_size(size)
-    except UploadError:
-        return False
-    return True
-
-
-def check_size(size: int) -> None:
-    """Refuse the size of a chunk that is not the last (protocol: multiple of 512 and at least 10 MiB)."""
-    config = conf.current()
-    if size == 0:
-        raise EmptyChunk
-    if size < config.MIN_CHUNK_SIZE:
-        raise ChunkTooSmall(minimum=config.MIN_CHUNK_SIZE, size=size)
-    if size % config.CHUNK_MULTIPLE:
-        raise ChunkNotMultiple(multiple=config.CHUNK_MULTIPLE, size=size)
 
 
 def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
@@ -269,14 +212,14 @@ class _Receipt:
                 self.reading = read_as_summed(session, self.reading, size)
             last = size == session.remaining + self.reading.dropped_size
             if not last:
-                check_size(size)
+                self.chunk.rules.require(size)
             parts = writer.finish(last=last)
             crc32 = whole_crc32(parts)
             if tail_size:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
                 crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
             suspects = self._suspects(size, crc32, beyond=beyond)
             if last and suspects:
-                if may_go_on(size) or session.doubted:
+                if self.chunk.rules.allow(size) or session.doubted:
                     raise ambiguous(session)
                 suspects = ()  # Such a chunk can only be the last one, so the sum is the client's, too.
         parts = [*self.joined, *parts]

@@ -10,8 +10,9 @@ from uploads import conf, parts
 from uploads.exceptions import ChunkBeyondFile, FileTooLarge
 from uploads.models import State, UploadSession
 from uploads.sessions.end import abort
-from uploads.sessions.receive import Chunk, receive
-from uploads.sessions.transactions import verb
+from uploads.sessions.receive import receive
+from uploads.sessions.rules import Chunk
+from uploads.transfer.transactions import verb
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from uploads.clock import DatabaseNow
 from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
 from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
-from uploads.sessions.calls import StoreCalls
-from uploads.sessions.transactions import reconnect
 from uploads.stores import get_store
+from uploads.transfer.calls import StoreCalls
+from uploads.transfer.transactions import reconnect
 
 logger = logging.getLogger(__name__)
 

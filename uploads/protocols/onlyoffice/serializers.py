@@ -8,8 +8,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from uploads.api import dates
+from uploads.protocols.onlyoffice import conf, dates
 from uploads.sessions import FileRequest
+
+
+def file_request(**said: Any) -> FileRequest:
+    """Return what a client says of its file, and what this door demands."""
+    return FileRequest(**said, rules=conf.current().rules, longest_title=conf.LONGEST_TITLE)
 
 
 class SizeField(serializers.IntegerField):
@@ -68,7 +73,7 @@ class InitiateRequest(serializers.Serializer[Any]):
 
     def file_request(self) -> FileRequest:
         data = self.validated_data
-        return FileRequest(name=data["title"], size=data["filesize"], encrypted=bool(data["encrypted"]))
+        return file_request(name=data["title"], size=data["filesize"], encrypted=bool(data["encrypted"]))
 
 
 class WholeFileRequest(serializers.Serializer[Any]):
@@ -81,7 +86,7 @@ class WholeFileRequest(serializers.Serializer[Any]):
     def file_request(self, at_most: int) -> FileRequest:
         data = self.validated_data
         name = data["title"] or data["filename"]
-        return FileRequest(name=name, size=at_most, size_is_bound=True, create_new=bool(data["createnewifexist"]))
+        return file_request(name=name, size=at_most, size_is_bound=True, create_new=bool(data["createnewifexist"]))
 
 
 class SessionRequest(serializers.Serializer[Any]):
@@ -96,7 +101,7 @@ class SessionRequest(serializers.Serializer[Any]):
 
     def file_request(self) -> FileRequest:
         data = self.validated_data
-        return FileRequest(
+        return file_request(
             name=data["filename"],
             size=data["filesize"],
             relative_path=data["relativepath"] or "",

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from portal import weed
+from devstack import weed
 
 THREADS = "32"
 """Of each web process: more than one user can keep busy (``UPLOAD_THREADS``), twice over for what is refused to him."""

@@ -10,12 +10,12 @@ from typing import Self, TypeVar
 from uploads.exceptions import UploadError
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
-from uploads.sessions.calls import StoreCalls
-from uploads.sessions.memory import Share
-from uploads.sessions.transactions import Error, took_effect
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of
+from uploads.transfer.calls import StoreCalls
+from uploads.transfer.memory import Share
+from uploads.transfer.transactions import Error, took_effect
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from uploads.api.dates import format_date
-from uploads.api.location import location_url
 from uploads.destinations import Id
 from uploads.exceptions import CompletionFailed
 from uploads.models import Mode, State, UploadSession
+from uploads.protocols.onlyoffice.dates import format_date
+from uploads.protocols.onlyoffice.location import location_url
 
 RETRY_COMPLETION_AFTER = 5
 """Seconds after which a client may ask again for a file that is still being completed."""

@@ -1,7 +1,7 @@
 """What happens to uploads, counted from the app's signals and exported for Prometheus.
 
-gunicorn's workers and Celery share their counts through the files of ``PROMETHEUS_MULTIPROC_DIR``, which
-``make run`` sets.
+Call ``connect`` once per process (``AppConfig.ready``) and put ``metrics`` into the URLs. Processes share their counts
+through the files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus-client: multiprocess mode).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def connect() -> None:
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer staff, or who knows METRICS_TOKEN, in Prometheus' text format."""
-    token = settings.METRICS_TOKEN
+    token = getattr(settings, "METRICS_TOKEN", "")
     given = request.headers.get("Authorization", "")
     known = bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
     if not (known or request.user.is_staff):

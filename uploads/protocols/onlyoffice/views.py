@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connections
-from django.http import HttpRequest, HttpResponseBase, QueryDict
-from django.utils.datastructures import MultiValueDict
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser, DataAndFiles
-from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from django.http import HttpRequest
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.throttling import ScopedRateThrottle
-from rest_framework.viewsets import ViewSet
 
-from uploads import conf, names, owners, sessions
-from uploads.api import errors
-from uploads.api.body import drain, read_chunk, read_chunk_number, read_fields, read_file, read_query, require_body
-from uploads.api.location import location_url
-from uploads.api.responses import (
+from uploads import conf as core
+from uploads import names, owners, sessions
+from uploads.destinations import get_destination
+from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound
+from uploads.http.views import UploadView
+from uploads.models import UploadSession
+from uploads.protocols.onlyoffice import conf, errors
+from uploads.protocols.onlyoffice.location import location_url
+from uploads.protocols.onlyoffice.requests import read_chunk, read_chunk_number, read_fields, read_file, read_query
+from uploads.protocols.onlyoffice.responses import (
     chunk_data,
     described,
     enveloped,
@@ -38,93 +36,23 @@ from uploads.api.responses import (
     whole_file_data,
     with_progress,
 )
-from uploads.api.serializers import CheckRequest, EditRequest, InitiateRequest, SessionRequest, WholeFileRequest
-from uploads.api.turns import Turn
-from uploads.destinations import get_destination
-from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound, TooManyRequests
-from uploads.models import UploadSession
+from uploads.protocols.onlyoffice.serializers import (
+    CheckRequest,
+    EditRequest,
+    InitiateRequest,
+    SessionRequest,
+    WholeFileRequest,
+)
 
 
-class JSONAlways(BaseContentNegotiation):
-    """Answer JSON whatever the client accepts: clients of the protocol send all kinds of Accept headers."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
-
-
-class NothingParsed(BaseParser):
-    """Leave the body to the view: DRF would parse it for a CSRF token, and it can be read only once."""
-
-    media_type = "*/*"
-
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
-        return DataAndFiles(QueryDict(), MultiValueDict())
-
-
-class UploadView(ViewSet):
-    """What all endpoints share. The host's authenticators apply; everything else is the protocol's."""
-
-    permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
-    renderer_classes = (JSONRenderer,)
-    parser_classes = (NothingParsed,)
-    content_negotiation_class = JSONAlways
-    versioning_class = None  # The protocol has its version in its path, and the host's are not for it.
-    scope = "uploads"
-
-    @classmethod
-    def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        # What is answered must be committed: ATOMIC_REQUESTS is for other views.
-        view = super().as_view(*args, **kwargs)
-        view._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
-        return view
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        self.turn = Turn()
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        finally:
-            self.turn.end()  # Only now what was left of the body is read, too.
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if request.method not in SAFE_METHODS:
-            require_body(request)
-            sessions.require_no_transaction()
-        super().initial(request, *args, **kwargs)
-
-    @property
-    def throttle_scope(self) -> str | None:
-        """Return the scope for DRF's ScopedRateThrottle where the portal has set a rate for it."""
-        return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
+class DoorView(UploadView):
+    """Answers errors in the protocol's words."""
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        if request.method not in SAFE_METHODS:
-            user = getattr(request, "_user", None)
-            welcome = user is not None and user.is_authenticated and response.status_code != TooManyRequests.status
-            drain(request, patiently=welcome)
-        answer = super().finalize_response(request, response, *args, **kwargs)
-        answer["Cache-Control"] = "no-store"
-        return answer
 
-    def get_permissions(self) -> Any:
-        # What a portal demands of all its views (a second factor, a tenant) holds here, too.
-        demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES
-        return [permission() for permission in (*self.permission_classes, *demanded)]
-
-    @property
-    def user(self) -> AbstractBaseUser:
-        """Return who calls; the permissions have seen to it that it is somebody."""
-        return cast("AbstractBaseUser", self.request.user)
-
-
-class CreateViewSet(UploadView):
+class CreateViewSet(DoorView):
     """Open upload sessions, and what clients ask before they do."""
 
     scope = "uploads-create"
@@ -145,7 +73,7 @@ class CreateViewSet(UploadView):
         fields = EditRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         location_url(request)
-        return self._doubly_enveloped(sessions.create_edit(self.user, file_id, fields.validated_data["filesize"]))
+        return self._doubly_enveloped(_edit(self.user, file_id, fields.validated_data["filesize"]))
 
     def check(self, request: Request, folder_id: str, **_: str) -> Response:
         """Tell which of the titles files of the folder have already."""
@@ -163,7 +91,7 @@ class CreateViewSet(UploadView):
         return enveloped(
             {
                 "chunkUploadSize": config.chunk_size,
-                "maxUploadThreadCount": config.UPLOAD_THREADS,
+                "maxUploadThreadCount": core.current().UPLOAD_THREADS,
                 "extsUploadable": [],
                 "extsMustConvert": {},
             }
@@ -181,7 +109,7 @@ class CreateViewSet(UploadView):
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
-class LoginViewSet(UploadView):
+class LoginViewSet(DoorView):
     """What clients ask before anything else."""
 
     permission_classes = (AllowAny,)
@@ -191,7 +119,7 @@ class LoginViewSet(UploadView):
         return enveloped(request.user.is_authenticated)
 
 
-class FileViewSet(UploadView):
+class FileViewSet(DoorView):
     """Files in one request, through the same sessions; and what is known of a file."""
 
     scope = "uploads-create"
@@ -212,7 +140,7 @@ class FileViewSet(UploadView):
         """Store new content of a file."""
         self.turn.take(owners.key_of(self.user))
         body = read_file(request)
-        create = partial(sessions.create_edit, self.user, file_id, size_is_bound=True)
+        create = partial(_edit, self.user, file_id, size_is_bound=True)
         return self._stored(sessions.receive_whole(create, body.chunk))
 
     def _insert(self, folder_id: str) -> UploadSession:
@@ -233,7 +161,7 @@ class FileViewSet(UploadView):
         return enveloped([data] if several and generated else data)
 
 
-class SessionView(UploadView):
+class SessionView(DoorView):
     """What the endpoints of one session share."""
 
     scope = "uploads-chunk"
@@ -304,7 +232,7 @@ class SessionViewSet(SessionView):
 
     def finalize(self, request: Request, session_id: str, **_: str) -> Response:
         """Complete the file: 201, or 409 naming the chunks that are missing."""
-        return self._progress(sessions.finalize(self.find(session_id)))
+        return self._progress(sessions.finalize(self.find(session_id), conf.current().rules))
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the session without a file."""
@@ -338,7 +266,7 @@ class LocationViewSet(SessionView):
         return plain(progress_data(self.store_numbered(self._uid()), request))
 
     def finalize(self, request: Request) -> Response:
-        return self._progress(sessions.finalize(self.find(self._uid())))
+        return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
 
     def abort(self, request: Request) -> Response:
         sessions.abort(self.find(self._uid()))
@@ -369,8 +297,12 @@ class LocationViewSet(SessionView):
         return with_progress(plain(data, status=status), session)
 
 
+def _edit(user: AbstractBaseUser, file_id: str, size: int, **options: bool) -> UploadSession:
+    return sessions.create_edit(user, file_id, size, rules=conf.current().rules, **options)
+
+
 def _cleaned(title: str) -> str | None:
     try:
-        return names.clean(title)
+        return names.clean(title, conf.LONGEST_TITLE)
     except InvalidName:
         return None

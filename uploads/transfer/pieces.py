@@ -11,11 +11,11 @@ from itertools import groupby
 from uploads.exceptions import PartsExhausted, StoreUnavailable
 from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS, combine_crc32
-from uploads.sessions.calls import StoreCalls
-from uploads.sessions.lease import Lease
-from uploads.sessions.transactions import durable
-from uploads.sessions.writer import PartWriter, commit_parts, delete_quietly, parts_made
 from uploads.stores.base import Store
+from uploads.transfer.calls import StoreCalls
+from uploads.transfer.lease import Lease
+from uploads.transfer.transactions import durable
+from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
 
 logger = logging.getLogger(__name__)
 

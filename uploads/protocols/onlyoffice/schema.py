@@ -17,7 +17,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 
-from uploads.api.views import CreateViewSet, FileViewSet, LocationViewSet, LoginViewSet, SessionViewSet
+from uploads.protocols.onlyoffice.views import CreateViewSet, FileViewSet, LocationViewSet, LoginViewSet, SessionViewSet
 
 TEXTS = {
     400: "The request is malformed, or against the rules for chunks.",
@@ -124,25 +124,25 @@ class _Scheme(OpenApiAuthenticationExtension):
 
 
 class BearerScheme(_Scheme):
-    target_class = "uploads.api.authentication.BearerAuthentication"
+    target_class = "uploads.protocols.onlyoffice.authentication.BearerAuthentication"
     name = "bearerAuth"
     definition = {"type": "http", "scheme": "bearer"}
 
 
 class RawTokenScheme(_Scheme):
-    target_class = "uploads.api.authentication.RawTokenAuthentication"
+    target_class = "uploads.protocols.onlyoffice.authentication.RawTokenAuthentication"
     name = "rawTokenAuth"
     definition = {"type": "apiKey", "in": "header", "name": "Authorization"}
 
 
 class CookieTokenScheme(_Scheme):
-    target_class = "uploads.api.authentication.CookieTokenAuthentication"
+    target_class = "uploads.protocols.onlyoffice.authentication.CookieTokenAuthentication"
     name = "cookieTokenAuth"
     definition = {"type": "apiKey", "in": "cookie", "name": "asc_auth_key"}
 
 
 class SameOriginSessionScheme(_Scheme):
-    target_class = "uploads.api.authentication.SameOriginSessionAuthentication"
+    target_class = "uploads.protocols.onlyoffice.authentication.SameOriginSessionAuthentication"
     name = "sessionAuth"
     definition = {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 

@@ -1,0 +1,40 @@
+"""Doors: the protocols by which sessions are opened and filled. The core knows that there are some, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.core.checks import CheckMessage
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the doctor looked at."""
+
+    about: str
+    good: bool
+    text: str
+    """What was found and, if it is not good, what to change."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """What a protocol brings along for ``manage.py check`` and for the doctor."""
+
+    name: str
+    check: Callable[[], Iterator[CheckMessage]]
+    """Yields what the settings and the URLs say, without any I/O."""
+    probe: Callable[[str], Iterator[Finding]]
+    """Yields what only asking the portal at its public address can show."""
+
+
+_doors: dict[str, Door] = {}
+
+
+def register(door: Door) -> None:
+    _doors[door.name] = door
+
+
+def registered() -> list[Door]:
+    return list(_doors.values())

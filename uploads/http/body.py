@@ -1,0 +1,202 @@
+"""Request bodies as streams: a block at a time from the socket, nothing spooled to disk.
+
+Django and DRF parse forms into temporary files, and find nothing in a body of chunked encoding because it
+has no Content-Length. So chunks are read from the WSGI input here, whose end the server knows.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django.http.request import HttpRequest
+
+from uploads import conf
+from uploads.exceptions import (
+    BodyConsumed,
+    BodyHidden,
+    BodyTimeout,
+    EncodingUnsupported,
+    IncompleteBody,
+    InvalidRequest,
+    UploadError,
+)
+from uploads.http.digests import Digests
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+BLOCK_SIZES = 2**16, 2**20
+"""Bytes read at a time, at least and at most. The more, the fewer copies the server makes; but a writer shows a sign of
+life with each block, so those of a slow client are small."""
+
+DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
+
+SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS = 12 * 2**20, 3
+"""Enough for a usual chunk: nobody who is not known, or sends too much at a time, keeps a thread busy for longer."""
+
+SLOWEST = 8 * 2**10
+"""Bytes per second below which a body is not waited for."""
+
+MAX_FIELDS_SIZE = 2**20
+"""Bytes of a body that carries fields, not a file."""
+
+
+TOO_LONG = f"The fields are longer than {MAX_FIELDS_SIZE} bytes."
+
+
+def unencoded(request: Request) -> HttpRequest:
+    """Return Django's request, whose body is to be read as it is; raise EncodingUnsupported if it is encoded."""
+    http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
+    encoding = http.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EncodingUnsupported(encoding=encoding)
+    return http
+
+
+def require_body(request: Request) -> None:
+    """Raise BodyConsumed if somebody read the body, and did not keep it, before the view was asked."""
+    http = request._request  # noqa: SLF001 - see read_chunk
+    if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
+        raise BodyConsumed
+
+
+def drain(request: Request, *, patiently: bool) -> None:
+    """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
+    http = request._request  # noqa: SLF001 - see read_chunk
+    read, patience = 0, _Patience.of(http)
+    size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
+    try:
+        for block in () if patience.over else read_blocks(http, within=seconds):
+            read += len(block)
+            if read > size:
+                break
+    except UploadError:
+        return  # The client has gone, or the server keeps the body to itself.
+    finally:
+        patience.end()
+
+
+def read_blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[bytes]:
+    """Yield the body, for which the client has so many seconds.
+
+    Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow,
+    DigestMismatch after the last block if it is not what its sender hashed.
+    """
+    source, declared = _source(request), declared_length(request)
+    digests = Digests(request) if within is None else None  # what is drained may have been read in part
+    received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[0]
+    patience.start(within)
+    try:
+        while True:
+            asked = time.monotonic()
+            if declared is None and within is None:
+                patience.start(patience.stall + size / SLOWEST)
+            try:
+                block = source.read(size)
+            except Exception as error:  # Each server has its own errors for a client that went away.
+                patience.check(received, error)
+                raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
+            if not block:
+                break
+            size = min(2 * size, BLOCK_SIZES[1]) if time.monotonic() - asked < 1 else BLOCK_SIZES[0]
+            received += len(block)
+            if digests:
+                digests.update(block)
+            yield block
+    finally:
+        patience.end()
+    if declared is not None and received < declared:
+        patience.check(received)
+        raise IncompleteBody(received=received, declared=declared)
+    if digests:
+        digests.check()
+
+
+class _Patience:
+    """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
+
+    A block is waited for inside the server's own read, so only the socket can end that. There is one of these for
+    each request: reading starts it, and ``drain`` ends it at the latest.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.socket: socket.socket | None = request.META.get("gunicorn.socket")
+        self.declared = declared_length(request)
+        self.stall = conf.current().READ_TIMEOUT.total_seconds()
+        self.over = False
+        self._timer: threading.Timer | None = None
+        self._before: list[float | None] = []
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> _Patience:
+        patience: _Patience = request.META.setdefault("uploads.patience", cls(request))
+        return patience
+
+    def start(self, within: float | None) -> None:
+        """Wait for the body from now on: for so many seconds in all, or for as long as its length allows."""
+        self.end()
+        if self.socket is None or self.over:
+            return
+        if within is None and self.declared is not None:
+            within = self.stall + self.declared / SLOWEST
+        self._before.append(self.socket.gettimeout())
+        self.socket.settimeout(self.stall)
+        if within is not None:
+            self._timer = threading.Timer(within, self._stop)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        """Stop waiting; the connection may get another request."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._before and self.socket is not None:
+            self.socket.settimeout(self._before.pop())
+
+    def check(self, received: int, error: Exception | None = None) -> None:
+        """Raise BodyTimeout if that is why there is no more."""
+        # Django wraps what the server raises.
+        if self.over or isinstance(error and (error.__cause__ or error), TimeoutError):
+            self.over = True
+            raise BodyTimeout(received=received)
+
+    def _stop(self) -> None:
+        self.over = True
+        with suppress(OSError):
+            # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
+            socket.socket.shutdown(self.socket, socket.SHUT_RD)  # type: ignore[arg-type]
+
+
+def _source(request: HttpRequest) -> Any:
+    """Return what to read the body from; the server's input ends by itself where it says so (PEP 3333 has no word)."""
+    if declared_length(request) is None and "wsgi.input" in request.META:
+        if not request.META.get("wsgi.input_terminated"):
+            raise BodyHidden
+        return request.META["wsgi.input"]
+    return request
+
+
+def declared_length(request: HttpRequest) -> int | None:
+    """Return the Content-Length, 0 if there is no body at all, None for chunked encoding."""
+    if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return None
+    try:
+        return max(0, int(request.META.get("CONTENT_LENGTH") or 0))
+    except ValueError:
+        return 0
+
+
+def read_all(blocks: Iterator[bytes]) -> bytes:
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) > MAX_FIELDS_SIZE:
+            raise InvalidRequest(TOO_LONG)
+    return bytes(data)

@@ -1,0 +1,73 @@
+"""Errors of ours, of DRF and of Django, as what they mean for an upload; each door has its own words for them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from uploads.exceptions import (
+    DatabaseUnavailable,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    SessionNotFound,
+    Unauthenticated,
+    UploadError,
+)
+from uploads.models import UploadSession
+
+logger = logging.getLogger(__name__)
+
+
+def as_upload_error(error: Exception) -> UploadError | None:
+    """Return what ``error`` means, or None if it is no business of ours."""
+    match error:
+        case UploadError():
+            return error
+        case NotAuthenticated():
+            return Unauthenticated()
+        case AuthenticationFailed():
+            return Unauthenticated(str(error.detail))
+        case ValidationError():
+            return InvalidRequest(first_text(error.detail))
+        case DataError():  # what PostgreSQL says of a NUL in a token or name
+            return InvalidRequest()
+        case OperationalError() | InterfaceError():
+            return DatabaseUnavailable()
+        case UploadSession.DoesNotExist():
+            return SessionNotFound()
+        case PermissionDenied():
+            return Forbidden()
+        case Http404():
+            return NotFound()
+    return None
+
+
+def respond(error: UploadError, body: Any, cause: Exception) -> Response:
+    """Answer ``error`` with a door's ``body``: its status, and the headers that go with it whatever the door."""
+    set_rollback()  # As DRF's own handler does, for a portal that uses this one for its other views.
+    if error.status >= 500:
+        logger.warning("%s: %s", error.code, error, exc_info=error.__cause__)
+    response = Response(body, error.status)
+    if error.wait is not None:
+        response["Retry-After"] = str(error.wait)
+    if error.status == 401:
+        response["WWW-Authenticate"] = getattr(cause, "auth_header", None) or "Bearer"
+    return response
+
+
+def first_text(detail: Any) -> str:
+    """Return the first message of DRF's nested details, after the name of its field."""
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        return f"{name}: {first_text(inner)}"
+    if isinstance(detail, list):
+        return first_text(detail[0])
+    return str(detail)

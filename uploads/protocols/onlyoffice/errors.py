@@ -1,0 +1,69 @@
+"""Errors on the wire: the real HTTP status, and a body that clients of either dialect understand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from uploads.exceptions import NotFound
+from uploads.http.errors import as_upload_error, first_text, respond
+
+FIELDS = {
+    "filename": "FileName",
+    "filesize": "FileSize",
+    "relativepath": "RelativePath",
+    "createon": "CreateOn",
+    "createnewifexist": "CreateNewIfExist",
+    "encrypted": "Encrypted",
+    "filestitle": "filesTitle",
+}
+"""Fields as the documentation writes them; they are looked up in lower case."""
+
+
+def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the error in both dialects: ``success``/``message`` and the API's ``error`` object.
+
+    ``stack`` and ``hresult`` are there because one client's schema demands them; ``details`` has the numbers
+    of the message for programs.
+    """
+    return {
+        "success": False,
+        "message": message,
+        "error": {"message": message, "type": code, "stack": "", "hresult": 0, "details": details or {}},
+        "status": 1,
+        "statusCode": status,
+    }
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer an error of ours, of DRF or of Django; None leaves any other to Django."""
+    domain = as_upload_error(error)
+    if domain is not None:
+        message = _documented(str(domain)) if isinstance(error, ValidationError) else str(domain)
+        return respond(domain, body(message, domain.code, domain.status, domain.context), error)
+    if isinstance(error, APIException):
+        set_rollback()
+        code = error.default_code
+        response = Response(body(first_text(error.detail), code, error.status_code), error.status_code)
+        wait = getattr(error, "wait", None)
+        if wait is not None:  # A throttle knows when.
+            response["Retry-After"] = str(int(wait) + 1)
+        return response
+    return None
+
+
+def _documented(message: str) -> str:
+    name, colon, rest = message.partition(":")
+    return f"{FIELDS.get(name, name)}{colon}{rest}"
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer JSON to unknown paths of the API, a page to others: ``handler404`` of the portal's URLconf."""
+    if request.path_info.lower().startswith("/api/2.0"):
+        return JsonResponse(body(NotFound.text, NotFound.code, 404), status=404)
+    return defaults.page_not_found(request, exception)

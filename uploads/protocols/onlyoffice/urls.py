@@ -1,0 +1,45 @@
+"""Include at the site's root, because clients build the location from the origin alone.
+
+``path("", include("uploads.protocols.onlyoffice.urls"))``
+"""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path, re_path
+
+from uploads.protocols.onlyoffice.views import CreateViewSet, FileViewSet, LocationViewSet, LoginViewSet, SessionViewSet
+
+app_name = "upload_sessions"
+
+FOLDER = r"(?P<folder_id>[^/]+)"
+SESSION = rf"{FOLDER}/session/(?P<session_id>[^/.]+)"
+
+# Spelled out, because Django cannot reverse a URLconf that has an inline (?i).
+ANY_CASE = "".join(f"[{letter}{letter.upper()}]" for letter in "chunkeduploader")
+
+location = LocationViewSet.as_view({"post": "dispatch_post", "get": "retrieve"})
+session = SessionViewSet.as_view({"post": "receive", "get": "retrieve", "delete": "destroy"})
+
+
+def api(route: str, view: object, name: str) -> URLPattern:
+    """Return a route of the API; older clients add ``.json`` to it."""
+    return re_path(rf"^api/2\.0/files/{route}(?:\.json)?/?$", view, name=name)  # type: ignore[call-overload, no-any-return]
+
+
+urlpatterns = [
+    api(f"{FOLDER}/upload/create_session", CreateViewSet.as_view({"post": "create_session"}), "create_session"),
+    api(f"{FOLDER}/upload/check", CreateViewSet.as_view({"post": "check"}), "check"),
+    api(f"{FOLDER}/session", CreateViewSet.as_view({"post": "create_plain"}), "create_plain"),
+    api(r"file/(?P<file_id>[^/]+)/edit_session", CreateViewSet.as_view({"post": "edit_session"}), "edit_session"),
+    api(f"{FOLDER}/upload", FileViewSet.as_view({"post": "upload"}), "upload"),
+    api(f"{FOLDER}/insert", FileViewSet.as_view({"post": "insert"}), "insert"),
+    api(r"file/(?P<file_id>[^/]+)/update", FileViewSet.as_view({"put": "update"}), "update"),
+    api(r"file/(?P<file_id>[^/.]+)", FileViewSet.as_view({"get": "retrieve"}), "file"),
+    api("settings", CreateViewSet.as_view({"get": "advertise"}), "settings"),
+    api(f"{SESSION}/upload", SessionViewSet.as_view({"post": "receive_numbered"}), "session_upload"),
+    api(f"{SESSION}/finalize", SessionViewSet.as_view({"put": "finalize"}), "session_finalize"),
+    api(SESSION, session, "session"),
+    re_path(r"^api/2\.0/authentication(?:\.json)?/?$", LoginViewSet.as_view({"get": "check"}), name="authentication"),
+    path("ChunkedUploader.ashx", location, name="location"),
+    re_path(rf"^(?:.*/)?{ANY_CASE}\.[aA][sS][hH][xX]$", location),
+]

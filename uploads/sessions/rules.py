@@ -1,0 +1,65 @@
+"""What a door demands of a chunk, and the chunk itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from uploads.exceptions import ChunkNotMultiple, ChunkTooSmall, EmptyChunk
+from uploads.sessions.copies import Origin
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The sizes that a door takes, in bytes. A chunk that is not the last has ``least`` and is a ``multiple``."""
+
+    least: int = 1
+    multiple: int = 1
+    most: int | None = None
+    """None means no limit."""
+
+    def allow(self, size: int) -> bool:
+        """Tell whether a chunk of this size may be followed by another."""
+        return size >= max(1, self.least) and size % self.multiple == 0
+
+    def require(self, size: int) -> None:
+        """Raise the error that says why a chunk of this size may not be followed by another."""
+        if size == 0:
+            raise EmptyChunk
+        if size < self.least:
+            raise ChunkTooSmall(minimum=self.least, size=size)
+        if size % self.multiple:
+            raise ChunkNotMultiple(multiple=self.multiple, size=size)
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Where a client says that its chunk belongs: first and last byte, and the size of the file if it says so."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk on its way in: blocks of bytes as they arrive. Iterating raises if the body is cut or malformed."""
+
+    blocks: Iterator[bytes]
+    at_most: int | None = None
+    """An upper bound of its size in bytes, if one is known before the end."""
+    start: int | None = None
+    """Where in the file the client says it starts, if it says so."""
+    range: ByteRange | None = None
+    """The same, and more, if the client says where it ends."""
+    origin: Origin | None = None
+    """What its request was like; None if it cannot be one that was sent again."""
+    is_whole: bool = False
+    """Whether it is all of its file, whose declared size was only an upper bound."""
+    rules: Rules = Rules()
+    """What the door that it comes through demands of it."""
+
+    @property
+    def starts_at(self) -> int | None:
+        """Where in the file it starts, if the client says so."""
+        return self.range.first if self.range else self.start
