@@ -86,8 +86,7 @@ class PortalDestination(destinations.Destination):
         folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
         if folder is None:
             raise FolderNotFound
-        # It has the object already where its database is not that of the sessions, and theirs was lost meanwhile.
-        file = File.objects.filter(content=session.object_name).first() or _take_over(session, folder)
+        file = _has_it_already(session) or _take_over(session, folder)
         Folder.objects.filter(pk__in=session.path, provisional=True).update(provisional=False)
         return destinations.PublishedFile(
             id=file.pk,
@@ -103,6 +102,12 @@ class PortalDestination(destinations.Destination):
                 folder = Folder.objects.select_for_update().filter(pk=folder_id, provisional=True).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
+
+
+def _has_it_already(session: UploadSession) -> File | None:
+    """Find what was published before, if the sessions have a database of their own whose COMMIT was lost then."""
+    previous = PreviousVersion.objects.select_related("file").filter(content=session.object_name).first()
+    return previous.file if previous else File.objects.filter(content=session.object_name).first()
 
 
 def _take_over(session: UploadSession, folder: Folder) -> File:

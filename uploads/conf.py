@@ -104,6 +104,23 @@ class Settings:
         "How long a session stays reserved for a writer that shows no sign of life.",
         is_duration,
     )
+    HAND_OVER_WAIT: timedelta = setting(
+        timedelta(seconds=3),
+        36,
+        "timedelta",
+        "How long a request waits for an older one, whose client is silent, to let go of their session.",
+        is_duration,
+    )
+    PARALLEL_PARTS: int = setting(
+        2, 37, "count", "Parts of one request that are stored at a time; each takes a buffer of `PART_SIZE`.", is_size
+    )
+    STORE_TIMEOUT: timedelta = setting(
+        timedelta(minutes=5),
+        38,
+        "timedelta",
+        "No answer of the store is waited for longer; then the request gets 503.",
+        is_duration,
+    )
     ENCRYPTION: str = setting(
         "AES256", 11, "S3 algorithm", "Server-side encryption for `Encrypted` files: `AES256` or `aws:kms`.", is_name
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
-from uploads import conf, names
+from uploads import conf
 from uploads.exceptions import EditUnsupported, FileNotFound, RelativePathUnsupported
 
 if TYPE_CHECKING:
@@ -123,11 +123,10 @@ class Destination:
     def object_name(self, session: UploadSession) -> str:
         """Return the name under which the storage keeps the file; it must be unique to the session.
 
-        Keep ``session.mark`` in it: it makes the name unique, and by it the audit knows what is ours. The file's name
-        at the end is for programs that take title and type from the name of a ``FileField``.
+        Let it end with ``session.storage_name``: that is unique, is what the audit knows our names by, and has the
+        file's name at the end, for programs that take title and type from the name of a ``FileField``.
         """
-        name = names.for_storage(session.file_name)
-        return f"{self.prefix(session)}/{session.created_at:%Y/%m}/{session.mark}/{name}"
+        return f"{self.prefix(session)}/{session.created_at:%Y/%m}/{session.storage_name}"
 
     def prefix(self, session: UploadSession) -> str:
         """Return where in its storage the object of the session goes: a tenant's own place, say."""

@@ -86,6 +86,12 @@ class BodyHidden(UploadError):
     text = "The web server passes no body without Content-Length: send Content-Length with the chunk."
 
 
+class LengthRequired(UploadError):
+    code = "length_required"
+    status = 411
+    text = "Your space here is limited: send Content-Length with the file."
+
+
 class BodyConsumed(UploadError):
     """Sending it again does not help: the portal's operators have to."""
 

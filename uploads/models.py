@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from uploads import owners, parts
+from uploads import names, owners, parts
 from uploads.clock import DatabaseNow
 
 
@@ -60,9 +60,9 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         """Return the sessions of a user, or of whatever else may upload."""
         return self.filter(owner_key=owners.key_of(user))
 
-    def named(self, names: Iterable[str]) -> UploadSessionQuerySet:
+    def named(self, object_names: Iterable[str]) -> UploadSessionQuerySet:
         """Return the sessions whose objects have these names, in whatever storage."""
-        return self.filter(object_hash__in=[hash_of(name) for name in names])
+        return self.filter(object_hash__in=[hash_of(name) for name in object_names])
 
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
@@ -122,7 +122,7 @@ class UploadSession(models.Model):
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
-    mark = models.CharField(max_length=43, help_text=_("What proves that a name was made for this session."))
+    mark = models.CharField(max_length=50, help_text=_("What proves that a name was made for this session."))
     object_hash = models.CharField(
         max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index.")
     )
@@ -160,6 +160,7 @@ class UploadSession(models.Model):
     )
 
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
+    wanted_fence = models.BigIntegerField(null=True, help_text=_("The fence whose holder somebody asked to let go."))
     lease_until = models.DateTimeField(_("writer's lease"), null=True)
 
     bytes_spare = models.BigIntegerField(
@@ -256,6 +257,11 @@ class UploadSession(models.Model):
         """Bytes of the file that are stored beyond doubt: without chunks that may be copies of the one before."""
         certain: int = self.bytes_stored - sum(size for _, size in self.suspects)
         return certain
+
+    @property
+    def storage_name(self) -> str:
+        """What the name of the object ends with: unique to the session, and known to the audit as ours."""
+        return f"{self.mark}/{names.for_storage(self.file_name)}"
 
     def name_object(self, name: str) -> None:
         self.object_name, self.object_hash = name, hash_of(name)

@@ -44,8 +44,9 @@ def _printable(character: str) -> str:
     return "_" if hidden else character
 
 
-def for_storage(title: str, length: int = 40) -> str:
+def for_storage(title: str, length: int = 32) -> str:
     """Return a title as the last part of an object's name: no longer than ``length``, and harmless anywhere."""
+    title = unicodedata.normalize("NFC", title)  # as the audit compares what a store lists
     plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
     name = _cut(plain, length).rstrip(".") or "file"
     return f"_{name}"[:length] if _DEVICES.fullmatch(name.partition(".")[0]) else name

@@ -16,6 +16,8 @@ UPLOADS |= {
     "READ_TIMEOUT": timedelta(seconds=2),
     "AUDIT_GRACE": timedelta(microseconds=1),
 }
+if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
+    UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
 for entry in CELERY_BEAT_SCHEDULE.values():
     if entry["task"] != "uploads.tasks.audit_store":
         entry |= {"schedule": 1.0, "options": {"expires": 5}}

@@ -23,7 +23,7 @@ from uploads.transfer.writer import upload_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")
-FOREIGN = f"{uuid.uuid4().hex}-{'0' * 10}"
+FOREIGN = f"{uuid.uuid4().hex}-{'0' * 8}-{'0' * 8}"
 
 
 @pytest.fixture
@@ -47,14 +47,15 @@ def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Stor
     sessions.receive(finished, chunk_of(b"abc"))
     sessions.receive(gone, chunk_of(b"abc"))
     gone.delete()
-    for other in (f"report.{uuid.uuid4().hex}.pdf", f"2026/01/{FOREIGN}/report.pdf"):
-        store.put_piece(f"{prefix}/{other}", Buffer(b"the portal's own, and another portal's"), encrypted=False)
+    others = f"{prefix}/report.{uuid.uuid4().hex}.pdf", f"{prefix}/2026/01/{FOREIGN}/report.pdf"
+    for other in (*others, f"{finished.object_name}.200x200.jpg"):
+        store.put_piece(other, Buffer(b"the portal's own, another portal's, a thumbnail"), encrypted=False)
     return store, names_of(store)
 
 
 def plant_orphans(store: Store) -> Upload:
     """Leave behind what a killed process could."""
-    mark = mark_of(uuid.uuid4(), NamingKey.current())
+    mark = mark_of(uuid.uuid4(), "report.pdf", NamingKey.current())
     upload = Upload(f"{conf.current().OBJECT_PREFIX}/2026/01/{mark}/report.pdf", "")
     upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
     store.put_part(upload, number=1, offset=0, data=Buffer(b"12345"))
@@ -68,7 +69,7 @@ def test_orphans_are_removed_and_nothing_else(mixed: tuple[Store, set[str]]) -> 
     found = sessions.audit()
     assert (found.orphans, found.orphan_bytes, found.freed, found.lost) == (2, 8, 0, [])
     fixed = sessions.audit(fix=True)
-    assert (fixed.freed, fixed.freed_bytes, fixed.strange) == (2, 8, 2)
+    assert (fixed.freed, fixed.freed_bytes, fixed.strange) == (2, 8, 3)
     assert names_of(store) == before
     assert store.upload_size(upload) is None
     for file in File.objects.all():

@@ -189,12 +189,21 @@ class Interrupted(PortalDestination):
         raise SoftTimeLimitExceeded
 
 
+class InterruptedLater(Interrupted):
+    """When the row says already that it is completed, in a transaction that is rolled back."""
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        session.change(held=False, failure="")
+        raise SoftTimeLimitExceeded
+
+
+@pytest.mark.parametrize("interrupted", [Interrupted, InterruptedLater])
 def test_the_end_of_a_tasks_time_is_no_failure_of_the_session(
-    file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+    file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None], interrupted: type
 ) -> None:
     use(uploads_settings, MovedOut)
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
-    use(uploads_settings, Interrupted)
+    use(uploads_settings, interrupted)
     before = UploadSession.objects.get().attempts
     for _ in range(12):
         UploadSession.objects.update(retry_at=None)

@@ -138,3 +138,19 @@ def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
     large.close()
     other.grow(1, lambda: None)
     other.close()
+
+
+def test_who_goes_ahead_does_not_queue_up_behind_those_who_wait_for_it(uploads_settings: Callable[..., None]) -> None:
+    uploads_settings(MAX_BUFFER_MEMORY=8)
+    inside, ahead, behind = memory.Share(), memory.Share(), memory.Share()
+    inside.grow(8, lambda: None)
+    ahead.grow(1, lambda: None)
+    waits = threading.Event()
+    thread = threading.Thread(target=behind.grow, args=[4, waits.set])
+    thread.start()
+    assert waits.wait(30)
+    ahead.grow(1, lambda: None)
+    for share in (ahead, inside):
+        share.close()
+    thread.join()
+    behind.close()

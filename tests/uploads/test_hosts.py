@@ -25,6 +25,7 @@ from uploads import sessions
 from uploads.destinations import Destination, Folder, PublishedFile
 from uploads.http import turns
 from uploads.models import NamingKey, State, UploadSession
+from uploads.owners import key_of
 from uploads.stores.base import Store
 
 Change = Callable[..., None]
@@ -245,6 +246,25 @@ def test_who_is_no_row_uploads_too(file_store: Store, root: Any, user: User, upl
     assert UploadSession.objects.get(pk=session["id"]).owner is None
 
 
+class Anonymous:
+    """Has nothing to be told apart by, so all of its kind are one."""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (User(username="a"), User(username="b")),  # as an authenticator makes them of a token, without a row
+        (Service("abC"), Service("ABc")),  # the same to some collations
+        (Service("x" * 300 + "1"), Service("x" * 300 + "2")),
+    ],
+)
+def test_owners_are_told_apart(one: Any, other: Any) -> None:
+    assert key_of(one).casefold() != key_of(other).casefold()
+    assert max(len(key_of(one)), len(key_of(other))) <= 255
+    assert key_of(one) == key_of(one)
+    assert key_of(Anonymous()) == key_of(Anonymous())
+
+
 class Tenants(PortalDestination):
     """Each tenant has a storage and a prefix; the audit runs for one at a time."""
 
@@ -305,7 +325,7 @@ def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: U
     session = UploadSession.objects.get(pk=uploader.create(3, name=name)["id"])
     last = session.object_name.rpartition("/")[2]
     assert session.mark in session.object_name
-    assert 0 < len(last) <= 40
+    assert 0 < len(last) <= 32
     assert not last.startswith(".")
     assert len(session.object_name) <= 100
 

@@ -309,3 +309,11 @@ def test_what_is_replaced_counts(s3_store: Store, open_session: OpenSession) -> 
     for before in range(2):
         send(session, 1, bytes(12 * MIB))
         assert UploadSession.objects.get().bytes_spare == before * 12 * MIB
+
+
+def test_nothing_is_spare_where_part_numbers_are_used_again(
+    s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(STRAY_PARTS=False)
+    send(open_session(12 * MIB), 1, bytes(12 * MIB))
+    assert UploadSession.objects.get().bytes_spare == 0

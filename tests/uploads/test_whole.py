@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
+from django.db import OperationalError
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.helpers import Uploader
-from uploads.models import State, UploadSession
+from uploads.models import State, UploadPart, UploadSession
 from uploads.stores.base import Store
 
 Change = Callable[..., None]
@@ -67,6 +68,71 @@ def test_a_form_may_say_more_before_the_file(api: APIClient, url: str) -> None:
         assert api.post(url, fields, format="multipart").json()["response"]["title"] == title
 
 
+FORM = "multipart/form-data; boundary=x"
+
+
+def part(head: str, body: str) -> bytes:
+    return f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n".encode()
+
+
+def test_a_field_that_has_a_type_is_no_file(api: APIClient, url: str) -> None:
+    typed = (
+        b'--x\r\nContent-Disposition: form-data; name="createNewIfExist"\r\nContent-Type: text/plain\r\n\r\ntrue\r\n'
+    )
+    body = typed + part('name="f"; filename="a.txt"', "abc") + b"--x--\r\n"
+    file = api.generic("POST", url, body, content_type=FORM).json()["response"]
+    assert (file["title"], content_of(api, file)) == ("a.txt", b"abc")
+
+
+def test_a_second_file_is_not_lost_silently(api: APIClient, url: str) -> None:
+    body = part('name="f"; filename="a.txt"', "abc") + part('name="g"; filename="b.txt"', "def") + b"--x--\r\n"
+    assert error_of(api.generic("POST", url, body, content_type=FORM)) == (400, "invalid_request")
+    assert not File.objects.exists()
+
+
+def test_a_part_of_a_file_is_no_file(api: APIClient, url: str) -> None:
+    first = api.post(url, {"file": ContentFile(b"whole", "a.txt")}, format="multipart").json()["response"]
+    address = f"/api/2.0/files/file/{first['id']}/update"
+    raw: dict[str, Any] = {"content_type": "application/octet-stream"}
+    answer = api.generic("PUT", address, b"ab", HTTP_CONTENT_RANGE="bytes 0-1/1000", **raw)
+    assert error_of(answer) == (400, "content_range_invalid")
+    assert content_of(api, first) == b"whole"
+    assert api.generic("PUT", address, b"ab", HTTP_CONTENT_RANGE="bytes 0-1/2", **raw).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'attachment; filename="größe.txt"'.encode().decode("latin-1"),
+        "attachment; filename=\"x.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt",
+    ],
+)
+def test_names_in_headers_are_read_in_either_way(api: APIClient, url: str, header: str) -> None:
+    answer = api.generic("POST", url, b"abc", content_type="a/b", HTTP_CONTENT_DISPOSITION=header)
+    assert answer.json()["response"]["title"] == "größe.txt"
+
+
+def test_a_session_is_not_left_open_by_an_error_of_the_database(
+    api: APIClient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        msg = "the disk is full"
+        raise OperationalError(msg)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(UploadPart.objects, "bulk_create", fails)
+        answer = api.post(url, {"file": ContentFile(b"abc", "a.txt")}, format="multipart")
+    assert error_of(answer) == (503, "database_unavailable")
+    assert not UploadSession.objects.unfinished().exists()
+
+
+def test_a_file_without_a_length_does_not_reserve_all_that_is_free(api: APIClient, url: str, settings: Any) -> None:
+    settings.QUOTA = 1000
+    headers: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    answer = api.generic("POST", f"{url}?title=a", b"abc", content_type="a/b", **headers)
+    assert error_of(answer) == (411, "length_required")
+
+
 def test_clients_made_for_newer_servers_get_a_list(api: APIClient, url: str) -> None:
     fields = {"File": ContentFile(b"abc", "a.txt")}
     answer = api.post(url, fields, format="multipart", HTTP_USER_AGENT="OpenAPI-Generator/3.7.0/python")
@@ -102,6 +168,8 @@ def test_a_quota_is_for_the_file_not_for_the_form(api: APIClient, url: str, sett
     settings.QUOTA = 3
     assert api.post(url, {"file": ContentFile(b"abc", "a.txt")}, format="multipart").status_code == 200
     assert error_of(api.post(url, {"file": ContentFile(b"d", "b.txt")}, format="multipart")) == (413, "file_too_large")
+    big = ContentFile(bytes(2 * 2**20), "c.txt")
+    assert error_of(api.post(url, {"file": big}, format="multipart")) == (403, "quota_exceeded")
 
 
 @pytest.mark.parametrize(

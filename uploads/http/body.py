@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,11 @@ def require_body(request: Request) -> None:
     http = request._request  # noqa: SLF001 - see read_chunk
     if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
         raise BodyConsumed
+
+
+def interrupter(request: HttpRequest) -> Callable[[], None]:
+    """Return what ends the reading of the body from another thread."""
+    return _Patience.of(request).stop
 
 
 def drain(request: Request, *, patiently: bool) -> None:
@@ -148,7 +153,7 @@ class _Patience:
         self._before.append(self.socket.gettimeout())
         self.socket.settimeout(self.stall)
         if within is not None:
-            self._timer = threading.Timer(within, self._stop)
+            self._timer = threading.Timer(within, self.stop)
             self._timer.daemon = True
             self._timer.start()
 
@@ -167,7 +172,8 @@ class _Patience:
             self.over = True
             raise BodyTimeout(received=received)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the reading now."""
         self.over = True
         with suppress(OSError):
             # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)

@@ -49,15 +49,20 @@ def first_file(request: HttpRequest) -> Iterator[bytes]:
     yield from rest_of_file(events)
 
 
-def fields_before_file(events: Iterator[FormEvent]) -> tuple[str, dict[str, str]]:
-    """Read the form up to its first file; return the file's name and the fields before it."""
+def fields_before_file(events: Iterator[FormEvent], *, typed: bool = True) -> tuple[str, dict[str, str]]:
+    """Read the form up to its first file; return the file's name and the fields before it.
+
+    What has no file name but a content type is a file, too, unless ``typed`` is False and it is text: some libraries
+    give each field a type.
+    """
     fields: dict[str, bytearray] = {}
     value = bytearray()
     for event in events:
         if isinstance(event, MultipartSegment):
-            if event.filename is not None or "Content-Type" in dict(event.headerlist):
-                return _as_utf8(event.filename or ""), _decoded(fields)
-            value = fields[_as_utf8(event.name).lower()] = bytearray()
+            kind = dict(event.headerlist).get("Content-Type", "")
+            if event.filename is not None or (kind and (typed or not kind.lower().startswith("text/"))):
+                return as_utf8(event.filename or ""), _decoded(fields)
+            value = fields[as_utf8(event.name).lower()] = bytearray()
         elif event:
             value += event
             if sum(map(len, fields.values())) > MAX_FIELDS_SIZE:
@@ -65,12 +70,18 @@ def fields_before_file(events: Iterator[FormEvent]) -> tuple[str, dict[str, str]
     raise NoFilePart
 
 
-def rest_of_file(events: Iterator[FormEvent]) -> Iterator[bytes]:
-    """Yield the file that has begun; read what follows, because only its end shows that nothing is missing."""
+def rest_of_file(events: Iterator[FormEvent], *, alone: bool = False) -> Iterator[bytes]:
+    """Yield the file that has begun; read what follows, because only its end shows that nothing is missing.
+
+    Raises InvalidRequest for another file, if it has to be ``alone``.
+    """
     inside = True
     for event in events:
         if isinstance(event, MultipartSegment):
             inside = False
+            if alone and event.filename is not None:
+                message = "The form has more than one file: send each in a request of its own."
+                raise InvalidRequest(message)
         elif event and inside:
             yield bytes(event)
 
@@ -90,7 +101,7 @@ def form_events(request: HttpRequest) -> Iterator[FormEvent]:
         raise MalformedForm(reason=str(error)) from error
 
 
-def _as_utf8(text: str) -> str:
+def as_utf8(text: str) -> str:
     """Return text of a form's headers as what it nearly always is; they are read as latin-1, since any may come."""
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 

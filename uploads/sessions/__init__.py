@@ -11,6 +11,7 @@ from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import alive, receive
 from uploads.sessions.rules import ByteRange, Chunk, Rules
 from uploads.sessions.whole import receive_whole
+from uploads.transfer.lease import ask
 from uploads.transfer.transactions import require_no_transaction
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Rules",
     "abort",
     "alive",
+    "ask",
     "audit",
     "complete",
     "complete_due",

@@ -8,6 +8,7 @@ does not claim it.
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,12 +63,13 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
 
 def _find_orphans(store: Store, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
     for uploads in _batches(store.list_uploads(prefix)):
-        owned = set(_unfinished([found.name for found in uploads]))
-        for upload in _ours([found for found in uploads if found.upload not in owned], report):
+        owned = set(_unfinished([_composed(found.name) for found in uploads]))
+        unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
+        for upload in _ours(unowned, report):
             _abort(store, upload, report, tell, fix=fix)
     for objects in _batches(store.list_objects(prefix)):
-        names = _owned_objects([found.name for found in objects])
-        for orphan in _ours([found for found in objects if found.name not in names], report):
+        names = _owned_objects([_composed(found.name) for found in objects])
+        for orphan in _ours([found for found in objects if _composed(found.name) not in names], report):
             _delete(store, orphan, report, tell, fix=fix)
 
 
@@ -109,6 +111,11 @@ def _owned_objects(names: list[str]) -> set[str]:
     return owned | set(get_destination().in_use([name for name in names if name not in owned | _pieces(names)]))
 
 
+def _composed(name: str) -> str:
+    """Return a listed name as it was given: some file systems take its characters apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _pieces(names: list[str]) -> set[str]:
     return {name for name in names if PIECE.fullmatch(name)}
 
@@ -120,7 +127,7 @@ def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
     for found in unowned:
         if found.since > grace_ends:
             continue
-        if is_ours(found.name, key):
+        if is_ours(_composed(found.name), key):
             yield found
         else:
             report.strange += 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -30,9 +30,9 @@ from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import MAX_PART_SIZE
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
-from uploads.transfer.calls import OutOfTime
 from uploads.transfer.lease import Lease, hold
 from uploads.transfer.pieces import join_pieces, whole_crc32
+from uploads.transfer.threads import OutOfTime
 from uploads.transfer.transactions import alias, durable, reconnect, verb
 from uploads.transfer.writer import upload_of
 
@@ -126,7 +126,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         return
     except Exception as error:
         if is_interruption(error):
-            lease.commit(attempts=session.attempts - 1, retry_at=timezone.now())
+            _not_counted(lease)
             raise
         logger.exception("session %s: the portal could not publish the file", session.pk)
         reconnect()
@@ -141,22 +141,34 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
     signals.session_completed.send_robust(UploadSession, session=session)
 
 
+def _not_counted(lease: Lease) -> None:
+    """Let go of the session as if the attempt had not been made, if that can be done at all."""
+    session = lease.session
+    try:
+        reconnect()
+        session.refresh_from_db()
+        if session.fence == lease.fence:
+            lease.commit(attempts=session.attempts - 1, retry_at=timezone.now())
+    except (Error, LeaseLost):
+        logger.warning("session %s: interrupted; its lease runs out by itself", session.pk)
+
+
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
     rows = join_pieces(lease, store)
     # Only now: joining starts from zero when it is repeated, while what the store is at goes on by itself.
     if budget is not None:
-        lease.deadline = time.monotonic() + budget.total_seconds()
+        lease.threads.deadline = time.monotonic() + budget.total_seconds()
     _require_whole(session, store, rows)
     parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
     crc32 = whole_crc32(rows)
     lost: UploadError | None = None
     try:
-        lease.call(store.complete, upload_of(session), parts, crc32=crc32)
+        lease.threads.call(store.complete, upload_of(session), parts, crc32=crc32)
     except (StoreRefused, StoreUnavailable, UploadGone) as error:
         lost = error
     try:
-        stored = lease.call(store.stat, session.object_name)
+        stored = lease.threads.call(store.stat, session.object_name)
     except StoreUnavailable:
         raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
     if stored is None:
@@ -164,7 +176,7 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     try:
         _verify(session, stored, crc32)
     except NotEncrypted:
-        lease.call(store.delete, [session.object_name])
+        lease.threads.call(store.delete, [session.object_name])
         raise
     session.crc32 = crc32
 

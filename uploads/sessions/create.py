@@ -24,7 +24,7 @@ from uploads.sessions.rules import Rules
 from uploads.stores import get_store
 from uploads.stores.names import mark_of
 from uploads.transfer.transactions import reconnect, verb
-from uploads.transfer.writer import upload_of
+from uploads.transfer.writer import FRAMING, upload_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -125,7 +125,7 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         folder_id=str(folder.id),
         path=[plain_id(pk) for pk in folder.path],
         file_name=title,
-        file_size=min(file.size, most_for(user)) if file.size_is_bound else file.size,
+        file_size=most_for(user, file.size, FRAMING) if file.size_is_bound else file.size,
         content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
         file_created_at=_as_stored(file.created_at),
         encrypted=file.encrypted,
@@ -148,7 +148,7 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
     if session.encrypted and not store.encrypts:
         raise EncryptionUnsupported
     # As the store will list it: the audit compares names.
-    session.mark = mark_of(session.id, NamingKey.current())
+    session.mark = mark_of(session.id, names.for_storage(session.file_name), NamingKey.current())
     session.name_object(posixpath.normpath(get_destination().object_name(session)))
     session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
     session.upload_id = store.create(

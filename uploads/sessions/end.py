@@ -12,7 +12,7 @@ from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, Uploa
 from uploads.models import State, TaskRun, UploadSession
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.transactions import verb
+from uploads.transfer.transactions import alias, verb
 from uploads.transfer.writer import upload_of
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,7 @@ def release(session: UploadSession) -> None:
     try:
         store = get_store(session.storage)
         store.abort(upload_of(session))
-        # The object itself exists only if completing failed after the store had made it.
-        store.delete([*_pieces(session, store), *([session.object_name] if session.is_whole else [])])
+        store.delete([*_pieces(session, store), *_unpublished(session)])
         get_destination().discard(session)
         session.parts.all().delete()
         session.numbered_chunks.all().delete()
@@ -97,6 +96,17 @@ def release(session: UploadSession) -> None:
         session.change(storage_released=True)
         return
     session.change()
+
+
+def _unpublished(session: UploadSession) -> list[str]:
+    """Return the object's name if there may be one that nobody has: completing failed after the store had made it."""
+    if not session.is_whole:
+        return []
+    destination = get_destination()
+    # In another database than ours the portal may have it although we do not know.
+    elsewhere = set(destination.databases) - {alias()}
+    name = session.object_name
+    return [] if elsewhere and name in destination.in_use([name]) else [name]
 
 
 def _pieces(session: UploadSession, store: Store) -> set[str]:

@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 
 from uploads import conf, parts
 from uploads.destinations import get_destination
-from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, QuotaExceeded, TooManySessions
+from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, LengthRequired, QuotaExceeded, TooManySessions
 from uploads.models import Account, UploadSession
 from uploads.transfer.transactions import durable
 
@@ -35,10 +35,21 @@ def largest_file() -> int:
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
 
 
-def most_for(user: AbstractBaseUser) -> int:
-    """Return the most bytes that another file of the user may have."""
+def most_for(user: AbstractBaseUser, bound: int, slack: int) -> int:
+    """Return the most bytes that a file of the user may have which has at most ``bound``, give or take ``slack``.
+
+    Raises LengthRequired or QuotaExceeded where that bound would take all that the user has left, or more.
+    """
+    most = min(bound, largest_file())
     free = get_destination().free_space(user)
-    return largest_file() if free is None else max(0, min(largest_file(), free - _held(user)["size"]))
+    if free is None:
+        return most
+    reserved = _held(user)["size"]
+    if bound >= parts.largest_file(conf.current().PART_SIZE):  # what stands for no length at all
+        raise LengthRequired
+    if bound - slack > free - reserved:
+        raise QuotaExceeded(size=bound, free=max(0, free - reserved), reserved=reserved)
+    return max(0, min(most, free - reserved))
 
 
 def _held(user: AbstractBaseUser, *, besides: UploadSession | None = None) -> dict[str, int]:

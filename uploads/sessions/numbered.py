@@ -47,9 +47,9 @@ from uploads.sessions.receive import (
 from uploads.sessions.rules import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.calls import StoreCalls
-from uploads.transfer.lease import hold, prolonged, renewal_interval
+from uploads.transfer.lease import ask, deadline, hold, prolonged, renewal_interval
 from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, verb
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
 
@@ -79,7 +79,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
             claim.give_up()
             raise
         finally:
-            claim.settle()
+            claim.threads.settle()
     except IsCopy:
         return session
     except (SessionAborted, SessionExpired, UploadGone):
@@ -100,6 +100,7 @@ def finalize(session: UploadSession, rules: Rules = ANY) -> UploadSession:
         return session
     if session.state == State.COMPLETING:
         return complete(session)
+    ask(session)
     check_open(session, Mode(session.mode))
     if session.file_size == 0 and session.mode == Mode.UNDECIDED:
         return receive(session, Chunk(iter(()), rules=rules))
@@ -115,12 +116,12 @@ def finalize(session: UploadSession, rules: Rules = ANY) -> UploadSession:
     return session
 
 
-class Claim(StoreCalls):
+class Claim:
     """An attempt to send a numbered chunk, and the part numbers it takes."""
 
     def __init__(self, session: UploadSession, store: Store, number: int | None) -> None:
         """Claim chunk ``number``, or if it is None the lowest number that nobody is at and that is not stored."""
-        super().__init__()
+        self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
         self.session, self.store = session, store
         self.counted = number is None
         """Whether the number is ours: then somebody else gets it when this attempt shows no sign of life."""
@@ -139,19 +140,22 @@ class Claim(StoreCalls):
             numbers, self.taken = _take_parts(self.session, self.store, self.chunk, most)
             self._numbers = iter(numbers)
 
-    def take_number(self) -> int | None:
+    def take(self) -> int | None:
         return next(self._numbers, None)
 
     def renew(self) -> None:
         if time.monotonic() - self._renewed > renewal_interval():
             self._renewed = time.monotonic()
             self._prolong()
-            if not self._own().update(claimed_until=_deadline()):
+            if not self._own().update(claimed_until=deadline()):
                 raise LeaseLost
 
     def _prolong(self, *, within: float = float("inf")) -> None:
         if values := prolonged(self.session, within=within):
             UploadSession.objects.open().filter(pk=self.session.pk).update(**values)
+
+    def check(self) -> None:
+        """Nobody else writes under the same part numbers."""
 
     def require(self) -> None:
         """Raise LeaseLost if somebody else got the number meanwhile."""
@@ -173,26 +177,22 @@ class Claim(StoreCalls):
         return NumberedChunk.objects.filter(pk=self.chunk.pk, claim=self.chunk.claim)
 
 
-def _deadline() -> Any:
-    return DatabaseNow() + conf.current().LEASE_DURATION
-
-
 def _row(session: UploadSession, number: int) -> NumberedChunk:
-    return session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": _deadline()})[0]
+    return session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": deadline()})[0]
 
 
 def _next_number(session: UploadSession) -> NumberedChunk:
     """Return the row of the lowest number that an attempt gave up or died with, or of the next one."""
     stored = UploadPart.objects.filter(session=session, chunk=OuterRef("number"))
     for free in session.numbered_chunks.filter(~Exists(stored), claim__gt=0, claimed_until__lte=DatabaseNow()):
-        again = {"claim": F("claim") + 1, "claimed_until": _deadline()}
+        again = {"claim": F("claim") + 1, "claimed_until": deadline()}
         if NumberedChunk.objects.filter(pk=free.pk, claim=free.claim).update(**again):
             free.claim += 1
             return free
     number = (session.numbered_chunks.aggregate(highest=Max("number"))["highest"] or 0) + 1
     if number > session.max_chunks:
         raise ChunkNumberInvalid(highest=session.max_chunks)
-    mine = {"claim": 1, "claimed_until": _deadline()}
+    mine = {"claim": 1, "claimed_until": deadline()}
     chunk, new = session.numbered_chunks.get_or_create(number=number, defaults=mine)
     return chunk if new else _next_number(session)
 
@@ -225,7 +225,7 @@ def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_m
         too_much = locked.bytes_spare + counted > SPARE * locked.file_size
         if too_much or used + wanted > each or not _fits(locked, store, chunk.number, numbers, 0):
             return range(0), 0
-        values = {"parts_used": max(row.parts_used, used + wanted), "claimed_until": _deadline()}
+        values = {"parts_used": max(row.parts_used, used + wanted), "claimed_until": deadline()}
         NumberedChunk.objects.filter(pk=chunk.pk).update(**values)
         changed: dict[str, Any] = {"bytes_spare": locked.bytes_spare + counted} if counted else {}
         if locked.mode == Mode.UNDECIDED:
@@ -268,9 +268,9 @@ def _fits(session: UploadSession, store: Store, number: int, numbers: Sequence[i
 def _store(claim: Claim, chunk: Chunk) -> int:
     """Store and commit the chunk; return its size in bytes."""
     session, store, number = claim.session, claim.store, claim.chunk.number
-    with PartWriter(claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
+    with PartWriter(claim.threads, claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
         claim.writer = writer
-        size = write_chunk(writer, session, chunk)
+        size = write_chunk(writer, session, chunk, chunk.blocks)
         if not _may_be_last(session, chunk, number, size):
             chunk.rules.require(size)
         # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
@@ -320,6 +320,7 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
         pieces = [part.piece for part in parts if part.piece]
         values: dict[str, Any] = {"updated_at": timezone.now(), "mode": Mode.NUMBERED}
         values["expires_at"] = values["updated_at"] + conf.current().SESSION_LIFETIME
+        spare = locked.bytes_spare - claim.taken
         # A copy kept as pieces changes nothing: what is there may have parts already.
         if not (before and not numbers and _same_content(before, parts)):
             pieces = [part.piece for part in before if part.piece]
@@ -334,8 +335,8 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
                 locked.parts.filter(chunk=number).delete()
             UploadPart.objects.bulk_create(parts)
             if claim.store.allows_strays:
-                replaced = sum(part.size for part in before if part.number)
-                values["bytes_spare"] = locked.bytes_spare - claim.taken + replaced
+                spare += sum(part.size for part in before if part.number)
+        values["bytes_spare"] = spare
         if claim.counted:
             NumberedChunk.objects.filter(pk=claim.chunk.pk).update(
                 origin=remembered(_origin_before(claim), chunk.origin)

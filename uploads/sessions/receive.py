@@ -19,8 +19,10 @@ from uploads.exceptions import (
     ModeConflict,
     OffsetMismatch,
     SessionAborted,
+    SessionBusy,
     SessionClosed,
     SessionExpired,
+    UploadError,
     UploadGone,
 )
 from uploads.models import Mode, State, UploadPart, UploadSession
@@ -41,7 +43,7 @@ from uploads.sessions.end import release
 from uploads.sessions.rules import Chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.lease import Lease, hold
+from uploads.transfer.lease import Lease, ask, hold
 from uploads.transfer.pieces import read_piece, whole_crc32
 from uploads.transfer.transactions import durable, verb
 from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly
@@ -64,6 +66,10 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     if session.state in (State.COMPLETING, State.COMPLETED):
         _require_last_chunk(session, chunk)
         return session if session.state == State.COMPLETED else complete(session)
+    known = session.bytes_stored
+    ask(session)
+    if chunk.starts_at is None and session.bytes_stored != known:
+        raise SessionBusy  # Its client did not know of what the one before stored meanwhile.
     check_open(session, Mode.SEQUENTIAL)
     if _is_repetition(session, chunk):
         return session
@@ -72,6 +78,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with hold(session, reserve=expected_parts) as lease:
+            lease.interrupt = chunk.interrupt
             size = _Receipt(lease, get_store(session.storage), chunk, reading).store_chunk()
             signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
@@ -147,10 +154,25 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
     raise ContentRangeInvalid(value=value, reason=reason)
 
 
-def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk) -> int:
-    """Write the chunk's bytes as they arrive; return how many there were."""
+def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
+    """Yield the chunk's blocks; raise LeaseLost if the reading ends because somebody else got the session."""
+    while True:
+        try:
+            with lease.listening():
+                block = next(chunk.blocks, None)
+        except UploadError as error:
+            if lease.wanted or lease.lost:
+                raise LeaseLost from error
+            raise
+        if block is None:
+            return
+        yield block
+
+
+def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk, blocks: Iterator[bytes]) -> int:
+    """Write the chunk's blocks as they arrive; return how many bytes there were."""
     size = 0
-    for block in chunk.blocks:
+    for block in blocks:
         size += len(block)
         check_bounds(session, chunk, size)
         writer.write(block)
@@ -198,11 +220,13 @@ class _Receipt:
         tail_size = self._take_up_tail()
         expected = self.chunk.at_most and self.chunk.at_most + tail_size
         offset = session.bytes_stored - tail_size
-        with PartWriter(self.lease, session, self.store, offset=offset, expected=expected) as writer:
+        with PartWriter(
+            self.lease.threads, self.lease.numbers, session, self.store, offset=offset, expected=expected
+        ) as writer:
             for piece in self.tail if tail_size else ():
                 for block in read_piece(self.store, piece):
                     writer.write(block)
-            size = write_chunk(writer, session, self.chunk)
+            size = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
             if self.chunk.is_whole:
                 session.file_size = size
             beyond = size > session.file_size - session.bytes_certain
@@ -228,6 +252,10 @@ class _Receipt:
         delete_quietly(self.store, [part.piece for part in (*self.tail, *dropped) if part.piece])
         return size
 
+    def _writer(self, offset: int, expected: int | None) -> PartWriter:
+        lease = self.lease
+        return PartWriter(lease.threads, lease.numbers, self.session, self.store, offset=offset, expected=expected)
+
     def _take_up_tail(self) -> int:
         """Decide what becomes of the pieces at the end; return how many bytes of them go before the chunk.
 
@@ -236,27 +264,29 @@ class _Receipt:
         """
         session, lease, chunk = self.session, self.lease, self.chunk
         minimum = minimum_part_size(session.file_size, self.store.min_part_size)
-        if lease.in_pieces:
+        if lease.numbers.in_pieces:
             return 0
         apart = self._may_be_copy()
         if not session.tail_size:
-            lease.in_pieces = apart and not self.store.allows_strays
+            lease.numbers.in_pieces = apart and not self.store.allows_strays
             return 0
         few = chunk.at_most is not None and session.tail_size + chunk.at_most < min(minimum, session.remaining)
         if few or (apart and session.tail_size < minimum):
-            lease.in_pieces = True
+            lease.numbers.in_pieces = True
             return 0
         self.tail = list(session.parts.filter(number=None))
         if not apart:
             return session.tail_size
         self.joined = self._join_tail()
-        lease.in_pieces = not self.store.allows_strays
+        lease.numbers.in_pieces = not self.store.allows_strays
         return 0
 
     def _join_tail(self) -> list[UploadPart]:
         size = self.session.tail_size
         offset = self.session.bytes_stored - size
-        with PartWriter(self.lease, self.session, self.store, offset=offset, expected=size) as writer:
+        with PartWriter(
+            self.lease.threads, self.lease.numbers, self.session, self.store, offset=offset, expected=size
+        ) as writer:
             for piece in self.tail:
                 for block in read_piece(self.store, piece):
                     writer.write(block)

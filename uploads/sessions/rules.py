@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from uploads.exceptions import ChunkNotMultiple, ChunkTooSmall, EmptyChunk
@@ -56,6 +56,8 @@ class Chunk:
     """What its request was like; None if it cannot be one that was sent again."""
     is_whole: bool = False
     """Whether it is all of its file, whose declared size was only an upper bound."""
+    interrupt: Callable[[], None] = lambda: None
+    """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
     rules: Rules = Rules()
     """What the door that it comes through demands of it."""
 

@@ -12,7 +12,7 @@ from uploads.models import State, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import Chunk
-from uploads.transfer.transactions import verb
+from uploads.transfer.transactions import reconnect, verb
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +28,19 @@ def receive_whole(create: Callable[[int], UploadSession], chunk: Chunk) -> Uploa
     session = create(largest if chunk.at_most is None else chunk.at_most)
     try:
         return receive(session, replace(chunk, is_whole=True))
-    except ChunkBeyondFile as error:
-        raise FileTooLarge(maximum=session.file_size) from error
-    finally:
-        if session.state == State.OPEN:
-            _give_up(session)
+    except BaseException as error:
+        _give_up(session)
+        if isinstance(error, ChunkBeyondFile):
+            raise FileTooLarge(maximum=session.file_size) from error
+        raise
 
 
 def _give_up(session: UploadSession) -> None:
+    """End the session if it is open, whatever this process believes: a transaction may have been rolled back."""
     try:
-        abort(session)
+        reconnect()
+        session.refresh_from_db()
+        if session.state == State.OPEN:
+            abort(session)
     except Exception:
         logger.warning("session %s: not aborted; it expires by itself", session.pk, exc_info=True)

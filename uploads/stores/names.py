@@ -7,22 +7,32 @@ import hmac
 import re
 import uuid
 
-MARK = r"[0-9a-f]{32}-[0-9a-f]{10}"
-"""What a session's names carry: its id, and a signature that nobody makes who has not this portal's key."""
-PIECE = re.compile(rf".+\.piece-{MARK}-[0-9a-f]{{16}}")
+MARK = r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}"
+"""What a session's names carry: its id, a signature of it, and one of the id with the name of the object. Nobody makes
+them who has not the key of the database that has the session's row."""
+PIECE = re.compile(rf".+\.piece-({MARK})-[0-9a-f]{{16}}")
 _PROBE = re.compile(r"(.+/)?upload-sessions-probe-[0-9a-f]{32}")
-_MARKS = re.compile(rf"(?<![0-9a-f]){MARK}(?![0-9a-f])")
+_OBJECT = re.compile(rf"(?:.+/)?({MARK})/([^/]+)")
 
 
-def mark_of(session_id: uuid.UUID, key: str) -> str:
-    """Return the mark of a session, signed with the ``key`` of the database that has its row."""
-    return f"{session_id.hex}-{_sign(session_id.hex, key)}"
+def mark_of(session_id: uuid.UUID, name: str, key: str) -> str:
+    """Return the mark of a session for an object whose last name will be ``name``."""
+    pk = session_id.hex
+    return f"{pk}-{_sign(pk, key)}-{_sign(f'{pk}/{name}', key)}"
 
 
 def is_ours(name: str, key: str) -> bool:
-    """Tell whether a name was made for a session of the database that has this ``key``, or to try a store out."""
-    marks = (mark.partition("-") for mark in _MARKS.findall(name))
-    return bool(_PROBE.fullmatch(name)) or any(hmac.compare_digest(_sign(pk, key), sign) for pk, _, sign in marks)
+    """Tell whether a name was made for a session of the database that has this ``key``, or to try a store out.
+
+    What a portal puts beside a file of ours, made of its name (a thumbnail), is not ours.
+    """
+    if piece := PIECE.fullmatch(name):
+        pk, signature, _ = piece[1].split("-")
+        return hmac.compare_digest(_sign(pk, key), signature)
+    if found := _OBJECT.fullmatch(name):
+        pk, _, signature = found[1].split("-")
+        return hmac.compare_digest(_sign(f"{pk}/{found[2]}", key), signature)
+    return bool(_PROBE.fullmatch(name))
 
 
 def piece_of(name: str, mark: str) -> str:
@@ -40,5 +50,5 @@ def probe_under(prefix: str) -> str:
     return f"{prefix}/upload-sessions-probe-{uuid.uuid4().hex}"
 
 
-def _sign(pk: str, key: str) -> str:
-    return hmac.new(key.encode(), pk.encode(), hashlib.sha256).hexdigest()[:10]
+def _sign(text: str, key: str) -> str:
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:8]

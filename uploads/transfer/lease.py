@@ -7,13 +7,16 @@ either: a part number that a lost holder may still be writing to is never used a
 in place, each write happens under a lock that a newcomer waits for. Only where the store completes no upload that has
 parts nobody names (``Store.allows_strays``), such a number is used again, for the same bytes if the client sends them
 again: a straggler can then make the store refuse the file, but never publish others, for ETags are named and checked.
+
+A newcomer asks the holder through the row (``ask``). A holder whose client is silent lets go, which is how a client
+that comes back gets its session although the connection of its old request has not been closed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from typing import Any
@@ -27,68 +30,109 @@ from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
 from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.stores import get_store
-from uploads.transfer.calls import StoreCalls
+from uploads.transfer.heartbeat import heartbeat
+from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import reconnect
 
 logger = logging.getLogger(__name__)
 
 RESERVATION = 64
 """Part numbers reserved at a time, at most: so many are lost when a process dies."""
+SILENCE = 1.0
+"""Seconds after which a client that sends nothing may have gone."""
+LOOK_AGAIN = 0.1
+"""Seconds between two looks whether a holder that was asked has let go."""
 
 
-class Lease(StoreCalls):
-    """A held session. The lease is kept alive while store calls take their time."""
+class Lease:
+    """A held session. Its heartbeat keeps it while the client or the store takes its time."""
 
     def __init__(self, session: UploadSession, *, first_number: int) -> None:
-        super().__init__()
         self.session = session
         self.fence = session.fence
-        self.next_number = first_number
-        self.in_pieces = bool(session.suspects)
-        """Whether bytes become pieces, because what is before them may have to be dropped."""
-        self._first_number = first_number
-        self._renewed = time.monotonic()
+        self.numbers = ReservedNumbers(self, first_number)
+        self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
+        self.lost = False
+        """Whether the row has changed hands."""
+        self.wanted = False
+        """Whether somebody else asked for the session and gets it."""
+        self.interrupt: Callable[[], None] = _nothing
+        """Ends the reading of the body that the holder waits for."""
+        self.renewed = time.monotonic()
+        self._silent_since: float | None = None
 
-    def take_number(self) -> int | None:
-        if self.in_pieces:
-            return None
-        if self.next_number > self.session.last_number:
-            self._write(unless_numbered=True, last_number=_reserve(self.session, RESERVATION), lease_until=_deadline())
-            if self.next_number > self.session.last_number:
-                raise PartsExhausted
-        self.next_number += 1
-        return self.next_number - 1
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note that the client is waited for meanwhile."""
+        self._silent_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._silent_since = None
+
+    @property
+    def is_silent(self) -> bool:
+        since = self._silent_since
+        return since is not None and time.monotonic() - since > SILENCE
 
     def renew(self) -> None:
         """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""
-        if time.monotonic() - self._renewed > renewal_interval():
-            self._write(lease_until=_deadline(), **prolonged(self.session))
+        if self.lost:
+            raise LeaseLost
+        if time.monotonic() - self.renewed > renewal_interval():
+            self.write(lease_until=deadline(), **prolonged(self.session))
 
     def check(self) -> None:
-        if time.monotonic() - self._renewed >= conf.current().LEASE_DURATION.total_seconds():
+        if self.lost or time.monotonic() - self.renewed >= conf.current().LEASE_DURATION.total_seconds():
             raise LeaseLost
 
     def commit(self, *, keep: bool = False, **values: Any) -> None:
         """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder."""
-        values["last_number"] = self.next_number - 1
+        values["last_number"] = self.numbers.following - 1
         if keep:
-            self._write(lease_until=_deadline(), **values)
+            self.write(lease_until=deadline(), **values)
         elif not self.session.change(held=False, **values):
             raise LeaseLost
-        self._first_number = self.next_number
+        self.numbers.first = self.numbers.following
 
     def release(self) -> None:
         """Let go of the session, if it is still held, but for the part numbers that may still be written to."""
         self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
-        used = self.next_number if self.unsettled else self._first_number
+        used = self.numbers.following if self.threads.unsettled else self.numbers.first
         reconnect()
         self.session.change(held=False, last_number=used - 1)
 
-    def _write(self, *, unless_numbered: bool = False, **values: Any) -> None:
+    def write(self, *, unless_numbered: bool = False, **values: Any) -> None:
         asked = time.monotonic()
         if not self.session.change(unless_numbered=unless_numbered, **values):
             raise LeaseLost
-        self._renewed = asked
+        self.renewed = asked
+
+
+class ReservedNumbers:
+    """Part numbers of a holder, reserved on the row a few at a time."""
+
+    def __init__(self, lease: Lease, first: int) -> None:
+        self.first = self.following = first
+        self.in_pieces = bool(lease.session.suspects)
+        """Whether bytes become pieces, because what is before them may have to be dropped."""
+        self._lease = lease
+
+    def take(self) -> int | None:
+        if self.in_pieces:
+            return None
+        session = self._lease.session
+        if self.following > session.last_number:
+            reserved = min(session.last_number + RESERVATION, MAX_PARTS)
+            self._lease.write(unless_numbered=True, last_number=reserved, lease_until=deadline())
+            if self.following > session.last_number:
+                raise PartsExhausted
+        self.following += 1
+        return self.following - 1
+
+
+def _nothing() -> None:
+    return
 
 
 @contextmanager
@@ -99,15 +143,32 @@ def hold(session: UploadSession, *, reserve: int = 1, **extra: Any) -> Iterator[
     """
     lease = _acquire(session, reserve, extra)
     try:
-        yield lease
+        with heartbeat.of(lease):
+            yield lease
     except BaseException:
-        lease.settle()
+        lease.threads.settle()
         try:
             lease.release()
         except Error:
             logger.warning("session %s: could not be let go of; its lease runs out by itself", session.pk)
         raise
-    lease.settle()
+    lease.threads.settle()
+
+
+def ask(session: UploadSession, *, wait: bool = True) -> None:
+    """Ask whoever is receiving a chunk of ``session`` to let go; ``wait`` for it a little, and read the row anew.
+
+    A holder whose client sends at the moment goes on.
+    """
+    if session.state != State.OPEN or session.lease_until is None:
+        return
+    held = UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until__gte=DatabaseNow())
+    ends = time.monotonic() + conf.current().HAND_OVER_WAIT.total_seconds()
+    if held.update(wanted_fence=session.fence) and wait:
+        while held.exists() and time.monotonic() < ends:
+            time.sleep(LOOK_AGAIN)
+    if wait:
+        session.refresh_from_db()
 
 
 def renewal_interval() -> float:
@@ -129,7 +190,7 @@ def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lea
     first_number = last_number + 1
     values = {
         "fence": session.fence + 1,
-        "lease_until": _deadline(),
+        "lease_until": deadline(),
         "last_number": min(last_number + min(reserve, RESERVATION), MAX_PARTS),
         **prolonged(session, within=2 * renewal_interval()),
         **extra,
@@ -162,9 +223,6 @@ def _burnt(session: UploadSession) -> int:
     return last
 
 
-def _reserve(session: UploadSession, count: int) -> int:
-    return min(session.last_number + min(count, RESERVATION), MAX_PARTS)
-
-
-def _deadline() -> Any:
+def deadline() -> Any:
+    """Return when a right to write that is shown no more sign of life runs out, by the database's clock."""
     return DatabaseNow() + conf.current().LEASE_DURATION

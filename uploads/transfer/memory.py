@@ -35,7 +35,7 @@ class Share:
         """Take ``size`` bytes more; wait for them, calling ``tick``, and raise OutOfMemory if none get free in time."""
         deadline = time.monotonic() + conf.current().BUFFER_WAIT.total_seconds()
         with _turn:
-            if not _queue and self._take(size):
+            if (_ahead is self or not _queue) and self._take(size):
                 return
             _queue.append(self)
         try:

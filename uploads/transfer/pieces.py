@@ -12,8 +12,8 @@ from uploads.exceptions import PartsExhausted, StoreUnavailable
 from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS, combine_crc32
 from uploads.stores.base import Store
-from uploads.transfer.calls import StoreCalls
 from uploads.transfer.lease import Lease
+from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
 
@@ -73,15 +73,10 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
     if store.allows_strays:  # Attempts that nobody heard of again took the low ones,
         lowest = max(lowest, highest - wanted + 1)
     # and must be written over where a part that nobody names keeps the store from completing.
-    numbers = _Numbers(lease, range(lowest, highest + 1))
-    writer = PartWriter(
-        numbers,
-        session,
-        store,
-        offset=sum(row.size for row in rows[:first]),
-        expected=size,
-        chunk=run[0].chunk,
-    )
+    numbers = GivenNumbers(range(lowest, highest + 1))
+    threads = StoreThreads(lease, count=lease.threads.count)
+    offset = sum(row.size for row in rows[:first])
+    writer = PartWriter(threads, numbers, session, store, offset=offset, expected=size, chunk=run[0].chunk)
     try:
         with writer:
             for piece in run:
@@ -89,25 +84,17 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
                     writer.write(block)
             return writer.finish(last=behind == len(rows))
     finally:
-        numbers.settle()
+        threads.settle()
 
 
-class _Numbers(StoreCalls):
-    """Given part numbers, for the holder of a lease."""
+class GivenNumbers:
+    """Part numbers that are known to be free."""
 
-    def __init__(self, lease: Lease, numbers: Iterable[int]) -> None:
-        super().__init__()
-        self._lease = lease
+    def __init__(self, numbers: Iterable[int]) -> None:
         self._numbers = iter(numbers)
 
-    def take_number(self) -> int:
+    def take(self) -> int:
         try:
             return next(self._numbers)
         except StopIteration as error:
             raise PartsExhausted from error
-
-    def renew(self) -> None:
-        self._lease.renew()
-
-    def check(self) -> None:
-        self._lease.check()

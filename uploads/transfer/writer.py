@@ -1,8 +1,9 @@
-"""From a stream of bytes to parts in the store, with at most two part buffers."""
+"""From a stream of bytes to parts in the store, with a buffer that fills and one for each part under way."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Self, TypeVar
@@ -13,8 +14,8 @@ from uploads.parts import minimum_part_size
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of
-from uploads.transfer.calls import StoreCalls
 from uploads.transfer.memory import Share
+from uploads.transfer.threads import Numbers, StoreThreads
 from uploads.transfer.transactions import Error, took_effect
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class PartWriter:
 
     def __init__(
         self,
-        calls: StoreCalls,
+        threads: StoreThreads,
+        numbers: Numbers,
         session: UploadSession,
         store: Store,
         *,
@@ -45,7 +47,7 @@ class PartWriter:
         chunk: int = 0,
     ) -> None:
         """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known."""
-        self.calls = calls
+        self.threads, self.right, self.numbers = threads, threads.right, numbers
         self.session = session
         self.store = store
         self.upload = upload_of(session)
@@ -59,7 +61,7 @@ class PartWriter:
         self._memory = Share()
         self._filling = Buffer()
         self._held: Buffer | None = None
-        self._under_way: tuple[UploadPart, Future[str]] | None = None
+        self._under_way: deque[tuple[UploadPart, Future[str]]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -67,19 +69,19 @@ class PartWriter:
     def __exit__(self, kind: object, *_: object) -> None:
         """After a failure, delete the pieces: what is committed is committed later, so no row names them."""
         if kind is not None:
-            self.calls.settle()
+            self.threads.settle()
             # The error's traceback holds this writer until the garbage collector comes by.
             self._filling.clear()
             if self._held is not None:
                 self._held.clear()
         self._memory.close()
         if kind is not None:
-            _delete_pieces(self.store, [*self.parts, *([self._under_way[0]] if self._under_way else [])])
+            _delete_pieces(self.store, [*self.parts, *(part for part, _ in self._under_way)])
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
-        self.calls.renew()
-        self._memory.grow(len(block), self.calls.renew)
+        self.right.renew()
+        self._memory.grow(len(block), self.right.renew)
         view = memoryview(block)
         while view:
             if len(self._filling) == self.part_size:
@@ -89,10 +91,10 @@ class PartWriter:
             self.written += len(taken)
             view = view[len(taken) :]
             if self._held is not None and len(self._filling) >= self.minimum:
-                self._send(self._held, self.calls.take_number())
+                self._send(self._held, self.numbers.take())
                 self._held = None
             elif len(self._filling) == self.part_size and self._is_followed():
-                self._send(self._filling, self.calls.take_number())
+                self._send(self._filling, self.numbers.take())
                 self._filling = Buffer()
 
     def finish(self, *, last: bool) -> list[UploadPart]:
@@ -102,22 +104,20 @@ class PartWriter:
             self._held.extend(rest)
             rest, self._held = self._held, None
         if last or len(rest) >= self.minimum:
-            self._send(rest, self.calls.take_number())
+            self._send(rest, self.numbers.take())
         elif rest:
             self._send(rest, None)
-        self._finish_part()
+        self._finish_parts(0)
         if any(part.number for part in self.parts):
-            self.calls.call(self.store.sync, self.upload)
+            self.threads.call(self.store.sync, self.upload)
         return self.parts
 
     @property
     def numbered_size(self) -> int:
         """The bytes of parts that the store has or may have."""
-        under_way = [self._under_way[0]] if self._under_way else []
-        return sum(part.size for part in (*self.parts, *under_way) if part.number)
+        return sum(part.size for part in (*self.parts, *(part for part, _ in self._under_way)) if part.number)
 
     def _hold_back(self) -> None:
-        self._finish_part()
         self._held, self._filling = self._filling, Buffer()
 
     def _is_followed(self) -> bool:
@@ -125,7 +125,7 @@ class PartWriter:
         return self._held is None and self.expected - self.written >= self.minimum + FRAMING
 
     def _send(self, data: Buffer, number: int | None) -> None:
-        self._finish_part()
+        self._finish_parts(self.threads.count - 1)
         piece = "" if number else piece_of(self.session.object_name, self.session.mark)
         part = UploadPart(
             session=self.session,
@@ -137,7 +137,7 @@ class PartWriter:
             piece=piece,
         )
         self.offset += part.size
-        self._under_way = part, self.calls.start(self._put, part, data)
+        self._under_way.append((part, self.threads.start(self._put, part, data)))
 
     def _put(self, part: UploadPart, data: Buffer) -> str:
         try:
@@ -145,17 +145,18 @@ class PartWriter:
                 self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
                 return ""
             with self.store.writing(self.upload):
-                self.calls.check()
+                self.right.check()
                 return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
         finally:
             data.clear()  # boto3 keeps a request's body until the garbage collector comes by
             self._memory.shrink(len(data))
 
-    def _finish_part(self) -> None:
-        if self._under_way:
-            part, future = self._under_way
-            part.etag = self.calls.finish(future)
-            self._under_way = None
+    def _finish_parts(self, left: int) -> None:
+        """Wait until no more than so many parts are under way."""
+        while len(self._under_way) > left:
+            part, future = self._under_way[0]
+            part.etag = self.threads.finish(future)
+            self._under_way.popleft()
             self.parts.append(part)
 
 

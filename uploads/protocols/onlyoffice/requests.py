@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from django.core.exceptions import TooManyFieldsSent
 from django.http import QueryDict
@@ -13,8 +14,9 @@ from django.http.request import HttpRequest
 from multipart import parse_options_header
 
 from uploads.exceptions import ContentRangeInvalid, InvalidRequest
-from uploads.http.body import declared_length, read_all, read_blocks, unencoded
+from uploads.http.body import declared_length, interrupter, read_all, read_blocks, unencoded
 from uploads.http.forms import (
+    as_utf8,
     content_type,
     fields_before_file,
     first_file,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 
+_EXTENDED_NAME = re.compile(r"filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 
 
@@ -48,13 +51,24 @@ class FileBody:
 def read_file(request: Request) -> FileBody:
     """Return the file that the request carries, as the first file of a form or as the whole body."""
     http = unencoded(request)
+    given_range = _content_range(http)
+    if given_range and (given_range.first or given_range.total not in (None, given_range.last + 1)):
+        value = http.META["HTTP_CONTENT_RANGE"]
+        raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
     length, fields = declared_length(http), read_query(http)
     if not is_form(http):
-        options = parse_options_header(http.META.get("HTTP_CONTENT_DISPOSITION", ""))[1]
-        return FileBody(options.get("filename", ""), fields, Chunk(read_blocks(http), at_most=length))
+        name = _disposed_name(http.META.get("HTTP_CONTENT_DISPOSITION", ""))
+        return FileBody(name, fields, Chunk(read_blocks(http), at_most=length))
     events = form_events(http)
-    name, given = fields_before_file(events)
-    return FileBody(name, fields | given, Chunk(rest_of_file(events), at_most=length))
+    name, given = fields_before_file(events, typed=False)
+    return FileBody(name, fields | given, Chunk(rest_of_file(events, alone=True), at_most=length))
+
+
+def _disposed_name(header: str) -> str:
+    """Return the file name that a Content-Disposition says, in either of the two ways (RFC 6266)."""
+    options = parse_options_header(header)[1]
+    extended = _EXTENDED_NAME.search(header)
+    return unquote(extended[1], errors="replace") if extended else as_utf8(options.get("filename", ""))
 
 
 def read_chunk(request: Request) -> Chunk:
@@ -66,6 +80,7 @@ def read_chunk(request: Request) -> Chunk:
         start=read_number(request, "offset"),
         range=_content_range(http),
         origin=read_origin(http),
+        interrupt=interrupter(http),
         rules=conf.current().rules,
     )
 

@@ -199,6 +199,12 @@ class SessionView(DoorView):
         except (UploadSession.DoesNotExist, ValueError) as error:
             raise SessionNotFound from error
 
+    def look(self, session_id: str) -> UploadSession:
+        """Return the session; who asks for it may be about to go on, so a silent holder begins to let go."""
+        session = sessions.alive(self.find(session_id))
+        sessions.ask(session, wait=False)
+        return session
+
     def store(self, session_id: str) -> UploadSession:
         """Store the chunk that comes next and return its session."""
         session = self.find(session_id)
@@ -220,7 +226,7 @@ class SessionViewSet(SessionView):
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        return enveloped(session_data(sessions.alive(self.find(session_id)), request))
+        return enveloped(session_data(self.look(session_id), request))
 
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the next chunk: 200, or 201 with the file after the last byte."""
@@ -281,7 +287,7 @@ class LocationViewSet(SessionView):
 
     def retrieve(self, request: Request, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        session = sessions.alive(self.find(self._uid()))
+        session = self.look(self._uid())
         return with_progress(plain(session_data(session, request)), session)
 
     def _uid(self) -> str:

@@ -1,0 +1,82 @@
+"""A session is its client's again at once, although the connection of an old request was never closed."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.data import MIB, some_bytes
+from tests.e2e.test_upload import eventually
+from tests.faults.client import Client
+from tests.faults.conftest import check
+from tests.faults.stack import Stack
+
+DATA = some_bytes(12 * MIB)
+
+
+@pytest.fixture(scope="module")
+def patient(whole_stack: Stack) -> Iterator[Stack]:
+    """Two hosts that wait for their clients for minutes, so that only asking makes a session free."""
+    for name in ("patient", "other"):
+        whole_stack.start_web(name, PATIENT="1")
+    yield whole_stack
+    for name in ("patient", "other"):
+        whole_stack._end(name, 15)
+
+
+@contextmanager
+def zombie(stack: Stack, path: str, data: bytes, declared: int) -> Iterator[socket.socket]:
+    """A request whose client sends ``data`` and no more, and keeps its connection."""
+    url = urlsplit(stack.url("patient"))
+    uid = path.rpartition("=")[2]
+    with socket.create_connection((url.hostname or "", url.port or 80)) as connection:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Token {stack.token}\r\n"
+            f"Content-Type: application/octet-stream\r\nContent-Length: {declared}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + data)
+        eventually(lambda: stack.ask(f"UploadSession.objects.get(pk='{uid}').lease_until is not None"))
+        yield connection
+
+
+@pytest.mark.parametrize("web", ["patient", "other"])
+def test_a_chunk_that_comes_again_gets_the_session(patient: Stack, web: str) -> None:
+    client = Client([patient.url(web)], patient.token)
+    path = client.create(len(DATA))
+    with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB):
+        answer = client.request("POST", path, files={"file": DATA[: 6 * MIB]})
+        assert answer is not None
+        assert answer.status_code == 200, answer.text
+        answer = client.request("POST", path, files={"file": DATA[6 * MIB :]})
+        assert answer is not None
+        assert answer.status_code == 201, answer.text
+    check(patient, client, answer.json()["data"], DATA)
+
+
+def test_an_abort_ends_the_request_that_is_waiting(patient: Stack) -> None:
+    client = Client([patient.url("other")], patient.token)
+    path = client.create(len(DATA))
+    with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB) as connection:
+        answer = client.request("POST", f"{path}&abort=true")
+        assert answer is not None
+        assert answer.status_code == 200
+        connection.settimeout(20)
+        assert b" 410 " in connection.recv(4096).splitlines()[0]
+
+
+def test_a_silent_client_that_nobody_asks_keeps_its_session(patient: Stack) -> None:
+    """For longer than a lease lasts (2 s here)."""
+    client = Client([patient.url("other")], patient.token)
+    path = client.create(6 * MIB)
+    row = f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}')"
+    with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB) as connection:
+        deadlines = set()
+        eventually(lambda: len(deadlines.add(patient.ask(f"str({row}.lease_until)")) or deadlines) > 4)
+        assert patient.ask(f"{row}.fence") == 1
+        connection.sendall(DATA[5 * MIB : 6 * MIB])
+        connection.settimeout(20)
+        assert b" 201 " in connection.recv(4096).splitlines()[0]
