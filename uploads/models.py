@@ -115,6 +115,9 @@ class UploadSession(models.Model):
     )
     file_name = models.CharField(_("file name"), max_length=255)
     file_size = models.BigIntegerField(_("file size"), help_text=_("Declared, in bytes."))
+    size_known = models.BooleanField(
+        default=True, help_text=_("Otherwise the file size is the most that the file may have.")
+    )
     content_type = models.CharField(_("content type"), max_length=255)
     file_created_at = models.DateTimeField(_("file created"), null=True)
     encrypted = models.BooleanField(_("encrypted"), default=False)
@@ -245,7 +248,7 @@ class UploadSession(models.Model):
 
     @property
     def is_whole(self) -> bool:
-        return self.bytes_stored == self.file_size
+        return self.size_known and self.bytes_stored == self.file_size
 
     @property
     def remaining(self) -> int:

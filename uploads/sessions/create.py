@@ -40,7 +40,7 @@ class FileRequest:
 
     name: str
     size: int
-    """In bytes."""
+    """In bytes; the most that it may have, if ``size_known`` is False."""
     relative_path: str = ""
     created_at: datetime | None = None
     encrypted: bool = False
@@ -49,8 +49,7 @@ class FileRequest:
     """Those of the door that the session is opened through."""
     longest_title: int = names.MAX_LENGTH
     """Characters that titles are cut to."""
-    size_is_bound: bool = False
-    """Whether ``size`` is only the most that the file may have: it is lowered to what the user may store."""
+    size_known: bool = True
 
 
 @verb
@@ -76,14 +75,14 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
 
 @verb
 def create_edit(
-    user: AbstractBaseUser, file_id: str, size: int, *, size_is_bound: bool = False, rules: Rules = ANY
+    user: AbstractBaseUser, file_id: str, size: int, *, size_known: bool = True, rules: Rules = ANY
 ) -> UploadSession:
     """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
 
     Raises like ``create``.
     """
     file = get_destination().file(user, file_id)
-    request = FileRequest(name=file.title, size=size, size_is_bound=size_is_bound, rules=rules)
+    request = FileRequest(name=file.title, size=size, size_known=size_known, rules=rules)
     session = _new_session(user, file.folder, file.title, request)
     session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
@@ -125,7 +124,8 @@ def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileR
         folder_id=str(folder.id),
         path=[plain_id(pk) for pk in folder.path],
         file_name=title,
-        file_size=most_for(user, file.size, FRAMING) if file.size_is_bound else file.size,
+        file_size=file.size if file.size_known else most_for(user, file.size, FRAMING),
+        size_known=file.size_known,
         content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
         file_created_at=_as_stored(file.created_at),
         encrypted=file.encrypted,

@@ -34,16 +34,10 @@ from uploads.exceptions import (
 )
 from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
 from uploads.parts import MAX_PARTS, minimum_part_size
+from uploads.sessions.admission import check_bounds, check_open, check_range, write_chunk
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
-from uploads.sessions.receive import (
-    check_bounds,
-    check_open,
-    check_range,
-    explain_loss,
-    receive,
-    write_chunk,
-)
+from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store

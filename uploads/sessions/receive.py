@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django.utils import timezone
 
@@ -12,21 +12,21 @@ from uploads import conf, signals
 from uploads.exceptions import (
     ChunkAmbiguous,
     ChunkBeyondFile,
-    ChunkTooLarge,
-    CompletionFailed,
-    ContentRangeInvalid,
     LeaseLost,
-    ModeConflict,
     OffsetMismatch,
-    SessionAborted,
     SessionBusy,
     SessionClosed,
-    SessionExpired,
-    UploadError,
     UploadGone,
 )
 from uploads.models import Mode, State, UploadPart, UploadSession
 from uploads.parts import combine_crc32, minimum_part_size
+from uploads.sessions.admission import (
+    check_bounds,
+    check_open,
+    check_range,
+    listen,
+    write_chunk,
+)
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import (
     IsCopy,
@@ -40,13 +40,14 @@ from uploads.sessions.copies import (
     remembered,
 )
 from uploads.sessions.end import release
+from uploads.sessions.progressive import receive_progressively
 from uploads.sessions.rules import Chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
-from uploads.transfer.pieces import read_piece, whole_crc32
+from uploads.transfer.pieces import whole_crc32
 from uploads.transfer.transactions import durable, verb
-from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly
+from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly, read_piece
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,13 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with hold(session, reserve=expected_parts) as lease:
-            lease.interrupt = chunk.interrupt
-            size = _Receipt(lease, get_store(session.storage), chunk, reading).store_chunk()
-            signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
+            lease.interrupt, lease.yields = chunk.interrupt, chunk.rules.yields
+            store = get_store(session.storage)
+            if chunk.rules.progressive and not reading.dropped:
+                receive_progressively(lease, store, chunk)
+            else:
+                size = _Receipt(lease, store, chunk, reading).store_chunk()
+                signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
                 complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     except IsCopy:
@@ -104,89 +109,15 @@ def explain_loss(session: UploadSession, mode: Mode) -> None:
     check_open(session, mode)
 
 
-def alive(session: UploadSession) -> UploadSession:
-    """Return the session; raise SessionAborted or SessionExpired if it is no more."""
-    if session.state == State.ABORTED:
-        raise SessionAborted
-    if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
-        raise SessionExpired
-    return session
-
-
-def check_open(session: UploadSession, mode: Mode) -> None:
-    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
-    alive(session)
-    if session.state == State.FAILED:
-        raise CompletionFailed(reason=session.failure)
-    if session.state != State.OPEN:
-        raise SessionClosed(state=session.get_state_display())
-    if session.mode not in (Mode.UNDECIDED, mode):
-        raise ModeConflict(mode=session.get_mode_display())
-
-
-def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool = True) -> None:
-    """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
-    maximum = chunk.rules.most
-    slack = 0 if known else FRAMING
-    if maximum is not None and size > maximum + slack:
-        raise ChunkTooLarge(maximum=maximum)
-    remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_certain)
-    # The one before, sent again, may go beyond the file: only when it is read it is known for what it is.
-    again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
-    if size > max(remaining, again) + slack:
-        raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
-
-
-def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
-    """Refuse a chunk whose Content-Range contradicts the session, or its own ``size`` once that is known."""
-    given = chunk.range
-    if given is None:
-        return
-    if given.total not in (None, session.file_size):
-        reason = f"the file has {session.file_size} bytes"
-    elif given.last >= session.file_size:
-        reason = f"the last byte of the file is {session.file_size - 1}"
-    elif size not in (None, given.last - given.first + 1):
-        reason = f"the chunk has {size} bytes"
-    else:
-        return
-    value = f"bytes {given.first}-{given.last}/{given.total if given.total is not None else '*'}"
-    raise ContentRangeInvalid(value=value, reason=reason)
-
-
-def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
-    """Yield the chunk's blocks; raise LeaseLost if the reading ends because somebody else got the session."""
-    while True:
-        try:
-            with lease.listening():
-                block = next(chunk.blocks, None)
-        except UploadError as error:
-            if lease.wanted or lease.lost:
-                raise LeaseLost from error
-            raise
-        if block is None:
-            return
-        yield block
-
-
-def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk, blocks: Iterator[bytes]) -> int:
-    """Write the chunk's blocks as they arrive; return how many bytes there were."""
-    size = 0
-    for block in blocks:
-        size += len(block)
-        check_bounds(session, chunk, size)
-        writer.write(block)
-    check_range(session, chunk, size)
-    return size
-
-
 def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     """Tell whether the chunk's bytes are stored already; raise OffsetMismatch if bytes before it are missing."""
     check_range(session, chunk)
     start = chunk.starts_at
-    if start is not None and start > session.bytes_stored:
+    if start is None:
+        return False
+    if start > session.bytes_stored or (start < session.bytes_certain and not chunk.rules.repeats):
         raise OffsetMismatch(offset=start, expected=session.bytes_certain)
-    return start is not None and start < session.bytes_certain
+    return start < session.bytes_certain
 
 
 def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
@@ -210,37 +141,34 @@ class _Receipt:
         self.lease, self.session, self.store = lease, lease.session, store
         self.chunk, self.reading = chunk, reading
         self.tail: list[UploadPart] = []
-        """Pieces at the end of what is stored, which are read again to make parts."""
+        """Pieces at the end of what is stored, which become parts with the chunk."""
+        self.into_joined: list[UploadPart] = []
         self.joined: list[UploadPart] = []
-        """Parts made of them alone."""
+        """Parts made of such pieces alone."""
 
     def store_chunk(self) -> int:
         """Store and commit the chunk; return its size in bytes."""
         session = self.session
-        tail_size = self._take_up_tail()
-        expected = self.chunk.at_most and self.chunk.at_most + tail_size
-        offset = session.bytes_stored - tail_size
-        with PartWriter(
-            self.lease.threads, self.lease.numbers, session, self.store, offset=offset, expected=expected
-        ) as writer:
-            for piece in self.tail if tail_size else ():
-                for block in read_piece(self.store, piece):
-                    writer.write(block)
+        self._take_up_tail()
+        with self._writer(session.bytes_stored, self.chunk.at_most, before=self.tail) as writer:
             size = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
-            if self.chunk.is_whole:
-                session.file_size = size
+            if self.chunk.is_last and not session.size_known:
+                session.file_size, session.size_known = session.bytes_stored - self.reading.dropped_size + size, True
             beyond = size > session.file_size - session.bytes_certain
             if beyond and size != session.last_size:
                 raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
             if not beyond:
                 self.reading = read_as_summed(session, self.reading, size)
-            last = size == session.remaining + self.reading.dropped_size
+            last = session.size_known and size == session.remaining + self.reading.dropped_size
             if not last:
                 self.chunk.rules.require(size)
             parts = writer.finish(last=last)
             crc32 = whole_crc32(parts)
-            if tail_size:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
+            if writer.before:  # Even with the chunk the pieces before it are too few for a part.
+                self.tail = []
+            elif self.tail:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
                 crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
+            self.tail += self.into_joined
             suspects = self._suspects(size, crc32, beyond=beyond)
             if last and suspects:
                 if self.chunk.rules.allow(size) or session.doubted:
@@ -252,42 +180,44 @@ class _Receipt:
         delete_quietly(self.store, [part.piece for part in (*self.tail, *dropped) if part.piece])
         return size
 
-    def _writer(self, offset: int, expected: int | None) -> PartWriter:
+    def _writer(self, offset: int, expected: int | None, before: Sequence[UploadPart] = ()) -> PartWriter:
         lease = self.lease
-        return PartWriter(lease.threads, lease.numbers, self.session, self.store, offset=offset, expected=expected)
+        return PartWriter(
+            lease.threads,
+            lease.numbers,
+            self.session,
+            self.store,
+            offset=offset,
+            expected=expected,
+            before=before,
+        )
 
-    def _take_up_tail(self) -> int:
-        """Decide what becomes of the pieces at the end; return how many bytes of them go before the chunk.
+    def _take_up_tail(self) -> None:
+        """Decide what becomes of the pieces at the end: they go before the chunk, or stay.
 
-        They wait where even with the chunk they are too few for a part, and stay apart from a chunk that may have to
-        be dropped. Then the chunk becomes a piece, too.
+        They stay apart from a chunk that may have to be dropped. Then the chunk becomes a piece, too.
         """
-        session, lease, chunk = self.session, self.lease, self.chunk
+        session, numbers = self.session, self.lease.numbers
         minimum = minimum_part_size(session.file_size, self.store.min_part_size)
-        if lease.numbers.in_pieces:
-            return 0
+        if numbers.in_pieces:
+            return
         apart = self._may_be_copy()
         if not session.tail_size:
-            lease.numbers.in_pieces = apart and not self.store.allows_strays
-            return 0
-        few = chunk.at_most is not None and session.tail_size + chunk.at_most < min(minimum, session.remaining)
-        if few or (apart and session.tail_size < minimum):
-            lease.numbers.in_pieces = True
-            return 0
-        self.tail = list(session.parts.filter(number=None))
-        if not apart:
-            return session.tail_size
-        self.joined = self._join_tail()
-        lease.numbers.in_pieces = not self.store.allows_strays
-        return 0
+            numbers.in_pieces = apart and not self.store.allows_strays
+        elif not apart:
+            self.tail = list(session.parts.filter(number=None))
+        elif session.tail_size < minimum:
+            numbers.in_pieces = True
+        else:
+            self.into_joined = list(session.parts.filter(number=None))
+            self.joined = self._join_tail()
+            numbers.in_pieces = not self.store.allows_strays
 
     def _join_tail(self) -> list[UploadPart]:
         size = self.session.tail_size
         offset = self.session.bytes_stored - size
-        with PartWriter(
-            self.lease.threads, self.lease.numbers, self.session, self.store, offset=offset, expected=size
-        ) as writer:
-            for piece in self.tail:
+        with self._writer(offset, size) as writer:
+            for piece in self.into_joined:
                 for block in read_piece(self.store, piece):
                     writer.write(block)
             return writer.finish(last=False)
@@ -322,7 +252,7 @@ class _Receipt:
     ) -> None:
         session, dropped = self.session, self.reading.dropped_size
         stored = session.bytes_stored - dropped + size
-        whole = stored == session.file_size
+        whole = session.size_known and stored == session.file_size
         kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
         for part in parts:
             part.offset -= dropped
@@ -334,6 +264,7 @@ class _Receipt:
                 state=State.COMPLETING if whole else State.OPEN,
                 attempts=int(whole),
                 file_size=session.file_size,
+                size_known=session.size_known,
                 bytes_stored=stored,
                 tail_size=kept + sum(part.size for part in parts if part.number is None),
                 committed_number=max(numbers, default=session.committed_number),

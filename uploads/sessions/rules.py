@@ -17,6 +17,12 @@ class Rules:
     multiple: int = 1
     most: int | None = None
     """None means no limit."""
+    progressive: bool = False
+    """Whether what arrived of an interrupted chunk stays. Otherwise a chunk is all or nothing."""
+    repeats: bool = True
+    """Whether a chunk that starts below the end is one that is stored already, sent again. Otherwise it is refused."""
+    yields: bool = False
+    """Whether a newcomer gets the session although the client of the older request is sending at the moment."""
 
     def allow(self, size: int) -> bool:
         """Tell whether a chunk of this size may be followed by another."""
@@ -54,8 +60,8 @@ class Chunk:
     """The same, and more, if the client says where it ends."""
     origin: Origin | None = None
     """What its request was like; None if it cannot be one that was sent again."""
-    is_whole: bool = False
-    """Whether it is all of its file, whose declared size was only an upper bound."""
+    is_last: bool = False
+    """Whether the file ends with it, if its size is not known yet."""
     interrupt: Callable[[], None] = lambda: None
     """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
     rules: Rules = Rules()

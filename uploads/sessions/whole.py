@@ -27,7 +27,7 @@ def receive_whole(create: Callable[[int], UploadSession], chunk: Chunk) -> Uploa
     largest = parts.largest_file(conf.current().PART_SIZE)
     session = create(largest if chunk.at_most is None else chunk.at_most)
     try:
-        return receive(session, replace(chunk, is_whole=True))
+        return receive(session, replace(chunk, is_last=True))
     except BaseException as error:
         _give_up(session)
         if isinstance(error, ChunkBeyondFile):

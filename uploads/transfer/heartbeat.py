@@ -75,7 +75,7 @@ class Heartbeat:
                 continue  # Not committed yet where this thread looks.
             if fence != lease.fence:
                 self._lose(lease)
-            elif wanted == fence and (lease.is_silent or lease in self._given):
+            elif wanted == fence and (lease.is_silent or (lease.is_listening and lease.yields) or lease in self._given):
                 self._give_way(lease)
             else:
                 self._keep(lease)
@@ -106,7 +106,7 @@ class Heartbeat:
             if lease not in self._held:
                 return  # It has just let go itself.
         lease.lost = True
-        if lease.is_silent:
+        if lease.is_listening:
             lease.interrupt()
 
 

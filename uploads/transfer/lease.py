@@ -58,6 +58,8 @@ class Lease:
         """Whether somebody else asked for the session and gets it."""
         self.interrupt: Callable[[], None] = _nothing
         """Ends the reading of the body that the holder waits for."""
+        self.yields = False
+        """Whether somebody who asks gets the session although the client is sending at the moment."""
         self.renewed = time.monotonic()
         self._silent_since: float | None = None
 
@@ -69,6 +71,11 @@ class Lease:
             yield
         finally:
             self._silent_since = None
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client is waited for at the moment."""
+        return self._silent_since is not None
 
     @property
     def is_silent(self) -> bool:

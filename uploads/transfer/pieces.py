@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import groupby
 
-from uploads.exceptions import PartsExhausted, StoreUnavailable
+from uploads.exceptions import PartsExhausted
 from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS, combine_crc32
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable
-from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
+from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made, read_piece
 
 logger = logging.getLogger(__name__)
-
-
-def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
-    """Yield the piece's bytes; raise StoreUnavailable after the last if they are not what was stored."""
-    crc32 = 0
-    for block in store.read(piece.piece):
-        crc32 = zlib.crc32(block, crc32)
-        yield block
-    if crc32 != piece.crc32:
-        logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
-        raise StoreUnavailable
 
 
 def whole_crc32(rows: Sequence[UploadPart]) -> int:

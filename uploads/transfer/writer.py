@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Self, TypeVar
 
-from uploads.exceptions import UploadError
+from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import minimum_part_size
 from uploads.stores.base import Store, Upload
@@ -45,8 +46,12 @@ class PartWriter:
         offset: int,
         expected: int | None,
         chunk: int = 0,
+        before: Sequence[UploadPart] = (),
     ) -> None:
-        """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known."""
+        """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known.
+
+        The pieces ``before`` it are taken in once they and what is written make a part; until then they stay.
+        """
         self.threads, self.right, self.numbers = threads, threads.right, numbers
         self.session = session
         self.store = store
@@ -54,6 +59,7 @@ class PartWriter:
         self.offset = offset
         self.expected = expected or 0
         self.chunk = chunk
+        self.before = before
         self.part_size = session.part_size
         self.minimum = minimum_part_size(session.file_size, store.min_part_size)
         self.written = 0
@@ -82,7 +88,27 @@ class PartWriter:
         """Take ``block`` in; blocks while the store is slower than the client."""
         self.right.renew()
         self._memory.grow(len(block), self.right.renew)
-        view = memoryview(block)
+        if self.before and self._size_before + len(self._filling) + len(block) >= self.minimum:
+            self._take_in()
+        self._cut(memoryview(block))
+
+    @property
+    def _size_before(self) -> int:
+        return sum(piece.size for piece in self.before)
+
+    def _take_in(self) -> None:
+        """Read the pieces before what is written, and put them before it."""
+        pieces, self.before = self.before, ()
+        filled, self._filling = self._filling, Buffer()
+        self.offset -= sum(piece.size for piece in pieces)
+        for piece in pieces:
+            for block in read_piece(self.store, piece):
+                self._memory.grow(len(block), self.right.renew)
+                self._cut(memoryview(block))
+        for view in filled:
+            self._cut(view)
+
+    def _cut(self, view: memoryview) -> None:
         while view:
             if len(self._filling) == self.part_size:
                 self._hold_back()
@@ -99,6 +125,8 @@ class PartWriter:
 
     def finish(self, *, last: bool) -> list[UploadPart]:
         """Store what is left and return all parts; the ``last`` part of a file may be small or empty."""
+        if self.before and (last or self._size_before + len(self._filling) >= self.minimum):
+            self._take_in()
         rest, self._filling = self._filling, Buffer()
         if self._held is not None:
             self._held.extend(rest)
@@ -108,9 +136,20 @@ class PartWriter:
         elif rest:
             self._send(rest, None)
         self._finish_parts(0)
+        self._sync()
+        return self.parts
+
+    def take_stored(self) -> list[UploadPart]:
+        """Return the parts that are stored by now, in order; they are the caller's from now on."""
+        while self._under_way and self._under_way[0][1].done():
+            self._finish_parts(len(self._under_way) - 1)
+        self._sync()
+        stored, self.parts = self.parts, []
+        return stored
+
+    def _sync(self) -> None:
         if any(part.number for part in self.parts):
             self.threads.call(self.store.sync, self.upload)
-        return self.parts
 
     @property
     def numbered_size(self) -> int:
@@ -158,6 +197,17 @@ class PartWriter:
             part.etag = self.threads.finish(future)
             self._under_way.popleft()
             self.parts.append(part)
+
+
+def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
+    """Yield the piece's bytes; raise StoreUnavailable after the last if they are not what was stored."""
+    crc32 = 0
+    for block in store.read(piece.piece):
+        crc32 = zlib.crc32(block, crc32)
+        yield block
+    if crc32 != piece.crc32:
+        logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
+        raise StoreUnavailable
 
 
 def commit_parts(

@@ -86,7 +86,7 @@ class WholeFileRequest(serializers.Serializer[Any]):
     def file_request(self, at_most: int) -> FileRequest:
         data = self.validated_data
         name = data["title"] or data["filename"]
-        return file_request(name=name, size=at_most, size_is_bound=True, create_new=bool(data["createnewifexist"]))
+        return file_request(name=name, size=at_most, size_known=False, create_new=bool(data["createnewifexist"]))
 
 
 class SessionRequest(serializers.Serializer[Any]):

@@ -140,7 +140,7 @@ class FileViewSet(DoorView):
         """Store new content of a file."""
         self.turn.take(owners.key_of(self.user))
         body = read_file(request)
-        create = partial(_edit, self.user, file_id, size_is_bound=True)
+        create = partial(_edit, self.user, file_id, size_known=False)
         return self._stored(sessions.receive_whole(create, body.chunk))
 
     def _insert(self, folder_id: str) -> UploadSession:

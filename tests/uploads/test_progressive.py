@@ -1,0 +1,178 @@
+"""Chunks of which all that arrives stays, as doors for whole files in one request want it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.data import MIB, some_bytes
+from tests.proxy import Proxy, refuse
+from uploads import sessions
+from uploads.exceptions import ChunkBeyondFile, EmptyChunk, IncompleteBody, OffsetMismatch, StoreUnavailable
+from uploads.models import State, UploadSession
+from uploads.sessions import Chunk, Rules
+from uploads.stores import get_store
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+PROGRESSIVE = Rules(progressive=True, repeats=False)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
+
+
+def row(session: UploadSession) -> UploadSession:
+    return UploadSession.objects.get(pk=session.pk)
+
+
+def blocks_of(data: bytes, *, cut: int | None = None, block: int = MIB // 4) -> Iterator[bytes]:
+    """Yield ``data`` as a client would send it whose connection is cut after so many bytes."""
+    came = data if cut is None else data[:cut]
+    for start in range(0, len(came), block):
+        yield came[start : start + block]
+    if cut is not None:
+        raise IncompleteBody(received=cut, declared=len(data))
+
+
+def send(session: UploadSession, data: bytes, *, cut: int | None = None, **options: Any) -> UploadSession:
+    start = session.bytes_stored
+    options.setdefault("at_most", len(data) - start)
+    blocks = blocks_of(data[start:], cut=cut)
+    return sessions.receive(session, Chunk(blocks, start=start, rules=PROGRESSIVE, **options))
+
+
+def content(session: UploadSession) -> bytes:
+    return b"".join(get_store("default").read(row(session).object_name))
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB, 31 * MIB + 7], ids=str)
+@pytest.mark.parametrize("known", [True, False], ids=["length-known", "length-unknown"])
+def test_a_file_in_one_chunk(store: Store, open_session: OpenSession, size: int, *, known: bool) -> None:
+    data = some_bytes(size)
+    session = open_session(size if known else 64 * MIB, size_known=known)
+    options: dict[str, Any] = {} if known else {"is_last": True, "at_most": None}
+    done = send(session, data, **options)
+    assert (done.state, done.file_size, done.size_known) == (State.COMPLETED, size, True)
+    assert content(session) == data
+
+
+@pytest.mark.parametrize("cut", [0, 1, MIB, 5 * MIB, 10 * MIB + 1, 24 * MIB + 3], ids=str)
+def test_what_came_of_a_cut_chunk_stays(store: Store, open_session: OpenSession, cut: int) -> None:
+    data = some_bytes(25 * MIB)
+    session = open_session(len(data))
+    with pytest.raises(IncompleteBody):
+        send(session, data, cut=cut)
+    assert row(session).bytes_stored == cut
+    assert row(session).lease_until is None
+    assert send(row(session), data).state == State.COMPLETED
+    assert content(session) == data
+
+
+def test_progress_is_seen_inside_one_request(store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(60 * MIB)
+    session = open_session(len(data))
+    seen = []
+
+    def watched() -> Iterator[bytes]:
+        for block in blocks_of(data, block=MIB):
+            seen.append(row(session).bytes_stored)
+            yield block
+
+    sessions.receive(session, Chunk(watched(), at_most=len(data), start=0, rules=PROGRESSIVE))
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 2
+    assert seen[-1] >= 30 * MIB
+
+
+def test_a_store_that_fails_takes_nothing_back(proxy: Proxy, open_session: OpenSession) -> None:
+    data = some_bytes(60 * MIB)
+    session = open_session(len(data))
+    proxy.inject("UploadPart", refuse, times=100, skip=3)
+    with pytest.raises(StoreUnavailable):
+        send(session, data)
+    proxy.heal()
+    assert row(session).bytes_stored % (10 * MIB) == 0
+    assert send(row(session), data).state == State.COMPLETED
+    assert content(session) == data
+
+
+def test_a_place_that_is_not_the_end_is_refused(file_store: Store, open_session: OpenSession) -> None:
+    session = open_session(10)
+    with pytest.raises(IncompleteBody):
+        send(session, b"0123456789", cut=4)
+    for start in (3, 5):
+        with pytest.raises(OffsetMismatch, match="continue at 4"):
+            sessions.receive(row(session), Chunk(iter([b"x"]), start=start, rules=PROGRESSIVE))
+
+
+def test_what_goes_beyond_the_file_is_refused(file_store: Store, open_session: OpenSession) -> None:
+    session = open_session(10)
+    with pytest.raises(ChunkBeyondFile):
+        sessions.receive(session, Chunk(iter([b"0123456789", b"x"]), start=0, rules=PROGRESSIVE))
+    assert row(session).state == State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("chunk", "total"),
+    [(64 * 2**10, 6 * MIB), (500 * 2**10, 24 * MIB), (MIB, 24 * MIB), (10 * MIB, 60 * MIB)],
+    ids=str,
+)
+@pytest.mark.parametrize("rules", [PROGRESSIVE, Rules()], ids=["progressive", "atomic"])
+@pytest.mark.parametrize("told", [True, False], ids=["length-told", "chunked-encoding"])
+def test_each_byte_is_written_at_most_twice(
+    proxy: Proxy, open_session: OpenSession, chunk: int, total: int, rules: Rules, *, told: bool
+) -> None:
+    data = some_bytes(total)
+    session = open_session(total)
+    for start in range(0, total, chunk):
+        piece = data[start : start + chunk]
+        at_most = len(piece) if told else None
+        session = sessions.receive(session, Chunk(iter([piece]), at_most=at_most, start=start, rules=rules))
+    assert session.state == State.COMPLETED
+    assert content(session) == data
+    written = sum(
+        int(headers["content-length"]) for kind, headers in proxy.headers if kind in ("UploadPart", "PutObject")
+    )
+    assert written <= (2.1 if chunk < 5 * MIB else 1.01) * total
+
+
+STEPS = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 9 * MIB), st.none() | st.integers(0, 9 * MIB)), min_size=1, max_size=6
+)
+
+
+@pytest.mark.parametrize("where", ["s3_store", "file_store"])
+def test_progressive_and_atomic_chunks_against_a_model(
+    request: pytest.FixtureRequest, open_session: OpenSession, where: str
+) -> None:
+    """Doors may be mixed: what is stored is always what was sent, as far as its door says that it stays."""
+    request.getfixturevalue(where)
+    data = some_bytes(24 * MIB)
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @given(steps=STEPS)
+    def play(steps: list[tuple[bool, int, int | None]]) -> None:
+        session, expected = open_session(len(data)), 0
+        for progressive, size, cut in [*steps, (True, len(data), None)]:
+            sent = data[expected : expected + size]
+            interrupted = cut is not None and cut < len(sent)
+            blocks = blocks_of(sent, cut=cut if interrupted else None)
+            rules = Rules(progressive=progressive, least=0)
+            chunk = Chunk(blocks, at_most=len(sent), start=expected, rules=rules)
+            try:
+                sessions.receive(row(session), chunk)
+            except IncompleteBody:
+                expected += (cut or 0) if progressive else 0
+            except EmptyChunk:
+                assert not sent
+            else:
+                expected += len(sent)
+            assert row(session).bytes_stored == expected
+            if expected == len(data):
+                break
+        assert row(session).state == State.COMPLETED
+        assert content(session) == data
+
+    play()

@@ -1,0 +1,100 @@
+"""Whether a session takes a chunk: what every way of receiving asks before and while bytes come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.utils import timezone
+
+from uploads.exceptions import (
+    ChunkBeyondFile,
+    ChunkTooLarge,
+    CompletionFailed,
+    ContentRangeInvalid,
+    LeaseLost,
+    ModeConflict,
+    SessionAborted,
+    SessionClosed,
+    SessionExpired,
+    UploadError,
+)
+from uploads.models import Mode, State, UploadSession
+from uploads.sessions.rules import Chunk
+from uploads.transfer.lease import Lease
+from uploads.transfer.writer import FRAMING, PartWriter
+
+
+def alive(session: UploadSession) -> UploadSession:
+    """Return the session; raise SessionAborted or SessionExpired if it is no more."""
+    if session.state == State.ABORTED:
+        raise SessionAborted
+    if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
+        raise SessionExpired
+    return session
+
+
+def check_open(session: UploadSession, mode: Mode) -> None:
+    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
+    alive(session)
+    if session.state == State.FAILED:
+        raise CompletionFailed(reason=session.failure)
+    if session.state != State.OPEN:
+        raise SessionClosed(state=session.get_state_display())
+    if session.mode not in (Mode.UNDECIDED, mode):
+        raise ModeConflict(mode=session.get_mode_display())
+
+
+def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool = True) -> None:
+    """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
+    maximum = chunk.rules.most
+    slack = 0 if known else FRAMING
+    if maximum is not None and size > maximum + slack:
+        raise ChunkTooLarge(maximum=maximum)
+    remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_certain)
+    # The one before, sent again, may go beyond the file: only when it is read it is known for what it is.
+    again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
+    if size > max(remaining, again) + slack:
+        raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
+
+
+def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
+    """Refuse a chunk whose Content-Range contradicts the session, or its own ``size`` once that is known."""
+    given = chunk.range
+    if given is None:
+        return
+    if given.total not in (None, session.file_size):
+        reason = f"the file has {session.file_size} bytes"
+    elif given.last >= session.file_size:
+        reason = f"the last byte of the file is {session.file_size - 1}"
+    elif size not in (None, given.last - given.first + 1):
+        reason = f"the chunk has {size} bytes"
+    else:
+        return
+    value = f"bytes {given.first}-{given.last}/{given.total if given.total is not None else '*'}"
+    raise ContentRangeInvalid(value=value, reason=reason)
+
+
+def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
+    """Yield the chunk's blocks; raise LeaseLost if the reading ends because somebody else got the session."""
+    while True:
+        try:
+            with lease.listening():
+                block = next(chunk.blocks, None)
+        except UploadError as error:
+            if lease.wanted or lease.lost:
+                raise LeaseLost from error
+            raise
+        if block is None:
+            return
+        yield block
+
+
+def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk, blocks: Iterator[bytes]) -> int:
+    """Write the chunk's blocks as they arrive; return how many bytes there were."""
+    size = 0
+    for block in blocks:
+        size += len(block)
+        check_bounds(session, chunk, size)
+        writer.write(block)
+    check_range(session, chunk, size)
+    return size

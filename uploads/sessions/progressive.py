@@ -1,0 +1,127 @@
+"""Receive a chunk of which all that arrives stays: each part is committed as it lands, and what is left at the end.
+
+For doors whose clients send a whole file in one request, and ask how much of it came when that was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.utils import timezone
+
+from uploads import conf, signals
+from uploads.exceptions import BodyTimeout, ChunkBeyondFile, ChunkTooLarge, IncompleteBody, LeaseLost
+from uploads.models import Mode, State, UploadPart, UploadSession
+from uploads.sessions.admission import listen
+from uploads.sessions.rules import Chunk
+from uploads.stores.base import Store
+from uploads.transfer.lease import Lease
+from uploads.transfer.transactions import durable
+from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTIONS = (IncompleteBody, BodyTimeout)
+NO_LAST_CHUNK: dict[str, Any] = {
+    "last_size": None,
+    "last_crc32": None,
+    "last_origin": {},
+    "suspects": [],
+    "doubted": False,
+}
+"""Where chunks say where they start, none is taken for the one before it."""
+
+
+def receive_progressively(lease: Lease, store: Store, chunk: Chunk) -> None:
+    """Store what comes of ``chunk`` in the session that ``lease`` holds; it is let go of, or ``completing``, then.
+
+    Raises what ended the body too early, after what came is committed; LeaseLost if somebody else asked for the
+    session and gets it.
+    """
+    _Progress(lease, store, chunk).run()
+
+
+class _Progress:
+    def __init__(self, lease: Lease, store: Store, chunk: Chunk) -> None:
+        self.lease, self.session, self.store, self.chunk = lease, lease.session, store, chunk
+        self.start = self.session.bytes_stored
+        self.received = 0
+        self.tail = list(self.session.parts.filter(number=None)) if self.session.tail_size else []
+        """Pieces at the end of what is stored, which the next part takes in."""
+        lease.numbers.in_pieces = False  # Where the chunk starts says that no suspect was a copy.
+
+    def run(self) -> None:
+        ended: Exception | None = None
+        with self._writer() as writer:
+            try:
+                for block in listen(self.lease, self.chunk):
+                    self._count(len(block))
+                    writer.write(block)
+                    self._commit(writer.take_stored())
+            except INTERRUPTIONS as error:
+                ended = error
+            except LeaseLost as error:
+                if self.lease.lost or not self.lease.wanted:
+                    raise
+                ended = error
+            if ended is None and self.chunk.is_last and not self.session.size_known:
+                self.session.file_size, self.session.size_known = self.start + self.received, True
+            whole = self.session.size_known and self.start + self.received == self.session.file_size
+            self._commit(writer.finish(last=whole), last=True, whole=whole)
+        if ended is not None:
+            raise ended
+
+    def _writer(self) -> PartWriter:
+        return PartWriter(
+            self.lease.threads,
+            self.lease.numbers,
+            self.session,
+            self.store,
+            offset=self.start,
+            expected=self.chunk.at_most,
+            before=self.tail,
+        )
+
+    def _count(self, size: int) -> None:
+        session, most = self.session, self.chunk.rules.most
+        self.received += size
+        if self.start + self.received > session.file_size:
+            raise ChunkBeyondFile(remaining=session.file_size - self.start, total=session.file_size)
+        if most is not None and self.received > most:
+            raise ChunkTooLarge(maximum=most)
+
+    def _commit(self, parts: list[UploadPart], *, last: bool = False, whole: bool = False) -> None:
+        """Commit parts that are stored; with the ``last`` of the request the session is let go of unless ``whole``."""
+        session = self.session
+        if not (parts or last):
+            return
+        numbers = [part.number for part in parts if part.number]
+        taken_in = self.tail if numbers else []
+        before = session.bytes_stored
+        values = {
+            "mode": Mode.SEQUENTIAL,
+            "state": State.COMPLETING if whole else State.OPEN,
+            "attempts": int(whole),
+            "file_size": session.file_size,
+            "size_known": session.size_known,
+            "bytes_stored": parts[-1].offset + parts[-1].size if parts else before,
+            "tail_size": sum(part.size for part in parts if part.number is None) + session.tail_size * (not taken_in),
+            "committed_number": max(numbers, default=session.committed_number),
+            "expires_at": timezone.now() + conf.current().SESSION_LIFETIME,
+            **NO_LAST_CHUNK,
+        }
+
+        def commit() -> None:
+            with durable():
+                self.lease.commit(keep=whole or not last, **values)
+                if taken_in:
+                    session.parts.filter(pk__in=[piece.pk for piece in taken_in]).delete()
+                UploadPart.objects.bulk_create(parts)
+
+        commit_parts(self.store, session, parts, commit)
+        if taken_in:
+            delete_quietly(self.store, [piece.piece for piece in taken_in])
+            self.tail = []
+        if session.bytes_stored > before:
+            signals.chunk_stored.send_robust(UploadSession, session=session, size=session.bytes_stored - before)
