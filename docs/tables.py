@@ -33,14 +33,26 @@ def errors_table() -> str:
     return "\n".join(["| type | status | message |", "|---|---|---|", *rows])
 
 
-TABLES = {"../README.md": ("settings", settings_table), "api.md": ("errors", errors_table)}
+def states_picture() -> str:
+    """Return the moves of the code as a picture (Mermaid)."""
+    from uploads.sessions.states import MOVES
+
+    moves = [f"    {before.value} --> {after.value}: {why}" for (before, after), why in MOVES.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> open", *moves, "```"])
+
+
+TABLES = {
+    "../README.md": ("settings", settings_table),
+    "api.md": ("errors", errors_table),
+    "design.md": ("states", states_picture),
+}
 
 
 def renewed(page: str) -> str:
     """Return the text of a page with its table as the code has it."""
     name, table = TABLES[page]
     mark = MARK.format(name=name)
-    pattern = re.compile(re.escape(mark) + r"(\|.*\n)*")
+    pattern = re.compile(re.escape(mark) + r"(\|.*\n)*(```mermaid\n[^`]*```\n)?")
     return pattern.sub(lambda _: f"{mark}{table()}\n", (DOCS / page).read_text())
 
 

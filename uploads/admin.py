@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -11,9 +12,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
+from django.utils.timezone import template_localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -33,6 +36,10 @@ _COLOURS = {
     State.COMPLETED: "#3c7a3c",
     State.FAILED: "#ba2121",
 }
+
+
+def _moment(at: datetime) -> str:
+    return date_format(template_localtime(at), "DATETIME_FORMAT")
 
 
 class SessionList(ChangeList):
@@ -66,7 +73,10 @@ class UploadSessionAdmin(SessionAdmin):
             _("File"),
             {"fields": ("folder_id", "path", "content_type", "file_created_at", "checksum", "encrypted", "file_id")},
         ),
-        (_("Time"), {"fields": ("created_at", "updated_at", "expires_at", "lease_until", "attempts", "retry_at")}),
+        (
+            _("Time"),
+            {"fields": ("created_at", "updated_at", "expires_at", "lease_until", "attempts", "retry_at", "history")},
+        ),
         (
             _("Storage"),
             {
@@ -148,6 +158,23 @@ class UploadSessionAdmin(SessionAdmin):
     def checksum(self, session: UploadSession) -> str:
         return "–" if session.crc32 is None else f"{session.crc32:08x}"
 
+    @admin.display(description=_("history"))
+    def history(self, session: UploadSession) -> SafeString:
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    date_format(template_localtime(move.at), "DATETIME_FORMAT"),
+                    move.get_after_display(),
+                    move.why,
+                    move.who or "–",
+                )
+                for move in session.moves.all()
+            ),
+        )
+        return format_html("<table><tbody>{}</tbody></table>", rows) if rows else SafeString("–")
+
     @admin.display(description=_("parts"))
     def parts_stored(self, session: UploadSession) -> SafeString:
         count = session.parts.count()
@@ -181,13 +208,13 @@ class UploadSessionAdmin(SessionAdmin):
         self,
         request: HttpRequest,
         queryset: QuerySet[UploadSession],
-        verb: Callable[[UploadSession], Any],
+        verb: Callable[..., Any],
         logged: str,
     ) -> None:
         done = 0
         for session in queryset:
             try:
-                verb(session)
+                verb(session, who=owners.key_of(request.user))
             except UploadError as error:
                 self.message_user(request, f"{session}: {error}", messages.WARNING)
             else:

@@ -269,17 +269,24 @@ class UploadSession(models.Model):
     def name_object(self, name: str) -> None:
         self.object_name, self.object_hash = name, hash_of(name)
 
-    def change(self, *, held: bool = True, unless_numbered: bool = False, **values: Any) -> bool:
+    def change(
+        self,
+        *,
+        held: bool = True,
+        unless_numbered: bool = False,
+        among: models.QuerySet[UploadSession] | None = None,
+        **values: Any,
+    ) -> bool:
         """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
 
         ``held`` False lets go of the session, or takes it out of the hands of whoever holds it. ``unless_numbered``
-        writes only if no numbered chunk took part numbers since then.
+        writes only if no numbered chunk took part numbers since then; ``among`` only if the row is one of those.
         """
         values["updated_at"] = timezone.now()
         fence = self.fence
         if not held:
             values |= {"fence": fence + 1, "lease_until": None}
-        same = UploadSession.objects.filter(pk=self.pk, fence=fence)
+        same = (UploadSession.objects.all() if among is None else among).filter(pk=self.pk, fence=fence)
         if unless_numbered and self.mode == Mode.UNDECIDED:
             same = same.filter(numbered_number=self.numbered_number)
         rows = same.update(**values)
@@ -287,6 +294,28 @@ class UploadSession(models.Model):
             for name, value in values.items():
                 setattr(self, name, value)
         return bool(rows)
+
+
+class Move(models.Model):
+    """A session's way from one state to another: its history."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="moves", verbose_name=_("session"))
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    before = models.CharField(_("from"), max_length=10, choices=State)
+    after = models.CharField(_("to"), max_length=10, choices=State)
+    why = models.TextField(_("why"), blank=True)
+    who = models.CharField(_("who"), max_length=255, blank=True, help_text=_("Empty for the app itself."))
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("move")
+        verbose_name_plural = _("history")
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}: {self.why}"
 
 
 class UploadPart(models.Model):

@@ -12,6 +12,7 @@ from django.urls import reverse
 from tests.helpers import chunk_of
 from uploads import sessions
 from uploads.models import State, UploadSession
+from uploads.owners import key_of
 
 OpenSession = Callable[..., UploadSession]
 LIST = "/admin/upload_sessions/uploadsession/"
@@ -71,6 +72,10 @@ def test_actions_end_sessions(admin_client: Client, half: UploadSession, action:
     assert half.state == state
     assert half.storage_released
     assert str(half) in LogEntry.objects.get().object_repr
+    move = half.moves.get()
+    assert (move.before, move.after, move.who) == (State.OPEN, state, key_of(User.objects.get(username="admin")))
+    page = admin_client.get(reverse("admin:upload_sessions_uploadsession_change", args=[half.pk])).content.decode()
+    assert move.why in page
 
 
 def test_an_action_says_what_it_could_not_do(admin_client: Client, open_session: OpenSession) -> None:

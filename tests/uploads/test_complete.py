@@ -215,3 +215,16 @@ def test_the_end_of_a_tasks_time_is_no_failure_of_the_session(
     assert sessions.complete_due(limit=10) == 1
     session.refresh_from_db()
     assert session.state == State.COMPLETED
+
+
+def test_the_history_of_a_session_is_kept(file_store: Store, open_session: OpenSession, uploads_settings: Any) -> None:
+    use(uploads_settings, Vetoes)
+    session = sessions.receive(open_session(3), chunk_of(b"abc"))
+    use(uploads_settings, PortalDestination)
+    sessions.retry(session, who="an operator")
+    assert [(move.after, move.why, move.who) for move in session.moves.all()] == [
+        ("completing", "the last byte is stored", ""),
+        ("failed", "The folder is closed.", ""),
+        ("completing", "retried", "an operator"),
+        ("completed", "verified and published", ""),
+    ]

@@ -28,6 +28,7 @@ from uploads.exceptions import (
 )
 from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import MAX_PART_SIZE
+from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
 from uploads.transfer.lease import Lease, hold
@@ -93,9 +94,9 @@ def _pause(attempts: int) -> timedelta:
 
 
 @verb
-def retry(session: UploadSession) -> UploadSession:
+def retry(session: UploadSession, *, who: str = "") -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
-    if session.change(held=False, state=State.COMPLETING, attempts=0, retry_at=None, failure=""):
+    if move(session, State.COMPLETING, who=who, attempts=0, retry_at=None, failure=""):
         return complete(session)
     raise SessionBusy
 
@@ -226,8 +227,9 @@ def _publish(lease: Lease) -> None:
         if session.owner is not None:
             destination.accept(session.owner, session)
         file = destination.publish(session)
-        lease.commit(
-            state=State.COMPLETED,
+        move_held(
+            lease,
+            State.COMPLETED,
             file_id=str(file.id),
             result=_result(file),
             retry_at=None,
@@ -259,7 +261,8 @@ def _retry_later(lease: Lease, error: Exception) -> None:
 def _fail(lease: Lease, error: Exception) -> None:
     session = lease.session
     expires_at = timezone.now() + conf.current().FAILED_LIFETIME
-    lease.commit(state=State.FAILED, retry_at=None, failure=_reason(error), expires_at=expires_at)
+    why = _reason(error)
+    move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at)
     logger.error("session %s: failed: %s", session.pk, session.failure)
     signals.session_failed.send_robust(UploadSession, session=session)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from django.utils import timezone
-
 from uploads import conf, signals
 from uploads.destinations import get_destination
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, is_interruption
 from uploads.models import State, TaskRun, UploadSession
+from uploads.sessions.states import move
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.transactions import alias, verb
@@ -21,18 +20,18 @@ ENDABLE = (State.OPEN, State.FAILED)
 
 
 @verb
-def abort(session: UploadSession) -> UploadSession:
-    """End the session as its client or an operator wishes; a writer at work cannot commit any more.
+def abort(session: UploadSession, *, who: str = "") -> UploadSession:
+    """End the session as its client or an operator (``who``) wishes; a writer at work cannot commit any more.
 
     Raises SessionExpired or SessionClosed if it has ended already; aborting an aborted one is fine.
     """
-    return _end(session, State.ABORTED)
+    return _end(session, State.ABORTED, who)
 
 
 @verb
-def expire_now(session: UploadSession) -> UploadSession:
+def expire_now(session: UploadSession, *, who: str = "") -> UploadSession:
     """End the session as if its time were up."""
-    return _end(session, State.EXPIRED)
+    return _end(session, State.EXPIRED, who)
 
 
 @verb
@@ -59,9 +58,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
     expired = 0
     for session in stale:
         # The row may have got a chunk or another reaper since it was read.
-        rows = UploadSession.objects.stale().filter(pk=session.pk, fence=session.fence)
-        if rows.update(state=State.EXPIRED, fence=session.fence + 1, lease_until=None, updated_at=timezone.now()):
-            session.state, session.fence = State.EXPIRED, session.fence + 1
+        if move(session, State.EXPIRED, among=UploadSession.objects.stale()):
             _after_end(session)
             expired += 1
     return len(stale), expired
@@ -118,7 +115,7 @@ def _pieces(session: UploadSession, store: Store) -> set[str]:
         return named  # The audit finds the others.
 
 
-def _end(session: UploadSession, state: State) -> UploadSession:
+def _end(session: UploadSession, state: State, who: str) -> UploadSession:
     for _attempt in range(3):
         if session.state == state:
             return session
@@ -126,7 +123,7 @@ def _end(session: UploadSession, state: State) -> UploadSession:
             raise SessionExpired
         if session.state not in ENDABLE:
             raise SessionClosed(state=session.get_state_display())
-        if session.change(held=False, state=state):
+        if move(session, state, who=who):
             _after_end(session)
             return session
         session.refresh_from_db()

@@ -39,6 +39,7 @@ from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import Chunk, Rules
+from uploads.sessions.states import move_held
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import ask, deadline, hold, prolonged, renewal_interval
@@ -105,7 +106,7 @@ def finalize(session: UploadSession, rules: Rules = ANY) -> UploadSession:
             # Locked: no chunk is committed between counting them and closing the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             _check_complete(locked, rules)
-            lease.commit(keep=True, state=State.COMPLETING, bytes_stored=locked.bytes_stored, attempts=1)
+            move_held(lease, State.COMPLETING, keep=True, bytes_stored=locked.bytes_stored, attempts=1)
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return session
 

@@ -15,6 +15,7 @@ from uploads.exceptions import BodyTimeout, ChunkBeyondFile, ChunkTooLarge, Inco
 from uploads.models import Mode, State, UploadPart, UploadSession
 from uploads.sessions.admission import listen
 from uploads.sessions.rules import Chunk
+from uploads.sessions.states import move_held
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
 from uploads.transfer.transactions import durable
@@ -101,7 +102,6 @@ class _Progress:
         before = session.bytes_stored
         values = {
             "mode": Mode.SEQUENTIAL,
-            "state": State.COMPLETING if whole else State.OPEN,
             "attempts": int(whole),
             "file_size": session.file_size,
             "size_known": session.size_known,
@@ -114,7 +114,8 @@ class _Progress:
 
         def commit() -> None:
             with durable():
-                self.lease.commit(keep=whole or not last, **values)
+                to = State.COMPLETING if whole else State.OPEN
+                move_held(self.lease, to, keep=whole or not last, **values)
                 if taken_in:
                     session.parts.filter(pk__in=[piece.pk for piece in taken_in]).delete()
                 UploadPart.objects.bulk_create(parts)

@@ -42,6 +42,7 @@ from uploads.sessions.copies import (
 from uploads.sessions.end import release
 from uploads.sessions.progressive import receive_progressively
 from uploads.sessions.rules import Chunk
+from uploads.sessions.states import move_held
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
@@ -258,10 +259,11 @@ class _Receipt:
             part.offset -= dropped
         numbers = [part.number for part in parts if part.number]
         with durable():
-            self.lease.commit(
+            move_held(
+                self.lease,
+                State.COMPLETING if whole else State.OPEN,
                 keep=whole,
                 mode=Mode.SEQUENTIAL,
-                state=State.COMPLETING if whole else State.OPEN,
                 attempts=int(whole),
                 file_size=session.file_size,
                 size_known=session.size_known,

@@ -242,7 +242,7 @@ class SessionViewSet(SessionView):
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the session without a file."""
-        sessions.abort(self.find(session_id))
+        sessions.abort(self.find(session_id), who=owners.key_of(self.request.user))
         return nothing()
 
     def _progress(self, session: UploadSession) -> Response:
@@ -275,7 +275,7 @@ class LocationViewSet(SessionView):
         return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
 
     def abort(self, request: Request) -> Response:
-        sessions.abort(self.find(self._uid()))
+        sessions.abort(self.find(self._uid()), who=owners.key_of(self.request.user))
         return plain(None)
 
     def initiate(self, request: Request) -> Response:
