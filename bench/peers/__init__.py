@@ -37,7 +37,9 @@ class Peer(ABC):
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory = directory
-        self.environment = os.environ | environment | {"BENCH_DIRECTORY": str(directory)}
+        # Databases and brokers of the caller's are not for measuring.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "CELERY_"))}
+        self.environment = kept | environment | {"BENCH_DIRECTORY": str(directory)}
         self.process: subprocess.Popen[bytes] | None = None
         (self.port,) = free_ports(1)
 

@@ -101,8 +101,7 @@ def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., Up
 
 
 def test_cron_is_as_good_as_celery(file_store: Store) -> None:
-    """Here no worker answers."""
-    assert any("start one, or run" in text for text in problems("tasks"))
+    """Whether a worker answers or not."""
     sessions.expire_stale(batch_size=1)
     sessions.complete_due(limit=1)
     assert problems("tasks") == []
