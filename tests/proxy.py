@@ -232,6 +232,8 @@ class Handler(BaseHTTPRequestHandler):
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         kind = kind_of(self.command, self.path)
+        if kind == "UploadPart" and "x-amz-copy-source" in self.headers:
+            kind = "UploadPartCopy"
         with self.server.lock:
             self.server.calls[kind] += 1
             self.server.headers.append((kind, {name.lower(): value for name, value in self.headers.items()}))

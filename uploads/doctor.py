@@ -16,6 +16,7 @@ from uploads.doors import Finding
 from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
+from uploads.sessions.limits import largest_in_one_upload
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
@@ -54,6 +55,7 @@ def _store() -> Iterator[Finding]:
         yield _checksum(store, f"{prefix}/damaged")
         yield _encryption(store, f"{prefix}/encrypted")
         yield _strays(store)
+        yield _composing(store)
         yield _missing(store, f"{prefix}/missing")
         problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
     except UploadError as error:
@@ -140,6 +142,14 @@ def _strays(store: Store) -> Finding:
         if store.allows_strays
         else "the store completes no upload with parts that are not named: part numbers are used again (STRAY_PARTS)"
     )
+    return Finding("store", good=True, text=text)
+
+
+def _composing(store: Store) -> Finding:
+    text = "files of any size are possible"
+    if store.limits_parts and not store.composes:
+        most = largest_in_one_upload() / 2**40
+        text = f"the store has no UploadPartCopy, so a file has at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
     return Finding("store", good=True, text=text)
 
 

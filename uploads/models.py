@@ -136,6 +136,16 @@ class UploadSession(models.Model):
     part_size = models.BigIntegerField(_("part size"), help_text=_("Planned, in bytes."))
     storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
 
+    segmented = models.BooleanField(
+        _("segmented"),
+        default=False,
+        help_text=_("The file needs several multipart uploads, which the store joins."),
+    )
+    segment = models.PositiveIntegerField(_("segment"), default=0, help_text=_("The one that is written to."))
+    bytes_composed = models.BigIntegerField(
+        _("bytes composed"), default=0, help_text=_("Of segments, copied into the file by the store.")
+    )
+
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
     crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
@@ -326,6 +336,7 @@ class UploadPart(models.Model):
     offset = models.BigIntegerField(_("offset"), help_text=_("Where in the file or numbered chunk it starts."))
     size = models.BigIntegerField(_("size"))
     crc32 = models.BigIntegerField(_("CRC-32"))
+    segment = models.PositiveIntegerField(_("segment"), default=0)
     number = models.PositiveIntegerField(_("part number"), null=True, help_text=_("In the store's multipart upload."))
     etag = models.CharField(_("ETag"), max_length=255, blank=True)
     piece = models.CharField(_("own object"), max_length=1100, blank=True)
@@ -340,7 +351,7 @@ class UploadPart(models.Model):
         ordering = ("chunk", "offset")
         constraints = (
             models.UniqueConstraint(fields=["session", "chunk", "offset"], name="upload_sessions_part_offset"),
-            models.UniqueConstraint(fields=["session", "number"], name="upload_sessions_part_number"),
+            models.UniqueConstraint(fields=["session", "segment", "number"], name="upload_sessions_part_number"),
             models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="upload_sessions_part_extent"),
             models.CheckConstraint(
                 condition=Q(number=None) | Q(number__gte=1, number__lte=parts.MAX_PARTS),
@@ -354,6 +365,47 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"
+
+
+class Segment(models.Model):
+    """One of several multipart uploads of a file: an object of its own when it is whole, and copied into the file."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="segments", verbose_name=_("session"))
+    index = models.PositiveIntegerField(_("index"))
+    name = models.CharField(_("object name"), max_length=1100)
+    upload_id = models.TextField(_("upload id"))
+    size = models.BigIntegerField(_("size"), null=True, help_text=_("Once it is an object."))
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+        ordering = ("index",)
+        constraints = (models.UniqueConstraint(fields=["session", "index"], name="upload_sessions_segment"),)
+
+    def __str__(self) -> str:
+        return f"{self.index}: {self.size} bytes"
+
+
+class CopiedPart(models.Model):
+    """A part of the file that the store has copied from a segment, so that composing goes on where it stopped."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="copied_parts")
+    number = models.PositiveIntegerField()
+    size = models.BigIntegerField()
+    etag = models.CharField(max_length=255)
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering = ("number",)
+        constraints = (models.UniqueConstraint(fields=["session", "number"], name="upload_sessions_copied_part"),)
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.size} bytes"
 
 
 class TaskRun(models.Model):

@@ -5,6 +5,7 @@ Limits of S3 multipart uploads, from "Amazon S3 multipart upload limits" in the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 MIN_PART_SIZE = 5 * 2**20
@@ -12,9 +13,19 @@ MAX_PART_SIZE = 5 * 2**30
 MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = MAX_PARTS * MAX_PART_SIZE
 
-PLANNED_PARTS = 9_000
-"""Parts a plan uses at most. The rest of the 10,000 is for writes whose outcome nobody knows: their
-part numbers are never used again, because a straggler could still overwrite the part."""
+
+@dataclass(frozen=True)
+class Limits:
+    """What makes a file too large for one multipart upload; tests play the same with small numbers."""
+
+    planned_parts: int = 9_000
+    """Parts a plan uses at most. The rest of the 10,000 is for writes whose outcome nobody knows: their part numbers
+    are never used again, because a straggler could still overwrite the part."""
+    copy_size: int = MAX_PART_SIZE
+    """Bytes that the store copies into a part at most (S3: UploadPartCopy)."""
+
+
+limits = Limits()
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
@@ -22,7 +33,7 @@ _ONE = 1 << 31
 
 def minimum_part_size(total: int, store_minimum: int) -> int:
     """Return the size in bytes below which a part that is not the last would waste a part number."""
-    return min(MAX_PART_SIZE, max(store_minimum, -(-total // PLANNED_PARTS)))
+    return min(MAX_PART_SIZE, max(store_minimum, -(-total // limits.planned_parts)))
 
 
 def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
@@ -32,7 +43,7 @@ def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
 
 def largest_file(part_size: int) -> int:
     """Return the bytes of the largest file whose parts need not be larger than ``part_size``."""
-    return PLANNED_PARTS * min(part_size, MAX_PART_SIZE)
+    return limits.planned_parts * min(part_size, MAX_PART_SIZE)
 
 
 def highest_chunk(total: int, minimum: int) -> int:

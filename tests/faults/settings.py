@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from portal.settings import *  # noqa: F403
 from portal.settings import CELERY_BEAT_SCHEDULE, S3_STORAGE, UPLOADS, Config
+from uploads import parts
 
 UPLOADS |= {
     "MIN_CHUNK_SIZE": 1,
@@ -18,6 +19,9 @@ UPLOADS |= {
 }
 if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
+if os.environ.get("SMALL_SEGMENTS"):  # of two parts, so that 12 MiB are a file beyond all limits
+    parts.limits = parts.Limits(planned_parts=1, copy_size=6 * 2**20)
+    UPLOADS["PART_SIZE"] = 5 * 2**20
 for entry in CELERY_BEAT_SCHEDULE.values():
     if entry["task"] != "uploads.tasks.audit_store":
         entry |= {"schedule": 1.0, "options": {"expires": 5}}

@@ -130,6 +130,21 @@ def test_a_worker_is_killed_over_a_chunk_that_it_was_to_number(stack: Stack, cli
     check(stack, client, answer.json()["data"], data, leaves=True)
 
 
+@pytest.mark.parametrize("moment", [kill_before, kill_after], ids=["before", "after"])
+@pytest.mark.parametrize("kind", ["UploadPartCopy", "CompleteMultipartUpload", "CreateMultipartUpload"])
+def test_workers_are_killed_while_a_file_is_composed(stack: Stack, kind: str, moment: Callable[..., Action]) -> None:
+    stack.start_web("segments", SMALL_SEGMENTS="1")
+    client = Client([stack.url("segments")], stack.token)
+    data = some_bytes(20 * MIB)
+    path = client.create(len(data))
+    stack.proxy.inject(kind, moment(lambda: stack.kill_workers("segments")), skip=1)
+    try:
+        check(stack, client, client.send(path, data, itertools.repeat(5 * MIB)), data, leaves=True)
+        assert stack.ask(f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}').segment") > 1
+    finally:
+        stack._end("segments", 15)
+
+
 def test_workers_are_killed_after_publication(stack: Stack, client: Client, upload: Upload) -> None:
     """The old content of an edited file is deleted once the new one is committed: there the worker dies."""
     file = upload(1000)

@@ -19,7 +19,7 @@ from uploads.models import NamingKey, UploadSession
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import mark_of, piece_of
-from uploads.transfer.writer import upload_of
+from uploads.transfer.places import upload_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")

@@ -21,7 +21,7 @@ from uploads.models import Mode, State, UploadSession
 from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.writer import upload_of
+from uploads.transfer.places import upload_of
 
 PART, MINIMUM = 8, 4
 """Bytes; small, so that a few random chunks make parts, remainders and pieces."""

@@ -24,7 +24,7 @@ from uploads.exceptions import (
 )
 from uploads.models import State, UploadSession
 from uploads.stores.base import Store
-from uploads.transfer.writer import upload_of
+from uploads.transfer.places import upload_of
 
 OpenSession = Callable[..., UploadSession]
 

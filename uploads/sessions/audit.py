@@ -18,11 +18,11 @@ from typing import TypeVar
 from uploads import conf
 from uploads.destinations import get_destination
 from uploads.exceptions import StoreUnavailable
-from uploads.models import NamingKey, UploadPart, UploadSession
+from uploads.models import NamingKey, Segment, UploadPart, UploadSession
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
 from uploads.stores.names import PIECE, is_ours
-from uploads.transfer.writer import upload_of
+from uploads.transfer.segments import uploads_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +78,20 @@ def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], o
     unfinished = UploadSession.objects.unfinished().filter(storage=alias)
     for session in unfinished.order_by("pk").iterator(chunk_size=conf.current().BATCH_SIZE):
         pieces = session.parts.filter(number=None).values_list("piece", flat=True)
-        there = store.upload_size(upload_of(session)) is not None or (
+        there = all(_is_there(store, upload) for upload in uploads_of(session)) or (
             session.is_whole and store.stat(session.object_name) is not None
         )
         gone = not there or any(store.stat(piece) is None for piece in pieces)
         if gone and _is_unchanged(session):
             report.lost.append(session.pk.hex)
             tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
+
+
+def _is_there(store: Store, upload: Upload) -> bool:
+    """Tell whether the store has the upload, or the object that a segment has become."""
+    return store.upload_size(upload) is not None or (
+        PIECE.fullmatch(upload.name) is not None and store.stat(upload.name) is not None
+    )
 
 
 def _is_unchanged(session: UploadSession) -> bool:
@@ -97,6 +104,9 @@ def _unfinished(names: list[str]) -> Iterator[Upload]:
     rows = UploadSession.objects.unfinished().named(names)
     for name, upload_id in rows.values_list("object_name", "upload_id"):
         yield Upload(name, upload_id)
+    segments = Segment.objects.filter(session__in=UploadSession.objects.unfinished(), name__in=_pieces(names))
+    for name, upload_id in segments.values_list("name", "upload_id"):
+        yield Upload(name, upload_id)
 
 
 def _owned_objects(names: list[str]) -> set[str]:
@@ -107,6 +117,8 @@ def _owned_objects(names: list[str]) -> set[str]:
     unfinished = UploadSession.objects.unfinished()
     owned = set(unfinished.named(names).values_list("object_name", flat=True))
     owned |= set(UploadPart.objects.filter(session__in=unfinished, piece__in=names).values_list("piece", flat=True))
+    segments = Segment.objects.filter(session__in=unfinished, name__in=_pieces(names))
+    owned |= set(segments.values_list("name", flat=True))
     # Pieces are never the portal's.
     return owned | set(get_destination().in_use([name for name in names if name not in owned | _pieces(names)]))
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.destinations import PublishedFile, get_destination, plain_id
+from uploads.disposition import disposition_of
 from uploads.exceptions import (
     LeaseLost,
     NotEncrypted,
@@ -33,9 +34,11 @@ from uploads.stores import get_store
 from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
 from uploads.transfer.lease import Lease, hold
 from uploads.transfer.pieces import join_pieces, whole_crc32
+from uploads.transfer.places import upload_of
+from uploads.transfer.segments import compose, forget_copies, objects_of
 from uploads.transfer.threads import OutOfTime
 from uploads.transfer.transactions import alias, durable, reconnect, verb
-from uploads.transfer.writer import upload_of
+from uploads.transfer.writer import delete_quietly
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +116,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             raise TooManyAttempts(attempts=session.attempts - 1)
         _assemble(lease, budget)
         _publish(lease)
+        delete_quietly(get_store(session.storage), objects_of(session) if session.segmented else ())
     except LeaseLost:
         raise
     except OutOfTime:
@@ -161,8 +165,12 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     if budget is not None:
         lease.threads.deadline = time.monotonic() + budget.total_seconds()
     _require_whole(session, store, rows)
-    parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
     crc32 = whole_crc32(rows)
+    if session.segmented and store.limits_parts:
+        disposition = disposition_of(session.file_name, session.content_type)
+        parts = compose(lease, store, rows, content_type=session.content_type, disposition=disposition)
+    else:
+        parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
     lost: UploadError | None = None
     try:
         lease.threads.call(store.complete, upload_of(session), parts, crc32=crc32)
@@ -173,6 +181,9 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     except StoreUnavailable:
         raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
     if stored is None:
+        if isinstance(lost, UploadGone) and session.segmented:
+            forget_copies(lease)
+            raise StoreUnavailable from lost
         raise lost or StoreUnavailable
     try:
         _verify(session, stored, crc32)
@@ -192,9 +203,9 @@ def _require_whole(session: UploadSession, store: Store, rows: Sequence[UploadPa
         # Offsets are those in the file, or in the numbered chunk.
         if row.offset not in (position, position - chunk_start):
             raise RowsIncomplete(reason=f"at byte {position} there is a part that starts at byte {row.offset}")
-        if before is not None and (before.number or 0) >= (row.number or 0):
+        if before is not None and (before.segment, before.number or 0) >= (row.segment, row.number or 0):
             raise RowsIncomplete(reason=f"part {row.number} is not in its place")
-        if before is not None and before.size < store.min_part_size:
+        if before is not None and before.segment == row.segment and before.size < store.min_part_size:
             raise RowsIncomplete(reason=f"part {before.number} has only {before.size} bytes")
         if row.size > MAX_PART_SIZE:
             raise RowsIncomplete(reason=f"part {row.number} has {row.size} bytes")

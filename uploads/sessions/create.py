@@ -17,14 +17,16 @@ from uploads import conf, names, owners, parts, signals
 from uploads.destinations import Folder, get_destination, plain_id
 from uploads.disposition import disposition_of
 from uploads.exceptions import EncryptionUnsupported, UploadError
-from uploads.models import NamingKey, UploadSession
+from uploads.models import NamingKey, Segment, UploadSession
 from uploads.sessions.end import abort
-from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
+from uploads.sessions.limits import check_file, check_user, composes, is_limited, most_for, save_within_limits
 from uploads.sessions.rules import Rules
 from uploads.stores import get_store
+from uploads.stores.base import Store, Upload
 from uploads.stores.names import mark_of
-from uploads.transfer.transactions import reconnect, verb
-from uploads.transfer.writer import FRAMING, upload_of
+from uploads.transfer.places import begin_segment, upload_of
+from uploads.transfer.transactions import durable, reconnect, verb
+from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -150,20 +152,33 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
     # As the store will list it: the audit compares names.
     session.mark = mark_of(session.id, names.for_storage(session.file_name), NamingKey.current())
     session.name_object(posixpath.normpath(get_destination().object_name(session)))
-    session.part_size = parts.plan_part_size(session.file_size, conf.current().PART_SIZE, store.min_part_size)
+    preferred = max(conf.current().PART_SIZE, store.min_part_size)
+    session.segmented = session.file_size > parts.largest_file(preferred) and composes(store)
+    if session.segmented:
+        session.part_size = preferred
+    else:
+        session.part_size = parts.plan_part_size(session.file_size, preferred, store.min_part_size)
+    first = _begin(session, store)
+    try:
+        _save(user, session, first, limited=limited)
+    except _Unclear:
+        raise  # Expiry and audit find what came of it.
+    except BaseException:
+        store.abort(Upload(first.name, first.upload_id) if first else upload_of(session))
+        raise
+
+
+def _begin(session: UploadSession, store: Store) -> Segment | None:
+    """Begin the session's upload in the store, or its first segment, which is returned."""
+    if session.segmented and store.limits_parts:
+        return begin_segment(session, store, 0)
     session.upload_id = store.create(
         session.object_name,
         content_type=session.content_type,
         encrypted=session.encrypted,
         disposition=disposition_of(session.file_name, session.content_type),
     )
-    try:
-        _save(user, session, limited=limited)
-    except _Unclear:
-        raise  # Expiry and audit find what came of it.
-    except BaseException:
-        store.abort(upload_of(session))
-        raise
+    return None
 
 
 class _Unclear(Exception):
@@ -174,12 +189,16 @@ class _Unclear(Exception):
         self.cause = cause
 
 
-def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
+def _save(user: AbstractBaseUser, session: UploadSession, first: Segment | None, *, limited: bool) -> None:
     """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
     for attempt in (1, 2):
         try:
             if limited:
-                save_within_limits(user, session)
+                save_within_limits(user, session, first)
+            elif first:
+                with durable():
+                    session.save(force_insert=True)
+                    first.save(force_insert=True)
             else:
                 session.save(force_insert=True)
         except IntegrityError:

@@ -11,8 +11,8 @@ from uploads.models import State, TaskRun, UploadSession
 from uploads.sessions.states import move
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.segments import objects_of, uploads_of
 from uploads.transfer.transactions import alias, verb
-from uploads.transfer.writer import upload_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +78,14 @@ def release(session: UploadSession) -> None:
     """
     try:
         store = get_store(session.storage)
-        store.abort(upload_of(session))
+        for upload in uploads_of(session):
+            store.abort(upload)
         store.delete([*_pieces(session, store), *_unpublished(session)])
         get_destination().discard(session)
         session.parts.all().delete()
         session.numbered_chunks.all().delete()
+        session.segments.all().delete()
+        session.copied_parts.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.pk, error)
     except Exception as error:
@@ -108,7 +111,7 @@ def _unpublished(session: UploadSession) -> list[str]:
 
 def _pieces(session: UploadSession, store: Store) -> set[str]:
     """Return the session's pieces, also those that no row names because a process died; no right to list is needed."""
-    named = set(session.parts.filter(number=None).values_list("piece", flat=True))
+    named = {*session.parts.filter(number=None).values_list("piece", flat=True), *objects_of(session)}
     try:
         return named | set(store.list_pieces(session.object_name))
     except UploadError:

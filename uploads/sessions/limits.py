@@ -11,7 +11,9 @@ from django.db.models.functions import Coalesce
 from uploads import conf, parts
 from uploads.destinations import get_destination
 from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, LengthRequired, QuotaExceeded, TooManySessions
-from uploads.models import Account, UploadSession
+from uploads.models import Account, Segment, UploadSession
+from uploads.stores import get_store
+from uploads.stores.base import Store
 from uploads.transfer.transactions import durable
 
 if TYPE_CHECKING:
@@ -20,18 +22,36 @@ if TYPE_CHECKING:
 
 def check_file(session: UploadSession) -> None:
     """Refuse a file for its size or name."""
-    if session.file_size > largest_file():
-        raise FileTooLarge(maximum=largest_file())
+    config = conf.current()
+    largest = largest_in_one_upload()
+    if session.file_size > largest and composes(get_store(session.storage)):
+        largest = parts.MAX_OBJECT_SIZE
+    if config.MAX_FILE_SIZE is not None:
+        largest = min(largest, config.MAX_FILE_SIZE)
+    if session.file_size > largest:
+        raise FileTooLarge(maximum=largest)
     allowed = conf.current().ALLOWED_EXTENSIONS
     if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
 
 
+def largest_in_one_upload() -> int:
+    """Return the most bytes that a file may have which is one multipart upload.
+
+    Parts of a larger one would not fit into the memory for buffers.
+    """
+    return parts.largest_file(conf.current().MAX_BUFFER_MEMORY // 2)
+
+
+def composes(store: Store) -> bool:
+    """Tell whether a file may be made of several multipart uploads, or needs none."""
+    return not store.limits_parts or store.composes
+
+
 def largest_file() -> int:
-    """Return the most bytes that a file may have."""
+    """Return the most bytes that a file may have whose size is not known."""
     config = conf.current()
-    # Parts of a larger one would not fit into the memory for buffers.
-    largest = parts.largest_file(config.MAX_BUFFER_MEMORY // 2)
+    largest = parts.largest_file(config.PART_SIZE)
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
 
 
@@ -77,7 +97,7 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
         raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
 
 
-def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
+def save_within_limits(user: AbstractBaseUser, session: UploadSession, first: Segment | None) -> None:
     """Save a new session, if it is still within the limits of its user.
 
     The user's sessions queue up here, so that two of them cannot both take the last place.
@@ -87,3 +107,5 @@ def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
         Account.objects.select_for_update().get(pk=session.owner_key)
         check_user(user, session)
         session.save(force_insert=True)
+        if first:
+            first.save(force_insert=True)

@@ -19,12 +19,14 @@ from django.db.models import Exists, F, Max, OuterRef, Sum
 from django.utils import timezone
 
 from uploads import conf, signals
+from uploads import parts as arithmetic
 from uploads.clock import DatabaseNow
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
     ChunkTooSmall,
     ChunkTooWide,
+    FileTooLarge,
     LeaseLost,
     SessionAborted,
     SessionBusy,
@@ -33,10 +35,11 @@ from uploads.exceptions import (
     UploadIncomplete,
 )
 from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
-from uploads.parts import MAX_PARTS, minimum_part_size
+from uploads.parts import MAX_PARTS
 from uploads.sessions.admission import check_bounds, check_open, check_range, write_chunk
 from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
+from uploads.sessions.limits import largest_in_one_upload
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import Chunk, Rules
 from uploads.sessions.states import move_held
@@ -44,6 +47,7 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import ask, deadline, hold, prolonged, renewal_interval
 from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.places import minimum_of, place_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, verb
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
@@ -63,6 +67,8 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
     check_open(session, Mode.NUMBERED)
     if number is not None and not 1 <= number <= session.max_chunks:
         raise ChunkNumberInvalid(highest=session.max_chunks)
+    if session.file_size > largest_in_one_upload():
+        raise FileTooLarge(maximum=largest_in_one_upload())
     check_range(session, chunk)
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     try:
@@ -122,6 +128,7 @@ class Claim:
         """Whether the number is ours: then somebody else gets it when this attempt shows no sign of life."""
         self.chunk = _next_number(session) if number is None else _row(session, number)
         self._numbers = iter(range(0))
+        self.place = place_of(session, store, 0)
         self.taken = 0
         """Bytes that the parts taken may have, counted as spare until they are committed."""
         self.writer: PartWriter | None = None
@@ -332,6 +339,9 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
             if claim.store.allows_strays:
                 spare += sum(part.size for part in before if part.number)
         values["bytes_spare"] = spare
+        if locked.segmented and locked.mode == Mode.UNDECIDED:  # They all go into one upload, whose parts grow.
+            least = claim.store.min_part_size
+            values["part_size"] = arithmetic.plan_part_size(locked.file_size, locked.part_size, least)
         if claim.counted:
             NumberedChunk.objects.filter(pk=claim.chunk.pk).update(
                 origin=remembered(_origin_before(claim), chunk.origin)
@@ -374,7 +384,7 @@ def _check_complete(session: UploadSession, rules: Rules) -> None:
 
 def _check_pieces(session: UploadSession, parts: Sequence[UploadPart]) -> None:
     """Refuse small chunks between large ones: the store takes them as parts only together with their neighbours."""
-    minimum = minimum_part_size(session.file_size, get_store(session.storage).min_part_size)
+    minimum = minimum_of(session, get_store(session.storage))
     runs = [(is_piece, list(group)) for is_piece, group in groupby(parts, lambda part: part.number is None)]
     for is_piece, group in runs[:-1]:
         size = sum(part.size for part in group)

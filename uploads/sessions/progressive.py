@@ -98,6 +98,7 @@ class _Progress:
         if not (parts or last):
             return
         numbers = [part.number for part in parts if part.number]
+        here = [part.number for part in parts if part.number and part.segment == session.segment]
         taken_in = self.tail if numbers else []
         before = session.bytes_stored
         values = {
@@ -107,7 +108,7 @@ class _Progress:
             "size_known": session.size_known,
             "bytes_stored": parts[-1].offset + parts[-1].size if parts else before,
             "tail_size": sum(part.size for part in parts if part.number is None) + session.tail_size * (not taken_in),
-            "committed_number": max(numbers, default=session.committed_number),
+            "committed_number": max(here, default=session.committed_number),
             "expires_at": timezone.now() + conf.current().SESSION_LIFETIME,
             **NO_LAST_CHUNK,
         }

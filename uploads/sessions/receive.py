@@ -19,7 +19,7 @@ from uploads.exceptions import (
     UploadGone,
 )
 from uploads.models import Mode, State, UploadPart, UploadSession
-from uploads.parts import combine_crc32, minimum_part_size
+from uploads.parts import combine_crc32
 from uploads.sessions.admission import (
     check_bounds,
     check_open,
@@ -47,6 +47,7 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
 from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.places import minimum_of
 from uploads.transfer.transactions import durable, verb
 from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly, read_piece
 
@@ -199,7 +200,7 @@ class _Receipt:
         They stay apart from a chunk that may have to be dropped. Then the chunk becomes a piece, too.
         """
         session, numbers = self.session, self.lease.numbers
-        minimum = minimum_part_size(session.file_size, self.store.min_part_size)
+        minimum = minimum_of(session, self.store)
         if numbers.in_pieces:
             return
         apart = self._may_be_copy()
@@ -257,7 +258,7 @@ class _Receipt:
         kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
         for part in parts:
             part.offset -= dropped
-        numbers = [part.number for part in parts if part.number]
+        numbers = [part.number for part in parts if part.number and part.segment == session.segment]
         with durable():
             move_held(
                 self.lease,

@@ -84,6 +84,9 @@ class Store(ABC):
     supports_encryption: bool = False
     """Whether the store can encrypt objects at rest."""
 
+    limits_parts: bool = False
+    """Whether an upload has at most ``MAX_PARTS`` parts, so that a larger file needs several."""
+
     takes_parts_in_any_order: bool = False
     """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
 
@@ -96,6 +99,15 @@ class Store(ABC):
     def allows_strays(self) -> bool:
         """Whether an upload can be completed that has parts nobody names; raise StoreUnavailable if nobody can tell."""
         return True
+
+    @property
+    def composes(self) -> bool:
+        """Whether parts can be copied from other objects; raise StoreUnavailable if nobody can tell."""
+        return False
+
+    def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int) -> str:
+        """Make the part ``number`` of ``size`` bytes of the object ``source`` from ``start`` on; return its ETag."""
+        raise NotImplementedError
 
     @abstractmethod
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:

@@ -60,6 +60,7 @@ class S3Store(Store):
     min_part_size = MIN_PART_SIZE
     supports_encryption = True
     takes_parts_in_any_order = True
+    limits_parts = True
 
     def __init__(self, storage: S3Storage) -> None:
         self.storage = storage
@@ -67,6 +68,7 @@ class S3Store(Store):
         self._making_client = threading.Lock()
         self._allows_strays: bool | None = None
         self._encrypts: bool | None = None
+        self._composes: bool | None = None
         self._takes_checksums: bool | None = None
         self._probing = threading.Lock()
 
@@ -111,6 +113,36 @@ class S3Store(Store):
                 self.abort(upload)
                 self.delete([name])
         return True
+
+    @property
+    def composes(self) -> bool:
+        with self._probing:
+            if self._composes is None:
+                self._composes = self._copy_something()
+        return self._composes
+
+    def _copy_something(self) -> bool:
+        """Try it out: make an object of a copy of a part of another one."""
+        source, name = (probe_under(conf.current().OBJECT_PREFIX) for _ in range(2))
+        upload: Upload | None = None
+        try:
+            self.put_piece(source, Buffer(b"composed"), encrypted=False)
+            upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
+            part = Buffer(b"pose")
+            etag = self.copy_part(upload, number=1, source=source, start=3, size=4)
+            self.complete(upload, [Part(1, 4, part.crc32, etag)], crc32=part.crc32)
+            return b"".join(self.read(name)) == b"pose"
+        except (StoreRefused, UploadGone):
+            return False
+        except StoreUnavailable as error:
+            if has_no_such_call(error.__cause__):
+                return False
+            raise
+        finally:
+            with suppress(UploadError):
+                if upload is not None:
+                    self.abort(upload)
+                self.delete([source, name])
 
     @property
     def encrypts(self) -> bool:
@@ -169,6 +201,21 @@ class S3Store(Store):
         if not answer.get("ETag"):
             raise StoreUnavailable
         return str(answer["ETag"])
+
+    def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int) -> str:
+        with errors_translated():
+            answer = self.client.upload_part_copy(
+                **self._address(upload.name),
+                **self._parameters("UploadPartCopy", upload.name),
+                UploadId=upload.id,
+                PartNumber=number,
+                CopySource={"Bucket": self.storage.bucket_name, "Key": self._address(source)["Key"]},
+                CopySourceRange=f"bytes={start}-{start + size - 1}",
+            )
+        etag = answer.get("CopyPartResult", {}).get("ETag")
+        if not etag:
+            raise StoreUnavailable
+        return str(etag)
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
         listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]

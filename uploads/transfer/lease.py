@@ -21,18 +21,19 @@ from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
-from django.db import Error
+from django.db import Error, transaction
 from django.utils import timezone
 
-from uploads import conf, signals
+from uploads import conf, parts, signals
 from uploads.clock import DatabaseNow
 from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
 from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.stores import get_store
 from uploads.transfer.heartbeat import heartbeat
+from uploads.transfer.places import Place, begin_segment, place_of
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import reconnect
+from uploads.transfer.transactions import alias, reconnect
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +125,21 @@ class ReservedNumbers:
         self.in_pieces = bool(lease.session.suspects)
         """Whether bytes become pieces, because what is before them may have to be dropped."""
         self._lease = lease
+        self._place: Place | None = None
+
+    @property
+    def place(self) -> Place:
+        session = self._lease.session
+        if self._place is None:
+            self._place = place_of(session, get_store(session.storage), session.segment)
+        return self._place
 
     def take(self) -> int | None:
         if self.in_pieces:
             return None
         session = self._lease.session
+        if session.segmented and self.following > parts.limits.planned_parts:
+            self._begin_segment()
         if self.following > session.last_number:
             reserved = min(session.last_number + RESERVATION, MAX_PARTS)
             self._lease.write(unless_numbered=True, last_number=reserved, lease_until=deadline())
@@ -136,6 +147,18 @@ class ReservedNumbers:
                 raise PartsExhausted
         self.following += 1
         return self.following - 1
+
+    def _begin_segment(self) -> None:
+        """Go on in another multipart upload, because this one has no part numbers to spare."""
+        session, index = self._lease.session, self._lease.session.segment + 1
+        store = get_store(session.storage)
+        segment = begin_segment(session, store, index) if store.limits_parts else None
+        with transaction.atomic(using=alias()):
+            self._lease.write(segment=index, last_number=0, committed_number=0, lease_until=deadline())
+            if segment is not None:
+                segment.save(force_insert=True)
+        self.first = self.following = 1
+        self._place = None
 
 
 def _nothing() -> None:

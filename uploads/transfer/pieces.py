@@ -12,6 +12,7 @@ from uploads.models import UploadPart
 from uploads.parts import MAX_PARTS, combine_crc32
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
+from uploads.transfer.places import Place, place_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made, read_piece
@@ -55,13 +56,16 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
     """Store a run of pieces as parts, numbered between the parts before and behind it."""
     session, first, behind = lease.session, rows.index(run[0]), rows.index(run[-1]) + 1
     size = sum(piece.size for piece in run)
+    index = rows[first - 1].segment if first else 0
     lowest = (rows[first - 1].number or 0) + 1 if first else 1
-    highest = (rows[behind].number or 0) - 1 if behind < len(rows) else MAX_PARTS
+    highest = MAX_PARTS
+    if behind < len(rows) and rows[behind].segment == index:
+        highest = (rows[behind].number or 0) - 1
     wanted = parts_made(session, store, size)
     if store.allows_strays:  # Attempts that nobody heard of again took the low ones,
         lowest = max(lowest, highest - wanted + 1)
     # and must be written over where a part that nobody names keeps the store from completing.
-    numbers = GivenNumbers(range(lowest, highest + 1))
+    numbers = GivenNumbers(range(lowest, highest + 1), place_of(session, store, index))
     threads = StoreThreads(lease, count=lease.threads.count)
     offset = sum(row.size for row in rows[:first])
     writer = PartWriter(threads, numbers, session, store, offset=offset, expected=size, chunk=run[0].chunk)
@@ -78,7 +82,8 @@ def _join(lease: Lease, store: Store, run: list[UploadPart], rows: list[UploadPa
 class GivenNumbers:
     """Part numbers that are known to be free."""
 
-    def __init__(self, numbers: Iterable[int]) -> None:
+    def __init__(self, numbers: Iterable[int], place: Place) -> None:
+        self.place = place
         self._numbers = iter(numbers)
 
     def take(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from uploads import conf
 from uploads.exceptions import StoreUnavailable
+from uploads.transfer.places import Place
 
 Result = TypeVar("Result")
 
@@ -29,6 +30,10 @@ class Right(Protocol):
 
 class Numbers(Protocol):
     """Part numbers that no other writer uses or ever used."""
+
+    @property
+    def place(self) -> Place:
+        """The upload that the number taken last is one of."""
 
     def take(self) -> int | None:
         """Return the next one; None where bytes become pieces."""

@@ -11,11 +11,11 @@ from typing import Self, TypeVar
 
 from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import UploadPart, UploadSession
-from uploads.parts import minimum_part_size
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of
 from uploads.transfer.memory import Share
+from uploads.transfer.places import minimum_of
 from uploads.transfer.threads import Numbers, StoreThreads
 from uploads.transfer.transactions import Error, took_effect
 
@@ -55,16 +55,16 @@ class PartWriter:
         self.threads, self.right, self.numbers = threads, threads.right, numbers
         self.session = session
         self.store = store
-        self.upload = upload_of(session)
         self.offset = offset
         self.expected = expected or 0
         self.chunk = chunk
         self.before = before
         self.part_size = session.part_size
-        self.minimum = minimum_part_size(session.file_size, store.min_part_size)
+        self.minimum = minimum_of(session, store)
         self.written = 0
         self.parts: list[UploadPart] = []
         self._memory = Share()
+        self._uploads: set[Upload] = set()
         self._filling = Buffer()
         self._held: Buffer | None = None
         self._under_way: deque[tuple[UploadPart, Future[str]]] = deque()
@@ -149,7 +149,8 @@ class PartWriter:
 
     def _sync(self) -> None:
         if any(part.number for part in self.parts):
-            self.threads.call(self.store.sync, self.upload)
+            for upload in self._uploads:
+                self.threads.call(self.store.sync, upload)
 
     @property
     def numbered_size(self) -> int:
@@ -173,19 +174,22 @@ class PartWriter:
             size=len(data),
             crc32=data.crc32,
             number=number,
+            segment=self.numbers.place.segment if number else 0,
             piece=piece,
         )
         self.offset += part.size
-        self._under_way.append((part, self.threads.start(self._put, part, data)))
+        upload = self.numbers.place.upload
+        self._uploads.add(upload)
+        self._under_way.append((part, self.threads.start(self._put, upload, part, data)))
 
-    def _put(self, part: UploadPart, data: Buffer) -> str:
+    def _put(self, upload: Upload, part: UploadPart, data: Buffer) -> str:
         try:
             if part.number is None:
                 self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
                 return ""
-            with self.store.writing(self.upload):
+            with self.store.writing(upload):
                 self.right.check()
-                return self.store.put_part(self.upload, number=part.number, offset=part.offset, data=data)
+                return self.store.put_part(upload, number=part.number, offset=part.offset, data=data)
         finally:
             data.clear()  # boto3 keeps a request's body until the garbage collector comes by
             self._memory.shrink(len(data))
@@ -246,8 +250,4 @@ def delete_quietly(store: Store, names: Sequence[str]) -> None:
 def parts_made(session: UploadSession, store: Store, size: int) -> int:
     """Return how many parts a writer makes of ``size`` bytes."""
     whole, rest = divmod(size, session.part_size)
-    return max(1, whole + (rest >= minimum_part_size(session.file_size, store.min_part_size)))
-
-
-def upload_of(session: UploadSession) -> Upload:
-    return Upload(session.object_name, session.upload_id)
+    return max(1, whole + (rest >= minimum_of(session, store)))

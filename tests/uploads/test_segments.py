@@ -1,0 +1,212 @@
+"""Files of more parts than a multipart upload has, with limits so small that some megabytes are beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.data import MIB, some_bytes
+from tests.helpers import Uploader, finalize
+from tests.proxy import Action, Proxy, cut_before, lose_answer, refuse, with_code
+from uploads import parts, sessions
+from uploads.exceptions import IncompleteBody, StoreUnavailable
+from uploads.models import State, UploadSession
+from uploads.sessions import Chunk, Rules
+from uploads.stores import get_store
+from uploads.stores.base import Store
+
+OpenSession = Callable[..., UploadSession]
+Change = Callable[..., None]
+TOTAL = 33 * MIB + 5
+DATA = some_bytes(TOTAL)
+ATOMIC, PROGRESSIVE = Rules(), Rules(progressive=True)
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, uploads_settings: Change) -> None:
+    """Segments of two parts of 5 MiB; a copy of a part at a time."""
+    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=2, copy_size=6 * MIB))
+    uploads_settings(PART_SIZE=5 * MIB, MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
+
+
+def row(session: UploadSession) -> UploadSession:
+    return UploadSession.objects.get(pk=session.pk)
+
+
+def send(session: UploadSession, size: int, *, rules: Rules = ATOMIC, cut: int | None = None) -> UploadSession:
+    """Send the next bytes of the file."""
+    start = session.bytes_stored
+    sent = DATA[start : start + size]
+
+    def blocks() -> Iterator[bytes]:
+        yield from (sent[at : min(at + MIB, cut or len(sent))] for at in range(0, cut or len(sent), MIB))
+        if cut is not None:
+            raise IncompleteBody(received=cut, declared=len(sent))
+
+    return sessions.receive(session, Chunk(blocks(), at_most=len(sent), start=start, rules=rules))
+
+
+def send_all(session: UploadSession, size: int, **options: Any) -> UploadSession:
+    while session.state == State.OPEN:
+        session = send(session, size, **options)
+    return session
+
+
+def content(session: UploadSession) -> bytes:
+    return b"".join(get_store("default").read(row(session).object_name))
+
+
+@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 5 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "5-MiB", "2-MiB"])
+def test_a_file_of_many_segments(
+    store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], rules: Rules, size: int
+) -> None:
+    session = open_session(TOTAL)
+    done = send_all(session, size, rules=rules)
+    assert done.state == State.COMPLETED, done.failure
+    assert content(session) == DATA
+    assert set(session.parts.values_list("segment", flat=True)) >= {0, 1, 2}
+    assert max(session.parts.values_list("size", flat=True)) <= 10 * MIB
+    if store.limits_parts:
+        assert done.bytes_composed == TOTAL
+        assert s3_keys() == {f"media/{done.object_name}"}
+
+
+def test_no_byte_is_written_more_than_twice(proxy: Proxy, open_session: OpenSession) -> None:
+    """Once into a part, and once by the store itself."""
+    send_all(open_session(TOTAL), 5 * MIB)
+    written = sum(
+        int(headers["content-length"]) for kind, headers in proxy.headers if kind in ("UploadPart", "PutObject")
+    )
+    assert written <= 1.1 * TOTAL
+    assert proxy.calls["UploadPartCopy"] >= TOTAL // (6 * MIB)
+
+
+@pytest.mark.parametrize("cut", [MIB, 11 * MIB, 27 * MIB])
+@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSession, rules: Rules, cut: int) -> None:
+    session = open_session(TOTAL)
+    with pytest.raises(IncompleteBody):
+        send(session, TOTAL, rules=rules, cut=cut)
+    assert row(session).bytes_stored == (cut if rules.progressive else 0)
+    assert send_all(row(session), 12 * MIB).state == State.COMPLETED
+    assert content(session) == DATA
+
+
+@pytest.mark.parametrize("kind", ["CompleteMultipartUpload", "UploadPartCopy", "CreateMultipartUpload", "HeadObject"])
+@pytest.mark.parametrize("action", [refuse, cut_before, lose_answer], ids=lambda action: action.__name__)
+@pytest.mark.parametrize("skip", [0, 1])
+def test_composing_goes_on_where_it_stopped(
+    proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]], kind: str, action: Action, skip: int
+) -> None:
+    session = open_session(TOTAL)
+    while session.remaining > 5 * MIB:
+        session = send(session, 5 * MIB)
+    proxy.inject(kind, action, skip=skip)
+    try:
+        session = send(session, 5 * MIB)
+    except StoreUnavailable:  # It could not begin the last segment.
+        session = send(row(session), 5 * MIB)
+    copied = proxy.calls["UploadPartCopy"]
+    for _ in range(5):
+        if session.state == State.COMPLETED:
+            break
+        UploadSession.objects.update(retry_at=None)
+        session = sessions.complete(row(session))
+    assert session.state == State.COMPLETED, session.failure
+    assert content(session) == DATA
+    if kind == "UploadPartCopy" and action is refuse and skip == 1:
+        assert proxy.calls["UploadPartCopy"] < 2 * copied + TOTAL // (5 * MIB)
+    proxy.heal()
+    sessions.expire_stale(batch_size=10)
+    assert s3_keys() == {f"media/{session.object_name}"}
+
+
+def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession) -> None:
+    session = open_session(TOTAL)
+    while session.remaining > 5 * MIB:
+        session = send(session, 5 * MIB)
+    proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), skip=4, times=1)
+    session = send(session, 5 * MIB)
+    assert session.state == State.COMPLETING
+    upload = row(session)
+    get_store("default").client.abort_multipart_upload(  # type: ignore[attr-defined]
+        Bucket="uploads", Key=f"media/{upload.object_name}", UploadId=upload.upload_id
+    )
+    for _ in range(3):
+        UploadSession.objects.update(retry_at=None)
+        session = sessions.complete(row(session))
+    assert session.state == State.COMPLETED, session.failure
+    assert content(session) == DATA
+
+
+@pytest.mark.parametrize("end", [sessions.abort, sessions.expire_now])
+def test_nothing_of_an_ended_session_is_left(
+    s3_store: Store,
+    open_session: OpenSession,
+    s3_keys: Callable[[], set[str]],
+    s3_uploads: Callable[[], set[str]],
+    end: Callable[[UploadSession], UploadSession],
+) -> None:
+    session = send(open_session(TOTAL), 22 * MIB)
+    end(session)
+    assert (s3_keys(), s3_uploads()) == (set(), set())
+
+
+def test_the_audit_knows_segments(
+    s3_store: Store, open_session: OpenSession, uploads_settings: Change, proxy: Proxy
+) -> None:
+    uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX="segments")
+    session = open_session(TOTAL)
+    while session.remaining > 5 * MIB:
+        session = send(session, 5 * MIB)
+    found = sessions.audit(fix=True)
+    assert (found.orphans, found.lost) == (0, [])
+    proxy.inject("UploadPartCopy", refuse, times=100)
+    session = send(session, 5 * MIB)
+    assert session.state == State.COMPLETING
+    found = sessions.audit(fix=True)
+    assert (found.orphans, found.lost) == (0, [])
+    proxy.heal()
+    UploadSession.objects.update(retry_at=None)
+    assert sessions.complete(row(session)).state == State.COMPLETED
+    assert content(session) == DATA
+
+
+def test_numbered_chunks_of_such_a_file(store: Store, open_session: OpenSession) -> None:
+    session = open_session(TOTAL)
+    for number in (3, 1, 2, 4):
+        chunk = DATA[(number - 1) * 9 * MIB : number * 9 * MIB]
+        sessions.receive_numbered(session, Chunk(iter([chunk]), at_most=len(chunk)), number)
+    done = finalize(row(session))
+    assert done.state == State.COMPLETED, done.failure
+    assert content(session) == DATA
+
+
+def test_a_store_that_cannot_compose_is_told_the_largest_file(
+    proxy: Proxy, uploader: Uploader, uploads_settings: Change
+) -> None:
+    """Its parts grow with the file, as far as there is memory for them."""
+    uploads_settings(MAX_BUFFER_MEMORY=24 * MIB)
+    proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
+    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": TOTAL}, format="json")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "file_too_large")
+    assert answer.json()["error"]["details"]["maximum"] == 24 * MIB
+    session = uploader.create(20 * MIB)
+    assert not UploadSession.objects.get(pk=session["id"]).segmented
+
+
+def test_a_session_that_cannot_be_saved_leaves_no_segment(
+    s3_store: Store, open_session: OpenSession, s3_uploads: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(UploadSession, "save", fails)
+    with pytest.raises(StoreUnavailable):
+        open_session(TOTAL)
+    assert s3_uploads() == set()

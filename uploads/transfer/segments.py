@@ -1,0 +1,152 @@
+"""Segments: a file of more parts than a multipart upload has is several uploads, which the store puts together.
+
+Each segment becomes an object of its own, hidden among the pieces; the file is made of copies of them, at most 5 GiB
+each, without a byte passing through here. Where it stopped, composing goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import groupby
+
+from uploads import parts
+from uploads.exceptions import StoredObjectWrong, StoreRefused, StoreUnavailable, UploadError, UploadGone
+from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
+from uploads.stores.base import Part, Store, Upload
+from uploads.transfer.lease import Lease
+from uploads.transfer.pieces import whole_crc32
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A part of the file to be copied from a segment."""
+
+    number: int
+    source: str
+    start: int
+    size: int
+    crc32: int
+
+
+def compose(
+    lease: Lease, store: Store, rows: Sequence[UploadPart], *, content_type: str, disposition: str
+) -> list[Part]:
+    """Make the segments objects and copy them into the session's upload; return the parts that it is made of.
+
+    May be repeated; what is done is not done again. Raises what the store raises.
+    """
+    session = lease.session
+    segments = list(session.segments.all())
+    by_segment = {index: list(group) for index, group in groupby(rows, lambda row: row.segment)}
+    for segment in segments:
+        _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
+    if not session.upload_id:
+        upload_id = lease.threads.call(
+            store.create,
+            session.object_name,
+            content_type=content_type,
+            encrypted=session.encrypted,
+            disposition=disposition,
+        )
+        lease.commit(keep=True, upload_id=upload_id)
+    copies = list(_copies(segments, by_segment))
+    done = _done(session, copies)
+    lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
+    _copy(lease, store, copies[done:])
+    etags = dict(session.copied_parts.values_list("number", "etag"))
+    return [Part(copy.number, copy.size, copy.crc32, etags[copy.number]) for copy in copies]
+
+
+def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
+    """Return how many of the copies, from the first on, are there as they are planned now; forget all others."""
+    sizes = dict(session.copied_parts.values_list("number", "size"))
+    done = 0
+    while done < len(copies) and sizes.get(copies[done].number) == copies[done].size:
+        done += 1
+    session.copied_parts.filter(number__gt=done).delete()
+    return done
+
+
+def forget_copies(lease: Lease) -> None:
+    """Begin composing anew: the store no longer knows the upload that the copies were in."""
+    lease.commit(keep=True, upload_id="", bytes_composed=0)
+    lease.session.copied_parts.all().delete()
+
+
+def objects_of(session: UploadSession) -> list[str]:
+    """Return the names of the segments' objects."""
+    return list(session.segments.values_list("name", flat=True))
+
+
+def uploads_of(session: UploadSession) -> list[Upload]:
+    """Return all multipart uploads that the session has or may have."""
+    own = [Upload(session.object_name, session.upload_id)] if session.upload_id else []
+    return [*own, *(Upload(segment.name, segment.upload_id) for segment in session.segments.all())]
+
+
+def _finish_segment(lease: Lease, store: Store, segment: Segment, rows: Sequence[UploadPart]) -> None:
+    if segment.size is not None:
+        return
+    upload, size = Upload(segment.name, segment.upload_id), sum(row.size for row in rows)
+    if not rows:
+        lease.threads.call(store.abort, upload)
+    else:
+        crc32 = whole_crc32(rows)
+        listed = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
+        lost: UploadError | None = None
+        try:
+            lease.threads.call(store.complete, upload, listed, crc32=crc32)
+        except (StoreRefused, StoreUnavailable, UploadGone) as error:
+            lost = error
+        stored = lease.threads.call(store.stat, segment.name)
+        if stored is None:
+            raise lost or StoreUnavailable
+        if stored.size != size or stored.crc32 not in (None, crc32):
+            raise StoredObjectWrong(reason=f"segment {segment.index} has {stored.size} bytes instead of {size}")
+    segment.size = size
+    lease.renew()
+    segment.save(update_fields=["size"])
+
+
+def _copies(segments: Iterable[Segment], by_segment: dict[int, list[UploadPart]]) -> Iterator[Copy]:
+    """Yield what to copy: whole parts of a segment, as many as fit, so that their CRC-32 is known."""
+    number = 1
+    for segment in segments:
+        start = 0
+        for group in _groups(by_segment.get(segment.index, [])):
+            size = sum(row.size for row in group)
+            yield Copy(number, segment.name, start, size, whole_crc32(group))
+            start, number = start + size, number + 1
+
+
+def _groups(rows: Sequence[UploadPart]) -> Iterator[list[UploadPart]]:
+    group: list[UploadPart] = []
+    for row in rows:
+        if group and sum(part.size for part in group) + row.size > parts.limits.copy_size:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
+    """Let the store copy, several at a time; each is noted when it is done."""
+    session = lease.session
+    upload = Upload(session.object_name, session.upload_id)
+    under_way: list[tuple[Copy, Future[str]]] = []
+
+    def note(copy: Copy, future: Future[str]) -> None:
+        etag = lease.threads.finish(future)
+        lease.commit(keep=True, bytes_composed=session.bytes_composed + copy.size)
+        CopiedPart.objects.create(session=session, number=copy.number, size=copy.size, etag=etag)
+
+    for copy in copies:
+        if len(under_way) == lease.threads.count:
+            note(*under_way.pop(0))
+        place = {"number": copy.number, "source": copy.source, "start": copy.start, "size": copy.size}
+        under_way.append((copy, lease.threads.start(store.copy_part, upload, **place)))
+    for copy, future in under_way:
+        note(copy, future)
