@@ -7,6 +7,7 @@ has no Content-Length. So chunks are read from the WSGI input here, whose end th
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 
-BLOCK_SIZES = 2**16, 2**20
-"""Bytes read at a time, at least and at most. The more, the fewer copies the server makes; but a writer shows a sign of
-life with each block, so those of a slow client are small."""
+BLOCK_SIZES = 2**12, 2**16, 2**20
+"""Bytes read at a time: at least, at first and at most. The more, the fewer copies the server makes; but with each
+block a client shows that it is there, so those of a slow one are small."""
+LAST_DATA_RECEIVED = 52
+"""Where ``struct tcp_info`` has the milliseconds since data came (Linux: uapi/linux/tcp.h)."""
+QUICK, SLOW = 0.2, 0.5
+"""Seconds that a block takes before the next one is larger, or smaller."""
 
 DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
 
@@ -71,6 +76,18 @@ def interrupter(request: HttpRequest) -> Callable[[], None]:
     return _Patience.of(request).stop
 
 
+def is_sending(request: HttpRequest) -> bool:
+    """Tell whether some of the body came within the last second, as far as the system tells (Linux: TCP_INFO)."""
+    connection: socket.socket | None = request.META.get("gunicorn.socket")
+    if connection is None or not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
+    except OSError:
+        return False  # a Unix socket, or closed
+    return bool(struct.unpack_from("=I", info, LAST_DATA_RECEIVED)[0] < 1000)
+
+
 def drain(request: Request, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
     http = request._request  # noqa: SLF001 - see read_chunk
@@ -95,7 +112,7 @@ def read_blocks(request: HttpRequest, *, within: float | None = None) -> Iterato
     """
     source, declared = _source(request), declared_length(request)
     digests = Digests(request) if within is None else None  # what is drained may have been read in part
-    received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[0]
+    received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
     patience.start(within)
     try:
         while True:
@@ -109,7 +126,11 @@ def read_blocks(request: HttpRequest, *, within: float | None = None) -> Iterato
                 raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
             if not block:
                 break
-            size = min(2 * size, BLOCK_SIZES[1]) if time.monotonic() - asked < 1 else BLOCK_SIZES[0]
+            took = time.monotonic() - asked
+            if took < QUICK:
+                size = min(2 * size, BLOCK_SIZES[2])
+            elif took > SLOW:
+                size = max(size // 2, BLOCK_SIZES[0])
             received += len(block)
             if digests:
                 digests.update(block)

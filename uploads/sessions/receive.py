@@ -81,7 +81,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
         with hold(session, reserve=expected_parts) as lease:
-            lease.interrupt, lease.yields = chunk.interrupt, chunk.rules.yields
+            lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
             store = get_store(session.storage)
             if chunk.rules.progressive and not reading.dropped:
                 receive_progressively(lease, store, chunk)

@@ -64,6 +64,8 @@ class Chunk:
     """Whether the file ends with it, if its size is not known yet."""
     interrupt: Callable[[], None] = lambda: None
     """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
+    is_sending: Callable[[], bool] = lambda: False
+    """Tells whether some of it came a moment ago, though not enough for a block, if the server lets anybody know."""
     rules: Rules = Rules()
     """What the door that it comes through demands of it."""
 

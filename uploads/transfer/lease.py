@@ -59,6 +59,8 @@ class Lease:
         """Whether somebody else asked for the session and gets it."""
         self.interrupt: Callable[[], None] = _nothing
         """Ends the reading of the body that the holder waits for."""
+        self.is_sending: Callable[[], bool] = bool
+        """Tells whether the client sent something a moment ago, if that can be known."""
         self.yields = False
         """Whether somebody who asks gets the session although the client is sending at the moment."""
         self.renewed = time.monotonic()
@@ -81,7 +83,7 @@ class Lease:
     @property
     def is_silent(self) -> bool:
         since = self._silent_since
-        return since is not None and time.monotonic() - since > SILENCE
+        return since is not None and time.monotonic() - since > SILENCE and not self.is_sending()
 
     def renew(self) -> None:
         """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""

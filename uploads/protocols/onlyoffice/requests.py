@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ from django.http.request import HttpRequest
 from multipart import parse_options_header
 
 from uploads.exceptions import ContentRangeInvalid, InvalidRequest
-from uploads.http.body import declared_length, interrupter, read_all, read_blocks, unencoded
+from uploads.http.body import declared_length, interrupter, is_sending, read_all, read_blocks, unencoded
 from uploads.http.forms import (
     as_utf8,
     content_type,
@@ -81,6 +82,7 @@ def read_chunk(request: Request) -> Chunk:
         range=_content_range(http),
         origin=read_origin(http),
         interrupt=interrupter(http),
+        is_sending=partial(is_sending, http),
         rules=conf.current().rules,
     )
 
