@@ -87,7 +87,7 @@ class Settings:
         10 * MIB,
         9,
         "bytes",
-        "Preferred size of a storage part, and of each of the two buffers of a request; at least 10 MiB.",
+        "Preferred size of a storage part, and of each buffer of a request; at least 10 MiB.",
         lambda value: is_size(value) and 2 * parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
     READ_TIMEOUT: timedelta = setting(

@@ -26,6 +26,7 @@ class Limits:
 
 
 limits = Limits()
+SPARE_COPIES = 500
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
@@ -44,6 +45,18 @@ def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
 def largest_file(part_size: int) -> int:
     """Return the bytes of the largest file whose parts need not be larger than ``part_size``."""
     return limits.planned_parts * min(part_size, MAX_PART_SIZE)
+
+
+def largest_composed(part_size: int) -> int:
+    """Return the bytes of the largest file that the store can put together of segments with parts of ``part_size``.
+
+    A copy is whole parts of one segment, so the last of each is smaller; some are to spare for segments that lost part
+    numbers.
+    """
+    segment = largest_file(part_size)
+    copy = max(1, limits.copy_size // part_size) * part_size
+    copies = -(-segment // copy)
+    return min(MAX_OBJECT_SIZE, (MAX_PARTS - SPARE_COPIES) // copies * segment)
 
 
 def highest_chunk(total: int, minimum: int) -> int:

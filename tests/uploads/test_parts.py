@@ -39,3 +39,14 @@ def test_plan_stays_within_the_limits_of_s3(total: int, preferred: int, store_mi
 )
 def test_plan_prefers_small_parts(total: int, size: int) -> None:
     assert parts.plan_part_size(total, 10 * 2**20, parts.MIN_PART_SIZE) == size
+
+
+@given(part_size=st.integers(10 * 2**20, 2 * 2**30))
+def test_the_largest_file_has_copies_to_spare(part_size: int) -> None:
+    """And is larger than what one multipart upload takes."""
+    largest = parts.largest_composed(part_size)
+    whole, rest = divmod(largest, parts.largest_file(part_size))
+    copy = parts.limits.copy_size // part_size * part_size
+    copies = whole * -(-parts.largest_file(part_size) // copy) + -(-rest // copy)
+    assert copies <= parts.MAX_PARTS - parts.SPARE_COPIES
+    assert largest >= parts.largest_file(part_size)

@@ -25,7 +25,7 @@ def check_file(session: UploadSession) -> None:
     config = conf.current()
     largest = largest_in_one_upload()
     if session.file_size > largest and composes(get_store(session.storage)):
-        largest = parts.MAX_OBJECT_SIZE
+        largest = parts.largest_composed(config.PART_SIZE)
     if config.MAX_FILE_SIZE is not None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
