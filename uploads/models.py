@@ -383,7 +383,7 @@ class Segment(models.Model):
         verbose_name = _("segment")
         verbose_name_plural = _("segments")
         ordering = ("index",)
-        constraints = (models.UniqueConstraint(fields=["session", "index"], name="upload_sessions_segment"),)
+        constraints = (models.UniqueConstraint(fields=["session", "index"], name="upload_sessions_segment_index"),)
 
     def __str__(self) -> str:
         return f"{self.index}: {self.size} bytes"
