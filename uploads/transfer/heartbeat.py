@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from uploads import conf
 from uploads.clock import DatabaseNow
 from uploads.models import UploadSession
+from uploads.transfer.transactions import alias
 
 if TYPE_CHECKING:
     from uploads.transfer.lease import Lease
@@ -67,6 +68,9 @@ class Heartbeat:
         connections.close_all()
 
     def _beat(self, held: list[Lease]) -> None:
+        connection: Any = connections[alias()]
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            return  # Nobody else has this database, and a connection of this thread's could not be closed.
         rows = UploadSession.objects.filter(pk__in=[lease.session.pk for lease in held])
         seen = {pk: (fence, wanted) for pk, fence, wanted in rows.values_list("pk", "fence", "wanted_fence")}
         for lease in held:
