@@ -244,7 +244,7 @@ class Handler(BaseHTTPRequestHandler):
             if kind == "CompleteMultipartUpload" and self.server.refuses_strays and self._has_strays(call):
                 self._answer(Answer(400, [("Content-Type", "application/xml")], ERROR % b"InvalidPart"))
                 return
-            if kind == "UploadPart":
+            if kind in ("UploadPart", "UploadPartCopy"):
                 action = self._noting(action or (lambda call: call.forward()))
             self._answer(action(call) if action else call.forward())
         except (Cut, OSError):

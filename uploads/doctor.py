@@ -16,7 +16,7 @@ from uploads.doors import Finding
 from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import TaskRun, UploadSession
 from uploads.parts import MIN_PART_SIZE
-from uploads.sessions.limits import largest_in_one_upload
+from uploads.sessions.limits import composes, largest_in_one_upload
 from uploads.stores import get_store
 from uploads.stores.base import Part, Store, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
@@ -147,9 +147,9 @@ def _strays(store: Store) -> Finding:
 
 def _composing(store: Store) -> Finding:
     text = "files of any size are possible"
-    if store.limits_parts and not store.composes:
+    if not composes(store):
         most = largest_in_one_upload() / 2**40
-        text = f"the store has no UploadPartCopy, so a file has at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
+        text = f"the store does not put uploads together, so a file has at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
     return Finding("store", good=True, text=text)
 
 

@@ -97,6 +97,21 @@ def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSe
     assert content(session) == DATA
 
 
+@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+def test_a_picky_store_has_no_segments(
+    proxy: Proxy, open_session: OpenSession, uploads_settings: Change, rules: Rules
+) -> None:
+    uploads_settings(STRAY_PARTS=False)
+    proxy.refuses_strays = True
+    session = send(open_session(TOTAL), 5 * MIB, rules=rules)
+    assert not session.segmented
+    with pytest.raises(IncompleteBody):
+        send(row(session), TOTAL, rules=rules, cut=22 * MIB)
+    done = send_all(row(session), 12 * MIB, rules=rules)
+    assert done.state == State.COMPLETED, done.failure
+    assert content(session) == DATA
+
+
 @pytest.mark.parametrize("kind", ["CompleteMultipartUpload", "UploadPartCopy", "CreateMultipartUpload", "HeadObject"])
 @pytest.mark.parametrize("action", [refuse, cut_before, lose_answer], ids=lambda action: action.__name__)
 @pytest.mark.parametrize("skip", [0, 1])

@@ -44,8 +44,11 @@ def largest_in_one_upload() -> int:
 
 
 def composes(store: Store) -> bool:
-    """Tell whether a file may be made of several multipart uploads, or needs none."""
-    return not store.limits_parts or store.composes
+    """Tell whether a file may be made of several multipart uploads, or needs none.
+
+    Not where the store refuses strays: a chunk over two of them that is cut would leave some in the first.
+    """
+    return not store.limits_parts or (store.allows_strays and store.composes)
 
 
 def largest_file() -> int:
