@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +22,8 @@ from uploads.models import State, UploadSession
 from uploads.sessions import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer import writer
+from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
 PROGRESSIVE = Rules(progressive=True, repeats=False)
@@ -136,6 +143,52 @@ def test_each_byte_is_written_at_most_twice(
         int(headers["content-length"]) for kind, headers in proxy.headers if kind in ("UploadPart", "PutObject")
     )
     assert written <= (2.1 if chunk < 5 * MIB else 1.01) * total
+
+
+def test_a_piece_that_a_row_may_name_is_kept(
+    store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the last COMMIT is lost, and the database is away when it is asked what came of it."""
+    data = some_bytes(2 * MIB)
+    session = open_session(len(data))
+
+    def away(*_: Any) -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["uploads.sessions.progressive"], "durable", losing_answers)
+        patched.setattr(writer, "took_effect", away)
+        with pytest.raises(OperationalError):
+            send(session, data, cut=MIB)
+    assert row(session).bytes_stored == MIB
+    assert send(row(session), data).state == State.COMPLETED
+    assert content(session) == data
+
+
+@contextmanager
+def losing_answers() -> Iterator[None]:
+    with durable():
+        yield
+    raise OperationalError
+
+
+def test_a_store_call_that_hangs_holds_nobody(
+    file_store: Store, open_session: OpenSession, uploads_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads_settings(STORE_TIMEOUT=timedelta(milliseconds=200))
+    session, goes_on, ended = open_session(40 * MIB), threading.Event(), threading.Event()
+
+    def hang(*_: Any, **__: Any) -> str:
+        goes_on.wait(20)
+        ended.set()
+        return ""
+
+    monkeypatch.setattr(type(file_store), "put_part", hang)
+    with pytest.raises(IncompleteBody):
+        sessions.receive(session, Chunk(blocks_of(bytes(40 * MIB), cut=21 * MIB), at_most=40 * MIB, start=0))
+    assert not ended.is_set()
+    assert row(session).lease_until is None
+    goes_on.set()
 
 
 STEPS = st.lists(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, finalize
@@ -17,6 +20,7 @@ from uploads.models import State, UploadSession
 from uploads.sessions import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
@@ -225,3 +229,25 @@ def test_a_session_that_cannot_be_saved_leaves_no_segment(
     with pytest.raises(StoreUnavailable):
         open_session(TOTAL)
     assert s3_uploads() == set()
+
+
+def test_a_commit_that_failed_is_not_taken_for_that_of_another_segment(
+    store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(TOTAL)
+    for _ in range(2):
+        session = send(session, 5 * MIB)
+
+    @contextmanager
+    def failing() -> Iterator[None]:
+        with durable():
+            yield
+            raise OperationalError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["uploads.sessions.receive"], "durable", failing)
+        with pytest.raises(OperationalError):
+            send(row(session), 5 * MIB)
+    assert row(session).bytes_stored == 10 * MIB
+    assert send_all(row(session), 5 * MIB).state == State.COMPLETED
+    assert content(session) == DATA

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from django.db import Error, transaction
@@ -181,8 +181,12 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     except StoreUnavailable:
         raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
     if stored is None:
-        if isinstance(lost, UploadGone) and session.segmented:
-            forget_copies(lease)
+        # Refused: a copy of an earlier attempt may have come in late. Gone: not believed at the first look.
+        anew = isinstance(lost, StoreRefused) or (
+            isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
+        )
+        if anew and session.segmented and store.limits_parts:
+            forget_copies(lease, store)
             raise StoreUnavailable from lost
         raise lost or StoreUnavailable
     try:
@@ -230,7 +234,7 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
 def _publish(lease: Lease) -> None:
     session = lease.session
     destination = get_destination()
-    with durable(), ExitStack() as portals:
+    with durable(), ExitStack() as portals, _locking(lease):
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
         for other in {*destination.databases} - {alias()}:
@@ -246,6 +250,15 @@ def _publish(lease: Lease) -> None:
             retry_at=None,
             failure="",
         )
+
+
+@contextmanager
+def _locking(lease: Lease) -> Iterator[None]:
+    lease.locks_row = True
+    try:
+        yield
+    finally:
+        lease.locks_row = False
 
 
 def _result(file: PublishedFile) -> dict[str, object]:

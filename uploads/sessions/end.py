@@ -84,7 +84,6 @@ def release(session: UploadSession) -> None:
         get_destination().discard(session)
         session.parts.all().delete()
         session.numbered_chunks.all().delete()
-        session.segments.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.pk, error)

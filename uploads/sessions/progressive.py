@@ -69,7 +69,9 @@ class _Progress:
             if ended is None and self.chunk.is_last and not self.session.size_known:
                 self.session.file_size, self.session.size_known = self.start + self.received, True
             whole = self.session.size_known and self.start + self.received == self.session.file_size
-            self._commit(writer.finish(last=whole), last=True, whole=whole)
+            parts = writer.finish(last=whole)
+        # Not inside: a writer that fails deletes its pieces, and nobody knows yet whether a row names them.
+        self._commit(parts, last=True, whole=whole)
         if ended is not None:
             raise ended
 

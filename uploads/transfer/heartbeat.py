@@ -6,6 +6,7 @@ The requests themselves cannot: they wait for a client that may never send again
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -33,8 +34,8 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._held: set[Lease] = set()
         self._thread: threading.Thread | None = None
-        self._given: dict[Lease, float] = {}
-        """Those who were asked, and when."""
+        self._given: set[Lease] = set()
+        """Those who were asked to let go."""
 
     @contextmanager
     def of(self, lease: Lease) -> Iterator[None]:
@@ -49,7 +50,7 @@ class Heartbeat:
         finally:
             with self._lock:
                 self._held.discard(lease)
-                self._given.pop(lease, None)
+                self._given.discard(lease)
 
     def _run(self) -> None:
         while True:
@@ -79,7 +80,7 @@ class Heartbeat:
                 continue  # Not committed yet where this thread looks.
             if fence != lease.fence:
                 self._lose(lease)
-            elif wanted == fence and (lease.is_silent or (lease.is_listening and lease.yields) or lease in self._given):
+            elif wanted == fence and lease.is_listening and (lease.is_silent or lease.yields or lease in self._given):
                 self._give_way(lease)
             else:
                 self._keep(lease)
@@ -88,30 +89,41 @@ class Heartbeat:
         """Show a sign of life for a holder who cannot at the moment."""
         asked = time.monotonic()
         lasts = conf.current().LEASE_DURATION
-        if asked - lease.renewed > lasts.total_seconds() / 3:
+        if asked - lease.renewed > lasts.total_seconds() / 3 and not lease.locks_row:
             same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
             if same.update(lease_until=DatabaseNow() + lasts):
                 lease.renewed = asked
 
     def _give_way(self, lease: Lease) -> None:
-        """End the reading, so that the holder lets go by himself; if he does not soon, let go for him."""
-        since = self._given.setdefault(lease, time.monotonic())
-        if since > time.monotonic() - BEAT / 2:
-            logger.info("session %s: somebody else asked for it while its client was silent", lease.session.pk)
-            lease.wanted = True
-            lease.interrupt()
-            return
+        """End the reading, so that the holder keeps what its door says and lets go; if it still reads, let go for it."""
+        with self._lock:
+            if lease not in self._held or not lease.is_listening:
+                return  # He has let go, or is at it.
+            if lease not in self._given:
+                logger.info("session %s: somebody else asked for it while its client was silent", lease.session.pk)
+                self._given.add(lease)
+                lease.wanted = True
+                lease.interrupt()
+                return
+        # Where the server does not let anybody end the reading.
+        lease.lost = True
         same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
         same.update(fence=lease.fence + 1, lease_until=None)
-        self._lose(lease)
 
     def _lose(self, lease: Lease) -> None:
         with self._lock:
             if lease not in self._held:
                 return  # It has just let go itself.
-        lease.lost = True
-        if lease.is_listening:
-            lease.interrupt()
+            lease.lost = True
+            if lease.is_listening:
+                lease.interrupt()
+
+    def forget(self) -> None:
+        """Begin anew in a process that was forked: the thread stayed behind, and so did those whom it looked after."""
+        self.__init__()  # type: ignore[misc]
 
 
 heartbeat = Heartbeat()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=heartbeat.forget)

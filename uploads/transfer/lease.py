@@ -63,6 +63,8 @@ class Lease:
         """Tells whether the client sent something a moment ago, if that can be known."""
         self.yields = False
         """Whether somebody who asks gets the session although the client is sending at the moment."""
+        self.locks_row = False
+        """Whether the holder has the row locked, so that nobody else need, or can, show a sign of life for it."""
         self.renewed = time.monotonic()
         self._silent_since: float | None = None
 

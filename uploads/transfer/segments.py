@@ -17,6 +17,7 @@ from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
 from uploads.stores.base import Part, Store, Upload
 from uploads.transfer.lease import Lease
 from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.transactions import durable
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ def compose(
     copies = list(_copies(segments, by_segment))
     done = _done(session, copies)
     lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
-    _copy(lease, store, copies[done:])
+    try:
+        _copy(lease, store, copies[done:])
+    except UploadGone as error:
+        forget_copies(lease, store)
+        raise StoreUnavailable from error
     etags = dict(session.copied_parts.values_list("number", "etag"))
     return [Part(copy.number, copy.size, copy.crc32, etags[copy.number]) for copy in copies]
 
@@ -69,10 +74,13 @@ def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
     return done
 
 
-def forget_copies(lease: Lease) -> None:
-    """Begin composing anew: the store no longer knows the upload that the copies were in."""
-    lease.commit(keep=True, upload_id="", bytes_composed=0)
-    lease.session.copied_parts.all().delete()
+def forget_copies(lease: Lease, store: Store) -> None:
+    """Begin composing anew in another upload: the store no longer has that of the copies, or refuses it."""
+    session = lease.session
+    lease.threads.call(store.abort, Upload(session.object_name, session.upload_id))
+    with durable():
+        lease.commit(keep=True, upload_id="", bytes_composed=0)
+        session.copied_parts.all().delete()
 
 
 def objects_of(session: UploadSession) -> list[str]:
@@ -140,8 +148,9 @@ def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
 
     def note(copy: Copy, future: Future[str]) -> None:
         etag = lease.threads.finish(future)
-        lease.commit(keep=True, bytes_composed=session.bytes_composed + copy.size)
-        CopiedPart.objects.create(session=session, number=copy.number, size=copy.size, etag=etag)
+        with durable():
+            lease.commit(keep=True, bytes_composed=session.bytes_composed + copy.size)
+            CopiedPart.objects.create(session=session, number=copy.number, size=copy.size, etag=etag)
 
     for copy in copies:
         if len(under_way) == lease.threads.count:

@@ -52,11 +52,13 @@ class StoreThreads:
         """Whether a store call ended without telling whether it took effect, or was not waited for."""
         self._executor: ThreadPoolExecutor | None = None
         self._abandoned = False
+        self._calls: set[Future[Any]] = set()
 
     def start(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
         """Begin a store call."""
         self._executor = self._executor or ThreadPoolExecutor(self.count, thread_name_prefix="uploads-store")
         future = self._executor.submit(call, *args, **kwargs)
+        self._calls.add(future)
         future.add_done_callback(self._note)
         return future
 
@@ -81,12 +83,18 @@ class StoreThreads:
     def settle(self) -> None:
         """Wait for the store calls still under way, so that nothing of this request happens later.
 
-        Ones that were abandoned are not waited for; nor is one that hangs.
+        Ones that were abandoned are not waited for; nor, for longer than ``STORE_TIMEOUT``, is one that hangs.
         """
         if self._executor:
+            hanging: Any = ()
+            if not self._abandoned:
+                hanging = wait(list(self._calls), timeout=conf.current().STORE_TIMEOUT.total_seconds()).not_done
+            if hanging:
+                self._abandoned = self.unsettled = True
             self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
             self._executor = None
 
     def _note(self, future: Future[Any]) -> None:
+        self._calls.discard(future)
         error = None if future.cancelled() else future.exception()
         self.unsettled |= isinstance(error, StoreUnavailable) and error.unknown

@@ -59,9 +59,11 @@ def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
     """
     reconnect()
     with durable():
-        UploadSession.objects.select_for_update().get(pk=session.pk)
-        stored = set(session.parts.values_list("number", "piece"))
-    return all((part.number, part.piece) in stored for part in parts)
+        row = UploadSession.objects.select_for_update().get(pk=session.pk)
+        stored = set(session.parts.values_list("segment", "number", "piece", "size", "crc32"))
+    if not parts:
+        return (row.fence, row.state) == (session.fence, session.state)
+    return all((part.segment, part.number, part.piece, part.size, part.crc32) in stored for part in parts)
 
 
 __all__ = ["Error", "alias", "durable", "reconnect", "require_no_transaction", "took_effect", "verb"]
