@@ -95,7 +95,7 @@ class Heartbeat:
                 lease.renewed = asked
 
     def _give_way(self, lease: Lease) -> None:
-        """End the reading, so that the holder keeps what its door says and lets go; if it still reads, let go for it."""
+        """End the reading, so that the holder keeps what its door says and lets go; if it reads on, let go for it."""
         with self._lock:
             if lease not in self._held or not lease.is_listening:
                 return  # He has let go, or is at it.
