@@ -66,7 +66,7 @@ def unencoded(request: Request) -> HttpRequest:
 
 def require_body(request: Request) -> None:
     """Raise BodyConsumed if somebody read the body, and did not keep it, before the view was asked."""
-    http = request._request  # noqa: SLF001 - see read_chunk
+    http = request._request  # noqa: SLF001 - see unencoded
     if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
         raise BodyConsumed
 
@@ -90,7 +90,7 @@ def is_sending(request: HttpRequest) -> bool:
 
 def drain(request: Request, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
-    http = request._request  # noqa: SLF001 - see read_chunk
+    http = request._request  # noqa: SLF001 - see unencoded
     read, patience = 0, _Patience.of(http)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     try:

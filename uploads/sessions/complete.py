@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.destinations import PublishedFile, get_destination, plain_id
-from uploads.disposition import disposition_of
 from uploads.exceptions import (
     LeaseLost,
     NotEncrypted,
@@ -31,11 +30,11 @@ from uploads.models import State, TaskRun, UploadPart, UploadSession
 from uploads.parts import MAX_PART_SIZE
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
-from uploads.stores.base import Part, Store, StoredObject, encrypted_well_enough
+from uploads.stores.base import Store, StoredObject, encrypted_well_enough
 from uploads.transfer.lease import Lease, hold
 from uploads.transfer.pieces import join_pieces, whole_crc32
-from uploads.transfer.places import upload_of
-from uploads.transfer.segments import compose, forget_copies, objects_of
+from uploads.transfer.places import has_segments, upload_of
+from uploads.transfer.segments import as_parts, complete_upload, compose, forget_copies, objects_of
 from uploads.transfer.threads import OutOfTime
 from uploads.transfer.transactions import alias, durable, reconnect, verb
 from uploads.transfer.writer import delete_quietly
@@ -166,26 +165,14 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
         lease.threads.deadline = time.monotonic() + budget.total_seconds()
     _require_whole(session, store, rows)
     crc32 = whole_crc32(rows)
-    if session.segmented and store.limits_parts:
-        disposition = disposition_of(session.file_name, session.content_type)
-        parts = compose(lease, store, rows, content_type=session.content_type, disposition=disposition)
-    else:
-        parts = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
-    lost: UploadError | None = None
-    try:
-        lease.threads.call(store.complete, upload_of(session), parts, crc32=crc32)
-    except (StoreRefused, StoreUnavailable, UploadGone) as error:
-        lost = error
-    try:
-        stored = lease.threads.call(store.stat, session.object_name)
-    except StoreUnavailable:
-        raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
+    parts = compose(lease, store, rows) if has_segments(session, store) else as_parts(rows)
+    stored, lost = complete_upload(lease, store, upload_of(session), parts, crc32)
     if stored is None:
         # Refused: a copy of an earlier attempt may have come in late. Gone: not believed at the first look.
         anew = isinstance(lost, StoreRefused) or (
             isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
         )
-        if anew and session.segmented and store.limits_parts:
+        if anew and has_segments(session, store):
             forget_copies(lease, store)
             raise StoreUnavailable from lost
         raise lost or StoreUnavailable

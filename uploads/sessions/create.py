@@ -15,23 +15,20 @@ from django.utils import timezone
 
 from uploads import conf, names, owners, parts, signals
 from uploads.destinations import Folder, get_destination, plain_id
-from uploads.disposition import disposition_of
 from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import NamingKey, Segment, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, composes, is_limited, most_for, save_within_limits
-from uploads.sessions.rules import Rules
+from uploads.sessions.rules import ANY, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import mark_of
-from uploads.transfer.places import begin_segment, upload_of
+from uploads.transfer.places import begin_segment, begin_upload, has_segments, upload_of
 from uploads.transfer.transactions import durable, reconnect, verb
 from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
-
-ANY = Rules()
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +44,7 @@ class FileRequest:
     created_at: datetime | None = None
     encrypted: bool = False
     create_new: bool = False
-    rules: Rules = Rules()
+    rules: Rules = ANY
     """Those of the door that the session is opened through."""
     longest_title: int = names.MAX_LENGTH
     """Characters that titles are cut to."""
@@ -170,14 +167,9 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
 
 def _begin(session: UploadSession, store: Store) -> Segment | None:
     """Begin the session's upload in the store, or its first segment, which is returned."""
-    if session.segmented and store.limits_parts:
+    if has_segments(session, store):
         return begin_segment(session, store, 0)
-    session.upload_id = store.create(
-        session.object_name,
-        content_type=session.content_type,
-        encrypted=session.encrypted,
-        disposition=disposition_of(session.file_name, session.content_type),
-    )
+    session.upload_id = begin_upload(session, store)
     return None
 
 

@@ -30,7 +30,7 @@ def check_file(session: UploadSession) -> None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
         raise FileTooLarge(maximum=largest)
-    allowed = conf.current().ALLOWED_EXTENSIONS
+    allowed = config.ALLOWED_EXTENSIONS
     if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
 

@@ -41,7 +41,7 @@ from uploads.sessions.complete import complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
 from uploads.sessions.limits import largest_in_one_upload
 from uploads.sessions.receive import explain_loss, receive
-from uploads.sessions.rules import Chunk, Rules
+from uploads.sessions.rules import ANY, Chunk, Rules
 from uploads.sessions.states import move_held
 from uploads.stores import get_store
 from uploads.stores.base import Store
@@ -52,7 +52,6 @@ from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, verb
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
 
-ANY = Rules()
 MISSING_SHOWN = 20
 SPARE = 2
 """How many times the size of its file the parts may have that a session holds beside it."""

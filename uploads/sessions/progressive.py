@@ -5,7 +5,6 @@ For doors whose clients send a whole file in one request, and ask how much of it
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.utils import timezone
@@ -20,8 +19,6 @@ from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
 from uploads.transfer.transactions import durable
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly
-
-logger = logging.getLogger(__name__)
 
 INTERRUPTIONS = (IncompleteBody, BodyTimeout)
 NO_LAST_CHUNK: dict[str, Any] = {

@@ -38,6 +38,10 @@ class Rules:
             raise ChunkNotMultiple(multiple=self.multiple, size=size)
 
 
+ANY = Rules()
+"""Demands nothing."""
+
+
 @dataclass(frozen=True)
 class ByteRange:
     """Where a client says that its chunk belongs: first and last byte, and the size of the file if it says so."""
@@ -66,7 +70,7 @@ class Chunk:
     """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
     is_sending: Callable[[], bool] = lambda: False
     """Tells whether some of it came a moment ago, though not enough for a block, if the server lets anybody know."""
-    rules: Rules = Rules()
+    rules: Rules = ANY
     """What the door that it comes through demands of it."""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uploads import parts
+from uploads.disposition import disposition_of
 from uploads.models import Mode, Segment, UploadSession
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import piece_of
@@ -23,9 +24,24 @@ def upload_of(session: UploadSession) -> Upload:
     return Upload(session.object_name, session.upload_id)
 
 
+def has_segments(session: UploadSession, store: Store) -> bool:
+    """Tell whether the file is several uploads in the store, and not only by how its parts are numbered."""
+    return session.segmented and store.limits_parts
+
+
+def begin_upload(session: UploadSession, store: Store) -> str:
+    """Begin the upload that becomes the file; return the store's id of it."""
+    return store.create(
+        session.object_name,
+        content_type=session.content_type,
+        encrypted=session.encrypted,
+        disposition=disposition_of(session.file_name, session.content_type),
+    )
+
+
 def place_of(session: UploadSession, store: Store, index: int) -> Place:
     """Return where parts of a segment of the file go."""
-    if not (session.segmented and store.limits_parts):
+    if not has_segments(session, store):
         return Place(upload_of(session), index)
     segment = session.segments.get(index=index)
     return Place(Upload(segment.name, segment.upload_id), index)

@@ -14,9 +14,10 @@ from itertools import groupby
 from uploads import parts
 from uploads.exceptions import StoredObjectWrong, StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
-from uploads.stores.base import Part, Store, Upload
+from uploads.stores.base import Part, Store, StoredObject, Upload
 from uploads.transfer.lease import Lease
 from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.places import begin_upload, upload_of
 from uploads.transfer.transactions import durable
 
 
@@ -31,9 +32,29 @@ class Copy:
     crc32: int
 
 
-def compose(
-    lease: Lease, store: Store, rows: Sequence[UploadPart], *, content_type: str, disposition: str
-) -> list[Part]:
+def complete_upload(
+    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
+) -> tuple[StoredObject | None, UploadError | None]:
+    """Have the store make an object of its parts; return what it says of it then, and why there may be none.
+
+    An error of the call says nothing of its outcome: it may have been done before, or be done all the same.
+    """
+    lost: UploadError | None = None
+    try:
+        lease.threads.call(store.complete, upload, parts, crc32=crc32)
+    except (StoreRefused, StoreUnavailable, UploadGone) as error:
+        lost = error
+    try:
+        return lease.threads.call(store.stat, upload.name), lost
+    except StoreUnavailable:
+        raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
+
+
+def as_parts(rows: Iterable[UploadPart]) -> list[Part]:
+    return [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
+
+
+def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part]:
     """Make the segments objects and copy them into the session's upload; return the parts that it is made of.
 
     May be repeated; what is done is not done again. Raises what the store raises.
@@ -44,14 +65,7 @@ def compose(
     for segment in segments:
         _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
     if not session.upload_id:
-        upload_id = lease.threads.call(
-            store.create,
-            session.object_name,
-            content_type=content_type,
-            encrypted=session.encrypted,
-            disposition=disposition,
-        )
-        lease.commit(keep=True, upload_id=upload_id)
+        lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
     copies = list(_copies(segments, by_segment))
     done = _done(session, copies)
     lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
@@ -77,7 +91,7 @@ def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
 def forget_copies(lease: Lease, store: Store) -> None:
     """Begin composing anew in another upload: the store no longer has that of the copies, or refuses it."""
     session = lease.session
-    lease.threads.call(store.abort, Upload(session.object_name, session.upload_id))
+    lease.threads.call(store.abort, upload_of(session))
     with durable():
         lease.commit(keep=True, upload_id="", bytes_composed=0)
         session.copied_parts.all().delete()
@@ -90,7 +104,7 @@ def objects_of(session: UploadSession) -> list[str]:
 
 def uploads_of(session: UploadSession) -> list[Upload]:
     """Return all multipart uploads that the session has or may have."""
-    own = [Upload(session.object_name, session.upload_id)] if session.upload_id else []
+    own = [upload_of(session)] if session.upload_id else []
     return [*own, *(Upload(segment.name, segment.upload_id) for segment in session.segments.all())]
 
 
@@ -102,13 +116,7 @@ def _finish_segment(lease: Lease, store: Store, segment: Segment, rows: Sequence
         lease.threads.call(store.abort, upload)
     else:
         crc32 = whole_crc32(rows)
-        listed = [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
-        lost: UploadError | None = None
-        try:
-            lease.threads.call(store.complete, upload, listed, crc32=crc32)
-        except (StoreRefused, StoreUnavailable, UploadGone) as error:
-            lost = error
-        stored = lease.threads.call(store.stat, segment.name)
+        stored, lost = complete_upload(lease, store, upload, as_parts(rows), crc32)
         if stored is None:
             raise lost or StoreUnavailable
         if stored.size != size or stored.crc32 not in (None, crc32):
@@ -143,7 +151,7 @@ def _groups(rows: Sequence[UploadPart]) -> Iterator[list[UploadPart]]:
 def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
     """Let the store copy, several at a time; each is noted when it is done."""
     session = lease.session
-    upload = Upload(session.object_name, session.upload_id)
+    upload = upload_of(session)
     under_way: list[tuple[Copy, Future[str]]] = []
 
     def note(copy: Copy, future: Future[str]) -> None:

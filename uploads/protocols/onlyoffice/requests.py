@@ -136,7 +136,7 @@ def read_fields(request: Request) -> dict[str, Any]:
 
     Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON.
     """
-    http = request._request  # noqa: SLF001 - see read_chunk
+    http = request._request  # noqa: SLF001 - see unencoded
     return read_query(http) | {name.lower(): value for name, value in _body_fields(http).items()}
 
 

@@ -261,6 +261,12 @@ NAME = query("title", text="The file's name; left out, the one in the form or in
 NEW = query("createNewIfExist", OpenApiTypes.BOOL, "Keep an existing file of that name.")
 WHOLE = (*CREATING, 409, 411)
 
+
+def whole_file(name: str, body: Any, completing: str) -> dict[int, Any]:
+    """Return the responses of a route that stores a file in one request."""
+    return answers(WHOLE, s200=enveloped(name, body), s202=enveloped(completing, Session()))
+
+
 describe(
     FileViewSet,
     retrieve=extend_schema(
@@ -271,26 +277,18 @@ describe(
         operation_id="upload_file",
         request=CHUNK,
         parameters=[NAME, NEW],
-        responses=answers(
-            WHOLE, s200=enveloped("UploadedFile", serializers.JSONField()), s202=enveloped("FileCompleting", Session())
-        ),
+        responses=whole_file("UploadedFile", serializers.JSONField(), "FileCompleting"),
     ),
     insert=extend_schema(
         operation_id="insert_file",
         request=CHUNK,
         parameters=[NAME, NEW],
-        responses=answers(
-            WHOLE,
-            s200=enveloped("InsertedFile", serializers.DictField()),
-            s202=enveloped("InsertCompleting", Session()),
-        ),
+        responses=whole_file("InsertedFile", serializers.DictField(), "InsertCompleting"),
     ),
     update=extend_schema(
         operation_id="update_file",
         request=CHUNK,
-        responses=answers(
-            WHOLE, s200=enveloped("UpdatedFile", serializers.DictField()), s202=enveloped("UpdateCompleting", Session())
-        ),
+        responses=whole_file("UpdatedFile", serializers.DictField(), "UpdateCompleting"),
     ),
 )
 
