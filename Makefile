@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint types migrations docs bench bench-quick chaos check lock clean
+.PHONY: run cluster servers uppy screenshots test lint types migrations docs release bench bench-quick chaos hosts check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
 	@exec $(BIN)/python -m devstack.run
+
+cluster: $(VENV)/run.stamp  ## The same with two web hosts: PORT and the next; one of them may die
+	@exec $(BIN)/python -m devstack.run --hosts 2
 
 test: $(VENV)/dev.stamp  ## Run the whole suite
 	$(BIN)/python -m tests.lanes $(ARGS)
@@ -23,8 +26,15 @@ types: $(VENV)/dev.stamp
 migrations: $(VENV)/dev.stamp
 	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
 
-docs: $(VENV)/dev.stamp  ## Write the tables of the documentation anew
+docs: $(VENV)/dev.stamp  ## Write the tables of the documentation anew, and the site
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m docs.tables
+	$(BIN)/mkdocs build -q
+
+release: $(VENV)/dev.stamp  ## Build what would be published, and verify it; nothing is published
+	rm -rf var/dist && mkdir -p var/dist
+	$(BIN)/uv build -q --out-dir var/dist
+	$(BIN)/twine check --strict var/dist/*
+	$(BIN)/check-wheel-contents --ignore W004 var/dist/*.whl
 
 bench: $(VENV)/dev.stamp  ## Measure against the store alone and against other servers (needs npm)
 	$(BIN)/python -m bench $(ARGS)
@@ -34,6 +44,18 @@ bench-quick: $(VENV)/dev.stamp
 
 chaos: $(VENV)/dev.stamp  ## Many clients, random faults and kills (ARGS="--minutes 10 --seed 7")
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+hosts: $(VENV)/dev.stamp  ## Which checks of the contract hold in which portal
+	$(BIN)/python -m tests.hosts.run
+
+servers: $(VENV)/dev.stamp  ## The portal behind each web server and proxy: writes the table of docs/servers.md
+	$(BIN)/python -m tests.servers.run
+
+uppy:  ## A page with Uppy's dashboard in the portal of make run (needs npm)
+	npm install --silent --no-audit --no-fund --prefix $${DATA_DIR:-var}/uppy $$(sed -n 's/.*"uppy": "\(.*\)".*/uppy@\1/p' tests/faults/clients/package.json)
+
+screenshots: $(VENV)/dev.stamp  ## A picture of every page, in var/screenshots
+	$(BIN)/python -m tests.screenshots
 
 check: lint types migrations test
 

@@ -10,16 +10,19 @@ import json
 import os
 import platform
 import shutil
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import memory, peers, rates
+from bench import memory, pages, peers, rates, scale, written
 from bench.measure import cpu_seconds, family, peak_mib, reset_peak
 from devstack import weed
 from tests.proxy import proxied
@@ -28,8 +31,22 @@ GIB = 2**30
 MIB = 2**20
 
 ON_S3 = [peers.Boto3, peers.Ours, peers.OursRaw, peers.OursLarge, peers.Tus]
+ONE_PATCH = [peers.Boto3, peers.OursTus, peers.TusOnce]
+ONE_PATCH_ON_FILES = [peers.Copy, peers.OursTusFiles, peers.TusFilesOnce, peers.TuspyOnce]
+FAR = [peers.Boto3, peers.Boto3Managed, peers.Ours, peers.OursLarge, peers.OursManyParts, peers.OursWholeManyParts]
 ON_FILES = [peers.Copy, peers.OursFiles, peers.TusFiles, peers.Chunked, peers.Tuspy]
-NEED_INSTALLING = {peers.Tus, peers.TusFiles, peers.Chunked, peers.Tuspy}
+NEED_INSTALLING = {
+    peers.Tus,
+    peers.TusFiles,
+    peers.Chunked,
+    peers.Tuspy,
+    peers.TusOnce,
+    peers.TusFilesOnce,
+    peers.TuspyOnce,
+}
+PARTS = ("near", "far", "tus", "signing", "memory", "slow", "written", "rates", "scale", "pages")
+"""What ``--only`` chooses from."""
+IN_SHORT = ("near", "far", "slow", "written", "rates", "scale", "pages")
 """Peers that the short form leaves out."""
 
 
@@ -50,26 +67,62 @@ class Row:
 def main() -> None:
     options = _options()
     size, repeats = (64 * MIB, 1) if options.quick else (options.size * MIB, options.repeats)
-    on_s3 = [kind for kind in ON_S3 if not (options.quick and kind in NEED_INSTALLING)]
-    on_files = [kind for kind in ON_FILES if not (options.quick and kind in NEED_INSTALLING)]
     rows: list[Row] = []
+    grown: list[memory.Growth] = []
+    sent: list[written.Written] = []
+    created: list[rates.Rate] = []
+    scaled: list[scale.Scale] = []
+    looked: list[pages.Pages] = []
+
+    def wanted(kinds: list[type[peers.Peer]]) -> list[type[peers.Peer]]:
+        return [kind for kind in kinds if not (options.quick and kind in NEED_INSTALLING)]
+
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as name:
         directory = Path(name)
-        for streams in (1, 4):
-            rows += measure("S3", on_s3, directory, size, streams, repeats)
-        rows += measure("files", on_files, directory, size, 1, repeats)
-        rows += measure("payload signing", [peers.Boto3, peers.Boto3Defaults], directory, size, 1, repeats)
-        grown = memory.measure(directory, 256 * MIB if options.quick else 4 * GIB)
-        created = rates.measure(directory, quick=options.quick)
+        if "near" in options.only:
+            for streams in (1, 4):
+                rows += measure("S3", wanted(ON_S3), directory, size, streams, repeats)
+            rows += measure("files", wanted(ON_FILES), directory, size, 1, repeats)
+        if "far" in options.only:
+            rows += measure("distant S3", wanted(FAR), directory, min(size, 512 * MIB), 1, repeats, far=True)
+        if "tus" in options.only:
+            rows += measure("tus on S3", wanted(ONE_PATCH), directory, size, 1, repeats)
+            rows += measure("tus on files", wanted(ONE_PATCH_ON_FILES), directory, size, 1, repeats)
+        if "signing" in options.only:
+            rows += measure("payload signing", [peers.Boto3, peers.Boto3Defaults], directory, size, 1, repeats)
+        if "memory" in options.only:
+            grown = [memory.measure_idle(directory)]
+            grown += memory.measure(directory, 256 * MIB if options.quick else 10 * GIB)
+        if "slow" in options.only:
+            grown += memory.measure_slow(directory, 10 if options.quick else 100)
+        if "written" in options.only:
+            sent = written.measure(directory, quick=options.quick)
+        if "rates" in options.only:
+            created = rates.measure(directory, quick=options.quick)
+        if "scale" in options.only:
+            scaled = scale.measure(directory, quick=options.quick)
+        if "pages" in options.only:
+            looked = pages.measure(directory, quick=options.quick)
     report = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "bytes": size,
         "repeats": repeats,
         "uploads": [asdict(row) for row in rows],
         "memory": [asdict(growth) for growth in grown],
+        "written": [asdict(row) for row in sent],
         "create_session": [asdict(rate) for rate in created],
+        "scale": [asdict(row) for row in scaled],
+        "pages": [asdict(row) for row in looked],
     }
-    print("\n\n".join(["", table(rows), memory.table(grown), rates.table(created)]))
+    tables = [
+        table(rows),
+        memory.table(grown),
+        written.table(sent),
+        rates.table(created),
+        scale.table(scaled),
+        pages.table(looked),
+    ]
+    print("\n\n".join(["", *tables]))
     out = Path("var/bench.json")
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
@@ -77,17 +130,29 @@ def main() -> None:
 
 
 def measure(
-    store: str, kinds: list[type[peers.Peer]], directory: Path, size: int, streams: int, repeats: int
+    store: str,
+    kinds: list[type[peers.Peer]],
+    directory: Path,
+    size: int,
+    streams: int,
+    repeats: int,
+    *,
+    far: bool = False,
 ) -> list[Row]:
-    """Measure the peers in turn, ``repeats`` times, so that what the machine does besides hits all alike."""
+    """Measure the peers in turn, ``repeats`` times, so that what the machine does besides hits all alike.
+
+    Each time another one is the first, and what the one before has written is on the disk.
+    """
     setting = f"{store}, {streams} stream{'s' * (streams > 1)}"
     speed, cpu, peak = defaultdict(list), defaultdict(list), defaultdict(list)
-    with running(kinds, directory) as started:
+    with running(kinds, directory, far=far) as started:
         for peer in started:
             for _ in range(6):  # every worker once: imports, connections, first-time allocations
                 survives(peer, 10 * MIB, 1)
         for repeat in range(repeats):
-            for peer in started:
+            first = repeat % len(started)
+            for peer in started[first:] + started[:first]:
+                os.sync()
                 reset_peak(peer.pid)
                 before, start = cpu_seconds(peer.pid), time.perf_counter()
                 if not survives(peer, size, streams):
@@ -135,14 +200,17 @@ def calls_per_gib(kind: type[peers.Peer], directory: Path) -> float | None:
 
 
 @contextmanager
-def running(kinds: list[type[peers.Peer]], directory: Path, *, counted: bool = False) -> Iterator[list[peers.Peer]]:
+def running(
+    kinds: list[type[peers.Peer]], directory: Path, *, counted: bool = False, far: bool = False
+) -> Iterator[list[peers.Peer]]:
     """Run peers on one store, which is gone afterwards."""
     place = Path(tempfile.mkdtemp(dir=directory))
     store = weed.start(place / "weed")
     started = []
     try:
-        with proxied(store.endpoint) as proxy:
-            environment = store.environment | ({"AWS_S3_ENDPOINT_URL": proxy.endpoint} if counted else {})
+        with proxied(store.endpoint) as proxy, line_to(store.endpoint) as distant:
+            endpoint = proxy.endpoint if counted else distant if far else store.endpoint
+            environment = store.environment | {"AWS_S3_ENDPOINT_URL": endpoint}
             for kind in kinds:
                 (place / kind.__name__).mkdir()
                 peer = kind(place / kind.__name__, environment)
@@ -155,6 +223,24 @@ def running(kinds: list[type[peers.Peer]], directory: Path, *, counted: bool = F
             peer.stop()
         store.stop()
         shutil.rmtree(place)
+
+
+@contextmanager
+def line_to(endpoint: str) -> Iterator[str]:
+    """Run a relay that makes the store a distant one."""
+    (port,) = weed.free_ports(1)
+    command = [sys.executable, "-m", "bench.relay", str(port), endpoint.removeprefix("http://")]
+    process = subprocess.Popen(command)
+    try:
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def table(rows: list[Row]) -> str:
@@ -174,9 +260,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--size", type=int, default=1024, help="MiB of each measurement")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=None, help="what to measure")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--directory", default=None, help="where the stores keep their data meanwhile")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = options.only or (IN_SHORT if options.quick else PARTS)
+    return options
 
 
 if __name__ == "__main__":

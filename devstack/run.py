@@ -72,11 +72,14 @@ class Supervisor:
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
 
     def watch(self) -> str:
-        """Return the name of the first process that ends."""
+        """Return the name of the first process that ends and that nothing else stands in for."""
         while True:
-            for name, process in self.processes.items():
+            for name, process in list(self.processes.items()):
                 if process.poll() is not None:
-                    return name
+                    if sum(other.startswith("web") for other in self.processes) < 2 or not name.startswith("web"):
+                        return name
+                    del self.processes[name]
+                    print(f"{name} ended; the other web hosts go on without it.", flush=True)
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -111,7 +114,9 @@ def main() -> int:
     data.mkdir(parents=True, exist_ok=True)
     # Held until this process ends, however it ends.
     lock = (data / "lock").open("w")
-    problem = _port_problem(options.host, options.port) or _lock_problem(lock, data)
+    ports = range(options.port, options.port + options.hosts)
+    taken = filter(None, (_port_problem(options.host, port) for port in ports))
+    problem = next(taken, "") or _lock_problem(lock, data)
     if problem:
         print(problem, file=sys.stderr)
         return 1
@@ -150,7 +155,9 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
         return 1
     python = sys.executable
     os.environ.update(WEB_ENVIRONMENT)
-    supervisor.start("web", *web_command(f"{options.host}:{options.port}", options.workers, options.threads))
+    for number in range(options.hosts):
+        name, address = f"web{number + 1 if number else ''}", f"{options.host}:{options.port + number}"
+        supervisor.start(name, *web_command(address, options.workers, options.threads))
     supervisor.start(
         "worker",
         *(python, "-m", "celery", "-A", "portal", "worker", "--loglevel", "warning", "--pool", "threads"),
@@ -162,8 +169,11 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
         *("--schedule", str(data / "beat"), "--pidfile", ""),
     )
     url = f"http://{'127.0.0.1' if local else options.host}:{options.port}"
-    _wait_until_healthy(supervisor, url)
-    print(_ready_block(url, token, data), flush=True)
+    host = url.rpartition(":")[0]
+    others = [f"{host}:{port}" for port in range(options.port + 1, options.port + options.hosts)]
+    for each in (url, *others):
+        _wait_until_healthy(supervisor, each)
+    print(_ready_block(url, token, data, others), flush=True)
     ended = supervisor.watch()
     print(f"{ended} ended; stopping the rest. The end of its log:\n{supervisor.last_words(ended)}", file=sys.stderr)
     return 1
@@ -184,6 +194,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"))
     parser.add_argument("--data-dir", default=os.environ.get("DATA_DIR", "var"))
     parser.add_argument("--workers", default=os.environ.get("WEB_WORKERS", "2"))
+    parser.add_argument("--hosts", type=int, default=os.environ.get("WEB_HOSTS", "1"), help="web hosts, one a port")
     parser.add_argument("--threads", default=os.environ.get("WEB_THREADS", THREADS))
     return parser.parse_args()
 
@@ -272,6 +283,7 @@ def _wait_until_healthy(supervisor: Supervisor, url: str) -> None:
             urllib.request.urlopen(f"{url}/healthz", timeout=10).close()
         except urllib.error.HTTPError as error:
             answer = error.read().decode()
+            time.sleep(0.5)
         except OSError:
             time.sleep(0.1)
         else:
@@ -279,13 +291,13 @@ def _wait_until_healthy(supervisor: Supervisor, url: str) -> None:
     sys.exit(f"The portal is not healthy after {START_TIMEOUT} seconds: {answer}")
 
 
-def _ready_block(url: str, token: str, data: Path) -> str:
+def _ready_block(url: str, token: str, data: Path, others: list[str]) -> str:
     store = os.environ.get("AWS_S3_ENDPOINT_URL") or os.environ.get("AWS_STORAGE_BUCKET_NAME") or str(data / "files")
     return f"""
 ──────────────────────────────────────────────────────────────────────────────
  Ready.  Ctrl-C stops everything.
 
-   Portal   {url}/           demo / demo
+   Portal   {url}/           demo / demo{"".join(f"{chr(10)}            {other}/" for other in others)}
    Admin    {url}/admin/     admin / admin
    Token    {token}
    Files    {store}

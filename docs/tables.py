@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ MARK = "<!-- {name}: written by make docs -->\n"
 
 def settings_table() -> str:
     rows = [
-        f"| `{field.name}` | {_shown(field.default)} | {field.metadata['unit']} | {field.metadata['text']} "
+        f"| `{field.name}` | {_shown(field.metadata['default'])} | {field.metadata['unit']} | {field.metadata['text']} "
         f"| {field.metadata['check']} |"
         for field in conf.fields()
     ]
@@ -41,10 +42,41 @@ def states_picture() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> open", *moves, "```"])
 
 
+def destination_reference() -> str:
+    """Return every method of ``Destination`` with what its docstring says."""
+    from uploads.destinations import Destination
+
+    found = [(name, value) for name, value in vars(Destination).items() if not name.startswith("_") and callable(value)]
+    return "\n".join(f"### {name}\n\n`{_signature(value)}`\n\n{_prose(value)}\n" for name, value in found)
+
+
+def signals_table() -> str:
+    from uploads import signals
+
+    source = inspect.getsource(signals)
+    said = dict(re.findall(r'^(\w+) = Signal\(\)\n(?:"""(.*?)""")?', source, re.MULTILINE | re.DOTALL))
+    return "\n".join(["| signal | |", "|---|---|", *(f"| `{name}` | {_line(text)} |" for name, text in said.items())])
+
+
+def _signature(function: object) -> str:
+    return str(inspect.signature(function)).replace("self, ", "").replace("'", "").replace("(self)", "()")  # type: ignore[arg-type]
+
+
+def _prose(value: object) -> str:
+    text = inspect.getdoc(value) or ""
+    return text.replace("``", "`")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
 TABLES = {
-    "../README.md": ("settings", settings_table),
-    "api.md": ("errors", errors_table),
+    "reference/settings.md": ("settings", settings_table),
+    "reference/errors.md": ("errors", errors_table),
     "design.md": ("states", states_picture),
+    "reference/destination.md": ("destination", destination_reference),
+    "reference/signals.md": ("signals", signals_table),
 }
 
 
@@ -52,7 +84,7 @@ def renewed(page: str) -> str:
     """Return the text of a page with its table as the code has it."""
     name, table = TABLES[page]
     mark = MARK.format(name=name)
-    pattern = re.compile(re.escape(mark) + r"(\|.*\n)*(```mermaid\n[^`]*```\n)?")
+    pattern = re.compile(re.escape(mark) + r"((\|.*\n)*(```mermaid\n[^`]*```\n)?(?!###)|(###.*\n(?:.*\n)*))")
     return pattern.sub(lambda _: f"{mark}{table()}\n", (DOCS / page).read_text())
 
 

@@ -1,16 +1,48 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.db import models
 
-from portal.models import File, Folder
+from portal.models import Attachment, Document, File, Folder
+from uploads.forms import UploadField
 
 if TYPE_CHECKING:
     FolderModelAdmin = admin.ModelAdmin[Folder]
     FileModelAdmin = admin.ModelAdmin[File]
+    DocumentModelAdmin = admin.ModelAdmin[Document]
+    Stacked = admin.StackedInline[Attachment, Document]
+    Tabular = admin.TabularInline[Attachment, Document]
 else:
-    FolderModelAdmin = FileModelAdmin = admin.ModelAdmin
+    FolderModelAdmin = FileModelAdmin = DocumentModelAdmin = admin.ModelAdmin
+    Stacked, Tabular = admin.StackedInline, admin.TabularInline
+
+
+BY_SESSIONS: Any = {models.FileField: {"form_class": UploadField}}
+"""All that it takes to get files of any size by the admin's forms."""
+
+
+class AttachmentInline(Stacked):
+    model = Attachment
+    extra = 0
+    formfield_overrides = BY_SESSIONS
+
+
+class AttachmentTable(Tabular):
+    """The same in a table, to show that it works there, too."""
+
+    model = Attachment
+    extra = 1
+    verbose_name_plural = "attachments in a table"
+    formfield_overrides = BY_SESSIONS
+
+
+@admin.register(Document)
+class DocumentAdmin(DocumentModelAdmin):
+    list_display = ("title", "owner", "created")
+    formfield_overrides = BY_SESSIONS
+    inlines = (AttachmentInline, AttachmentTable)
 
 
 @admin.register(Folder)

@@ -14,10 +14,10 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from uploads.protocols.onlyoffice.answers import Error
 from uploads.protocols.onlyoffice.dates import format_date
 from uploads.protocols.onlyoffice.requests import read_fields
 from uploads.protocols.onlyoffice.responses import enveloped
-from uploads.protocols.onlyoffice.schema import Error
 from uploads.protocols.onlyoffice.schema import enveloped as enveloped_schema
 from uploads.protocols.onlyoffice.views import LoginViewSet
 

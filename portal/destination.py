@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Sum
 from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
 from django.utils import timezone
 
 from portal.models import File, Folder, PreviousVersion
@@ -39,7 +39,9 @@ CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "update
 class PortalDestination(destinations.Destination):
     def folder(self, user: AbstractBaseUser, folder_id: str) -> destinations.Folder:
         mine = Folder.objects.filter(owner=user.pk)
-        folder = mine.filter(parent=None).first() if folder_id == "@my" else mine.filter(pk=_as_id(folder_id)).first()
+        folder = (
+            mine.filter(parent=None).first() if folder_id in ("@my", "") else mine.filter(pk=as_id(folder_id)).first()
+        )
         if folder is None:
             raise FolderNotFound
         return destinations.Folder(folder.pk, folder.path)
@@ -93,6 +95,7 @@ class PortalDestination(destinations.Destination):
             folder_id=folder.pk,
             title=file.title,
             version=file.version,
+            url=reverse("download", args=[file.pk]),
             details=describe(file, session.owner),
         )
 
@@ -121,7 +124,7 @@ def _take_over(session: UploadSession, folder: Folder) -> File:
 
 def _file_of(user: AbstractBaseUser, file_id: str) -> File:
     files = File.objects.select_related("folder__owner").filter(folder__owner=user.pk)
-    file = files.filter(pk=_as_id(file_id)).first()
+    file = files.filter(pk=as_id(file_id)).first()
     if file is None:
         raise FileNotFound
     return file
@@ -178,18 +181,16 @@ def describe(file: File, user: User | None) -> dict[str, Any]:
     }
 
 
-def _as_id(text: str) -> int:
+def as_id(text: str) -> int:
     """Return a database id, or 0, which no row has."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _free_title(folder: Folder, title: str) -> str:
     """Return ``title`` with the first free number, as in ``report (1).pdf``."""
-    path = PurePosixPath(title)
-    taken = set(File.objects.filter(folder=folder, title__endswith=path.suffix).values_list("title", flat=True))
-    ends = (f" ({number}){path.suffix}" for number in itertools.count(1))
-    candidates = (path.stem[: names.MAX_LENGTH - len(end)] + end for end in ends)
-    return next(candidate for candidate in candidates if candidate not in taken)
+    ending = PurePosixPath(title).suffix
+    taken = set(File.objects.filter(folder=folder, title__endswith=ending).values_list("title", flat=True))
+    return next(name for name in names.variants(title) if name not in taken)
 
 
 def _in_use(folder: Folder, *, besides: UploadSession) -> bool:

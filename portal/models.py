@@ -5,6 +5,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+SAFE_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+
 
 class Folder(models.Model):
     """A folder of a user; the one without a parent is the root."""
@@ -67,6 +69,11 @@ class File(Content):
     def get_absolute_url(self) -> str:
         return reverse("download", args=[self.pk])
 
+    @property
+    def is_image(self) -> bool:
+        """Whether a browser may show it: an image that can have no script."""
+        return self.content_type in SAFE_IMAGES
+
 
 class PreviousVersion(Content):
     """A content that a file had before it was replaced."""
@@ -79,3 +86,33 @@ class PreviousVersion(Content):
 
     def __str__(self) -> str:
         return f"{self.file_id} v{self.version}"
+
+
+def beside_document(attachment: Attachment, name: str) -> str:
+    return f"attachments/{name}"
+
+
+class Document(models.Model):
+    """Something with a file of its own, which comes by a form."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="documents")
+    title = models.CharField(max_length=200)
+    file = models.FileField(upload_to="documents/%Y/%m", max_length=255, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-created",)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("document", args=[self.pk])
+
+
+class Attachment(models.Model):
+    document = models.ForeignKey(Document, models.CASCADE, related_name="attachments")
+    file = models.FileField(upload_to=beside_document, max_length=255)
+
+    def __str__(self) -> str:
+        return str(self.file)

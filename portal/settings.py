@@ -11,6 +11,9 @@ from typing import Any
 import environ
 from botocore.config import Config
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
+
+from uploads import cors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -35,6 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "corsheaders",
     "rest_framework",
     "rest_framework.authtoken",
     "drf_spectacular",
@@ -44,6 +48,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -51,6 +56,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "uploads.forms.middleware.UploadFormMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -99,6 +105,11 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 
+# Pages of these origins may upload, too; they send a token, not the cookie.
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_ALLOW_HEADERS = (*default_headers, *cors.ALLOW_HEADERS)
+CORS_EXPOSE_HEADERS = cors.EXPOSE_HEADERS
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Upload sessions",
     "VERSION": "1",
@@ -117,7 +128,7 @@ STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 
 S3_BUCKET = env("AWS_STORAGE_BUCKET_NAME", default="")
-S3_STORAGE = {
+S3_STORAGE: dict[str, Any] = {
     "BACKEND": "storages.backends.s3.S3Storage",
     "OPTIONS": {
         "bucket_name": S3_BUCKET,
@@ -150,6 +161,9 @@ STORAGES = {
 
 # Uploads
 
+PRESIGNED_DOWNLOADS: bool = env.bool("PRESIGNED_DOWNLOADS", default=False)
+UPPY_DIR = Path(env("UPPY_DIR", default=str(DATA_DIR / "uppy" / "node_modules" / "uppy" / "dist")))
+"""Where ``make uppy`` puts Uppy's bundle; without it the portal has no page with its dashboard."""
 QUOTA: int | None = env.int("QUOTA", default=None)
 """Bytes that the files of a user may have."""
 UPLOADS: dict[str, Any] = {
@@ -157,6 +171,8 @@ UPLOADS: dict[str, Any] = {
     # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 lets them.
     "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
     "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
+    "PARALLEL_PARTS": env.int("UPLOADS_PARALLEL_PARTS", default=2),
+    "INTERIM_RESPONSES": env.bool("UPLOADS_INTERIM_RESPONSES", default=False),
 }
 
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="filesystem://")

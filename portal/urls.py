@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path, re_path
+from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from portal import api, views
+from portal.health import healthz
 from uploads.contrib.prometheus import metrics
 
 handler404 = "uploads.protocols.onlyoffice.errors.page_not_found"
@@ -16,14 +19,27 @@ urlpatterns = [
         r"^api/2\.0/authentication(?:\.json)?/?$", api.AuthenticationView.as_view({"post": "create", "get": "check"})
     ),
     path("", include("uploads.protocols.onlyoffice.urls")),
+    path("tus/", include("uploads.protocols.tus.urls")),
+    path("folders/<str:folder_id>/tus/", include("uploads.protocols.tus.urls", namespace="folder-tus")),
+    path("uppy/", include("uploads.protocols.companion.urls")),
+    path("folders/<str:folder_id>/uppy/", include("uploads.protocols.companion.urls", namespace="folder-uppy")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", views.home, name="home"),
     path("folders/<int:folder_id>/", views.folder, name="folder"),
+    path("folders/<int:folder_id>/change", views.change_folder, name="change-folder"),
+    path("folders/<int:folder_id>/uppy", views.uppy, name="uppy"),
+    path("static-uppy/<path:path>", serve, {"document_root": settings.UPPY_DIR}, name="uppy-static"),
+    path("files/<int:file_id>/", views.file, name="file"),
     path("files/<int:file_id>/download", views.download, name="download"),
+    path("files/<int:file_id>/versions/<int:version>", views.download, name="version"),
+    path("documents/", views.documents, name="documents"),
+    path("documents/<int:document_id>/", views.documents, name="document"),
+    path("documents/<int:document_id>/file", views.document_file, name="document-file"),
+    path("uploads/", include("uploads.forms.urls")),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("metrics", metrics, name="metrics"),
-    path("healthz", views.healthz, name="healthz"),
+    path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
 ]

@@ -1,110 +1,186 @@
+"""The portal's pages. Files come through the doors of ``uploads``; everything else is here."""
+
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.files.storage import FileSystemStorage, default_storage
-from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
-from portal.celery import app
-from portal.models import File, Folder
+from portal import tidy
+from portal.destination import as_id
+from portal.forms import DocumentForm, FileForm, FolderForm
+from portal.models import Attachment, Document, File, Folder, PreviousVersion
 from uploads.contrib.downloads import Content
 from uploads.contrib.downloads import download as send
 from uploads.http.views import JSONAlways
-from uploads.protocols.onlyoffice import conf
 
-logger = logging.getLogger(__name__)
+UPPY_DOORS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "this app’s own client"}
 
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Go to the user's root folder, which is made at the first visit."""
-    root, _ = Folder.objects.get_or_create(owner_id=request.user.pk, parent=None, defaults={"title": "My documents"})
-    return redirect(root)
+    owner_id = request.user.pk or 0
+    # Not get_or_create alone: where no database sees to it, two first visits may have made two.
+    root = Folder.objects.filter(owner_id=owner_id, parent=None).order_by("pk").first()
+    new = {"title": "My documents"}
+    return redirect(root or Folder.objects.get_or_create(owner_id=owner_id, parent=None, defaults=new)[0])
 
 
 @login_required
 def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
-    shown = get_object_or_404(Folder, pk=folder_id, owner=request.user)
-    return render(
-        request,
-        "portal/folder.html",
-        {
-            "folder": shown,
-            "breadcrumb": Folder.objects.filter(pk__in=shown.ancestors).order_by("pk"),
-            "folders": shown.folders.all(),
-            "files": shown.files.all(),
-            "chunk_size": conf.current().chunk_size,
-        },
-    )
+    """Show a folder; a POST makes one in it."""
+    shown = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk)
+    if request.method == "POST":
+        new = Folder(owner=shown.owner, parent=shown, ancestors=shown.path)
+        form = FolderForm({"title": request.POST.get("title", "")}, instance=new, owner=request.user)
+        _save(request, form)
+        return redirect(shown)
+    context = {
+        "folder": shown,
+        "breadcrumb": Folder.objects.filter(pk__in=shown.ancestors).order_by("pk"),
+        "folders": shown.folders.all(),
+        "files": shown.files.all(),
+        "places": list(Folder.objects.filter(owner=request.user.pk)),
+        "has_uppy": _has_uppy(),
+    }
+    return render(request, "portal/folder.html", context)
+
+
+@login_required
+def uppy(request: HttpRequest, folder_id: int) -> HttpResponse:
+    """Show Uppy's dashboard, which uploads into a folder through the door that ``?door=`` names."""
+    shown = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk)
+    if not _has_uppy():
+        raise Http404
+    door = request.GET.get("door", "")
+    context = {"folder": shown, "door": door if door in UPPY_DOORS else "tus", "doors": UPPY_DOORS}
+    return render(request, "portal/uppy.html", context)
+
+
+def _has_uppy() -> bool:
+    return (settings.UPPY_DIR / "uppy.min.js").exists()
+
+
+@login_required
+@require_POST
+def change_folder(request: HttpRequest, folder_id: int) -> HttpResponse:
+    """Rename, move or delete a folder; the root stays."""
+    changed = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk, parent__isnull=False)
+    back = changed.parent
+    if "delete" in request.POST:
+        tidy.delete_folder(changed)
+        messages.success(request, f"“{changed.title}” is deleted.")
+    elif _save(request, FolderForm(request.POST, instance=changed, owner=request.user)):
+        tidy.mend_ancestors(changed)
+    return redirect(back or changed)
+
+
+@login_required
+def file(request: HttpRequest, file_id: int) -> HttpResponse:
+    """Show a file and its versions; a POST renames, moves, deletes it or restores a version."""
+    shown = get_object_or_404(File.objects.select_related("folder"), pk=file_id, folder__owner=request.user)
+    if request.method == "POST":
+        if "delete" in request.POST:
+            tidy.delete_file(shown)
+            messages.success(request, f"“{shown.title}” is deleted.")
+            return redirect(shown.folder)
+        if "restore" in request.POST:
+            version = get_object_or_404(PreviousVersion, file=shown, version=as_id(request.POST["restore"]))
+            try:
+                tidy.restore(version)
+            except PreviousVersion.DoesNotExist as error:
+                raise Http404 from error
+            messages.success(request, f"Version {version.version} is the newest again.")
+        else:
+            _save(request, FileForm(request.POST, instance=shown, owner=request.user))
+        return redirect("file", shown.pk)
+    context = {
+        "file": shown,
+        "breadcrumb": Folder.objects.filter(pk__in=shown.folder.path).order_by("pk"),
+        "versions": shown.previous_versions.all(),
+        "places": list(Folder.objects.filter(owner=request.user.pk)),
+    }
+    return render(request, "portal/file.html", context)
 
 
 @api_view(["GET", "HEAD"])
 @permission_classes([IsAuthenticated])
-def download(request: Request, file_id: int) -> HttpResponseBase:
+def download(request: Request, file_id: int, version: int | None = None) -> HttpResponseBase:
     """Send a file to its owner; the API's authentication applies, so that programs can follow a viewUrl."""
     file = File.objects.filter(pk=file_id, folder__owner=request.user.pk).first()
-    if file is None:
+    content: Any = file
+    if file is not None and version is not None:
+        content = file.previous_versions.filter(version=version).first()
+    if file is None or content is None:
         raise Http404
-    content = Content(
+    described = Content(
         storage="default",
-        name=str(file.content.name),
+        name=str(content.content.name),
         title=file.title,
-        content_type=file.content_type,
-        size=file.size,
-        etag=f"{file.crc32:08x}-{file.size}",
-        modified=file.updated,
+        content_type=content.content_type,
+        size=content.size,
+        etag=f"{content.crc32:08x}-{content.size}",
+        modified=content.updated,
     )
-    return send(request._request, content)  # noqa: SLF001 - DRF's request is no HttpRequest
+    presigned = settings.PRESIGNED_DOWNLOADS
+    return send(request._request, described, presigned=presigned)  # noqa: SLF001 - DRF's request is no HttpRequest
 
 
 download.cls.content_negotiation_class = JSONAlways  # a client that accepts only bytes is right here
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if database, store and broker answer, else 503 with the reason."""
-    failed = {}
-    for name, check in CHECKS.items():
-        try:
-            check()
-        except Exception as error:  # Whatever it is, it is the reason.
-            logger.warning("health: %s: %s", name, error)
-            failed[name] = type(error).__name__
-    status = {name: failed.get(name, "ok") for name in CHECKS}
-    return JsonResponse(status, status=503 if failed else 200)
+@login_required
+def documents(request: HttpRequest, document_id: int | None = None) -> HttpResponse:
+    """A form whose files come by upload sessions: the post itself has a few hundred bytes."""
+    mine = Document.objects.filter(owner=request.user.pk)
+    edited = get_object_or_404(mine, pk=document_id) if document_id else None
+    form = DocumentForm(request.POST or None, request.FILES or None, instance=edited)
+    with transaction.atomic():  # Validation, too: files are taken for good, or not at all.
+        if request.method == "POST" and form.is_valid():
+            form.instance.owner_id = request.user.pk or 0
+            document = form.save()
+            for attached in form.cleaned_data["attachments"]:
+                Attachment.objects.create(document=document, file=attached)
+            messages.success(request, f"“{document}” is saved.")
+            return redirect("documents")
+    listed = mine.annotate(attached=Count("attachments"))
+    return render(request, "portal/documents.html", {"form": form, "documents": listed, "edited": edited})
 
 
-def _check_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+@login_required
+def document_file(request: HttpRequest, document_id: int) -> HttpResponseBase:
+    document = get_object_or_404(Document, pk=document_id, owner=request.user.pk)
+    if not document.file:
+        raise Http404
+    name = str(document.file.name)
+    described = Content(
+        storage="default",
+        name=name,
+        title=name.rpartition("/")[2],
+        content_type="application/octet-stream",
+        size=default_storage.size(name),
+        etag=name.rpartition("/")[0],
+        modified=document.created,
+    )
+    return send(request, described)
 
 
-def _check_store() -> None:
-    storage: Any = default_storage
-    if isinstance(storage, FileSystemStorage):
-        Path(storage.location).mkdir(parents=True, exist_ok=True)
-        if not os.access(storage.location, os.W_OK):
-            raise PermissionError(storage.location)
-    else:
-        storage.connection.meta.client.head_bucket(Bucket=storage.bucket_name)
-
-
-def _check_broker() -> None:
-    with app.connection_for_write() as broker:
-        broker.ensure_connection(max_retries=1, timeout=2)
-
-
-CHECKS: dict[str, Callable[[], None]] = {
-    "database": _check_database,
-    "store": _check_store,
-    "broker": _check_broker,
-}
+def _save(request: HttpRequest, form: Any) -> bool:
+    if not form.is_valid():
+        for said in form.errors.values():
+            messages.error(request, " ".join(said))
+        return False
+    form.save()
+    return True

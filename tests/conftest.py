@@ -22,6 +22,8 @@ from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
 
+pytest_plugins = ["uploads.testing"]
+
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
@@ -34,7 +36,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
 @pytest.fixture
 def s3_storage(s3: weed.Weed) -> dict[str, Any]:
     """The portal's S3 storage, pointed at the test's server."""
-    storage = copy.deepcopy(portal_settings.S3_STORAGE)
+    storage: dict[str, Any] = copy.deepcopy(portal_settings.S3_STORAGE)
     storage["OPTIONS"] |= {
         "bucket_name": s3.environment["AWS_STORAGE_BUCKET_NAME"],
         "endpoint_url": s3.endpoint,
@@ -100,7 +102,8 @@ def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., A
 
 @pytest.fixture
 def s3_client(s3_store: Store) -> Any:
-    return get_store("default").client
+    store: Any = get_store("default")
+    return store.client
 
 
 @pytest.fixture
@@ -174,7 +177,7 @@ def uploader(api: APIClient, root: Folder) -> Uploader:
 def open_session(user: User, root: Folder) -> Callable[..., UploadSession]:
     """Create a session below HTTP."""
 
-    def create(size: int = 100, name: str = "file.bin", **options: Any) -> UploadSession:
+    def create(size: int | None = 100, name: str = "file.bin", **options: Any) -> UploadSession:
         return sessions.create(
             user, str(root.pk), sessions.FileRequest(name=name, size=size, rules=conf.current().rules, **options)
         )

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.files.base import ContentFile
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from uploads import conf, sessions
@@ -52,16 +51,16 @@ class Uploader:
         assert response.status_code == 200, response.content
         return response.json()["response"]["data"]
 
-    def send(self, session: dict[str, Any], data: bytes) -> Response:
+    def send(self, session: dict[str, Any], data: bytes) -> Any:
         return self.api.post(session["location"], {"file": ContentFile(data, "blob")}, format="multipart")
 
-    def send_raw(self, session: dict[str, Any], data: bytes, **headers: Any) -> Response:
+    def send_raw(self, session: dict[str, Any], data: bytes, **headers: Any) -> Any:
         headers.setdefault("content_type", "application/octet-stream")
         return self.api.generic("POST", session["location"], data, **headers)
 
     def state(self, session: dict[str, Any]) -> Any:
         return self.api.get(session["location"]).json()["data"]
 
-    def download(self, finished: Response) -> bytes:
+    def download(self, finished: Any) -> bytes:
         url = finished.json()["data"]["file"]["viewUrl"]
         return b"".join(self.api.get(url).streaming_content)

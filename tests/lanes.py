@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 from kombu import Connection
 
 POSTGRESQL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test")
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+WITHOUT_OWN_DATABASE = ("--ignore", "tests/hosts", "--ignore", "tests/servers")
+"""What has databases of its own runs once."""
 RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
 
 
@@ -25,9 +29,14 @@ def main() -> int:
         return failed
     if postgresql:
         extra = {"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {}
-        failed |= run(f"PostgreSQL{', Redis' if extra else ''}", {"DATABASE_URL": POSTGRESQL, **extra})
+        lane = {"DATABASE_URL": POSTGRESQL, **extra}
+        failed |= run(f"PostgreSQL{', Redis' if extra else ''}", lane, *WITHOUT_OWN_DATABASE)
     else:
         print(f"\nSkipped: no PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).")
+    if mariadb_answers(MARIADB):
+        failed |= run("MariaDB", {"DATABASE_URL": MARIADB}, "tests/uploads", "-n", "2")
+    else:
+        print(f"\nSkipped: no MariaDB at {MARIADB} (TEST_MARIADB_URL), or no mysqlclient in this environment.")
     for name, url in (("Redis", REDIS), ("RabbitMQ", RABBITMQ)):
         if not broker_answers(url):
             print(f"\nSkipped: no {name} at its usual address (TEST_{name.upper()}_URL).")
@@ -48,6 +57,20 @@ def database_answers(url: str) -> bool:
     try:
         psycopg.connect(url, connect_timeout=3).close()
     except psycopg.OperationalError:
+        return False
+    return True
+
+
+def mariadb_answers(url: str) -> bool:
+    try:
+        import MySQLdb  # type: ignore[import-untyped]
+    except ImportError:
+        return False
+    parts = urlsplit(url)
+    try:
+        host, port, user = parts.hostname or "", parts.port or 3306, parts.username or ""
+        MySQLdb.connect(host=host, port=port, user=user, password=parts.password or "").close()
+    except MySQLdb.Error:
         return False
     return True
 

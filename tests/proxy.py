@@ -301,6 +301,16 @@ class Loss:
     done: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass
+class Trap:
+    """Something that happens in the middle of what is sent."""
+
+    left: int
+    action: Callable[[], object]
+    pause: float
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class Wire(socketserver.ThreadingTCPServer):
     """A TCP relay before a server: ``cut`` ends all connections, as a restart does, ``lose`` takes an answer away."""
 
@@ -312,6 +322,7 @@ class Wire(socketserver.ThreadingTCPServer):
         self.address = address
         self.refusing = False
         self.losses: list[Loss] = []
+        self.traps: list[Trap] = []
         self.ends: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), WireHandler)
 
@@ -337,6 +348,22 @@ class Wire(socketserver.ThreadingTCPServer):
                     return loss
                 loss.skip -= 1
         return None
+
+    def at(self, size: int, action: Callable[[], object], *, pause: float = 0) -> threading.Event:
+        """Run ``action`` once when so many bytes have passed to the server from now on; then rest for a moment."""
+        trap = Trap(size, action, pause)
+        self.traps.append(trap)
+        return trap.done
+
+    def pass_on(self, size: int) -> None:
+        """Note that so many bytes pass to the server."""
+        for trap in list(self.traps):
+            trap.left -= size
+            if trap.left <= 0 and trap in self.traps:
+                self.traps.remove(trap)
+                trap.done.set()
+                trap.action()
+                time.sleep(trap.pause)
 
     def cut(self, seconds: float) -> None:
         """End all connections and take no new ones for a while."""
@@ -373,6 +400,7 @@ class WireHandler(socketserver.BaseRequestHandler):
             while data := source.recv(2**16):
                 if source is self.request:
                     self.loss = self.loss or self.server.loses(data)
+                    self.server.pass_on(len(data))
                 elif self.loss:
                     self.loss.done.set()
                     break

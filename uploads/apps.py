@@ -14,9 +14,13 @@ class UploadsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import uploads.protocols.onlyoffice.door  # registers itself
+        import uploads.protocols.companion.door  # they register themselves
+        import uploads.protocols.onlyoffice.door
+        import uploads.protocols.tus.door
         from uploads.checks import check_settings
 
         checks.register(check_settings, "uploads")
+        if find_spec("celery"):
+            import uploads.tasks
         if find_spec("drf_spectacular"):
-            import uploads.protocols.onlyoffice.schema  # noqa: F401 - describes its views
+            import uploads.protocols.onlyoffice.schemes  # noqa: F401 - registers itself

@@ -9,13 +9,33 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from uploads import conf, doors, stores
-from uploads.destinations import Destination
+from uploads.conf import DEFAULT_ALIAS
+from uploads.destinations import Destination, aliases, get_destination
+from uploads.destinations.registry import FORMS, configured
 
-TRANSACTIONAL = frozenset({"reversion.middleware.RevisionMiddleware"})
-"""Middleware that is known to wrap requests in a transaction; the doctor finds others by asking."""
+IN_TRANSACTION = (
+    "runs every request in a transaction, so that no upload could be acknowledged",
+    "Put it where it does not see the upload URLs; until then these answer transaction_open.",
+    "uploads.W004",
+)
+READS_BODIES = (
+    "reads the bodies of all requests, so that no chunk would be left for the upload",
+    "Let it leave out the upload URLs; until then these answer body_consumed.",
+    "uploads.W009",
+)
+HARMFUL = {
+    "reversion.middleware.RevisionMiddleware": IN_TRANSACTION,
+    "drf_api_logger.middleware.api_logger_middleware.APILoggerMiddleware": READS_BODIES,
+    "request_logging.middleware.LoggingMiddleware": READS_BODIES,
+    "silk.middleware.SilkyMiddleware": READS_BODIES,
+}
+"""Middleware that is known to keep uploads from working: what it does, what to do, the check. The doctor finds more."""
+FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
+EXPIRY, COMPLETION = "uploads.tasks.expire_sessions", "uploads.tasks.complete_sessions"
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -30,19 +50,30 @@ def _check_settings() -> Iterator[CheckMessage]:
         yield Error(f"settings.UPLOADS has unknown names: {', '.join(unknown)}.", hint=hint, id="uploads.E001")
         return
     yield from _check_middleware()
+    yield from _check_schedule()
     invalid = list(_check_values(given))
     yield from invalid
     if not invalid:
-        yield from _check_destination()
+        yield from _check_destinations()
         yield from _check_storage()
         yield from _check_fields()
-        for door in doors.registered():
-            yield from door.check()
+        yield from _check_doors()
+
+
+def _check_doors() -> Iterator[CheckMessage]:
+    if not any(door.is_included() for door in doors.registered()):
+        yield Warning(
+            "No door is in the URLconf, so nothing can be uploaded.",
+            hint='urlpatterns += [path("tus/", include("uploads.protocols.tus.urls"))], or another door.',
+            id="uploads.W002",
+        )
+    for door in doors.registered():
+        yield from door.check()
 
 
 def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
     for field in conf.fields():
-        value = given.get(field.name, field.default)
+        value = given.get(field.name, field.metadata["default"])
         if not field.metadata["valid"](value):
             yield Error(
                 f"settings.UPLOADS[{field.name!r}] is {value!r}, which is not a valid {field.metadata['unit']}.",
@@ -51,12 +82,56 @@ def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
             )
 
 
-def _check_destination() -> Iterator[CheckMessage]:
-    path = conf.current().DESTINATION
+def _check_destinations() -> Iterator[CheckMessage]:
+    config = conf.current()
+    if not config.DESTINATION and DEFAULT_ALIAS not in config.DESTINATIONS:
+        hint = "'uploads.destinations.PlainDestination' needs no code."
+        yield Error("settings.UPLOADS names no DESTINATION.", hint=hint, id="uploads.E002")
+    for alias in aliases():
+        yield from _check_destination(alias)
+    yield from _check_forms()
+
+
+def _check_forms() -> Iterator[CheckMessage]:
+    """Find what fields for uploads need and do not have, and files of forms that nobody checks although others are."""
+    middleware = FORM_MIDDLEWARE in settings.MIDDLEWARE
+    try:
+        reverse("upload_forms:tus:uploads")
+    except NoReverseMatch:
+        if middleware:
+            hint = 'path("uploads/", include("uploads.forms.urls"))'
+            text = f"{FORM_MIDDLEWARE} is there, but the URLs that upload fields send to are not."
+            yield Warning(text, hint=hint, id="uploads.W013")
+        return
+    if not middleware:
+        yield Warning(
+            f"The URLs of upload fields are included, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
+            hint="Without it the fields are plain file inputs.",
+            id="uploads.W012",
+        )
+    checked = [alias for alias in aliases() if _has_check(alias)]
+    if checked and not _has_check(FORMS):
+        yield Warning(
+            f"Files of the destination {checked[0]!r} are checked before they are published, those of forms are not.",
+            hint=f"Name a checker in UPLOADS['DESTINATIONS'][{FORMS!r}], or silence this.",
+            id="uploads.W011",
+        )
+
+
+def _has_check(alias: str) -> bool:
+    try:
+        destination: object = get_destination(alias)
+    except (ImportError, TypeError):
+        return False
+    return isinstance(destination, Destination) and destination.has_check  # What is none, another check says.
+
+
+def _check_destination(alias: str) -> Iterator[CheckMessage]:
+    path = configured(alias)["BACKEND"]
     try:
         found = import_string(path)
     except ImportError as error:
-        yield Error(f"settings.UPLOADS['DESTINATION'] cannot be imported: {error}.", id="uploads.E020")
+        yield Error(f"The destination {alias!r} of settings.UPLOADS cannot be imported: {error}.", id="uploads.E020")
         return
     if not (isinstance(found, type) and issubclass(found, Destination)):
         yield Error(f"{path} is not a subclass of uploads.destinations.Destination.", id="uploads.E021")
@@ -64,6 +139,12 @@ def _check_destination() -> Iterator[CheckMessage]:
     for name in ("folder", "publish"):
         if getattr(found, name) is getattr(Destination, name):
             yield Error(f"{path} has no method {name}, which every destination needs.", id="uploads.E025")
+    try:
+        problems = list(get_destination(alias).problems())
+    except TypeError as error:
+        problems = [str(error)]
+    for problem in problems:
+        yield Error(f"The destination {alias!r} of settings.UPLOADS is not right: {problem}.", id="uploads.E041")
 
 
 def _check_fields() -> Iterator[CheckMessage]:
@@ -82,11 +163,23 @@ def _check_fields() -> Iterator[CheckMessage]:
 
 def _check_middleware() -> Iterator[CheckMessage]:
     for path in settings.MIDDLEWARE:
-        if path in TRANSACTIONAL:
+        if path in HARMFUL:
+            does, hint, check = HARMFUL[path]
+            yield Warning(f"{path} {does}.", hint=hint, id=check)
+
+
+def _check_schedule() -> Iterator[CheckMessage]:
+    """Find a schedule of Celery's in the settings that has not all of the app's tasks; without one, cron may do it."""
+    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", None)
+    if not schedule:
+        return
+    planned = {entry.get("task") for entry in schedule.values()}
+    for task in (EXPIRY, COMPLETION):
+        if task not in planned:
             yield Warning(
-                f"{path} runs every request in a transaction, so that no upload could be acknowledged.",
-                hint="Put it where it does not see the upload URLs; until then these answer transaction_open.",
-                id="uploads.W004",
+                f"CELERY_BEAT_SCHEDULE has no entry for {task}.",
+                hint="Add one, or run manage.py expire_uploads and complete_uploads from cron and silence this.",
+                id="uploads.W010",
             )
 
 

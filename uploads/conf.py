@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,6 +21,9 @@ from django.dispatch import receiver
 from uploads import parts
 
 MIB = 2**20
+MAX_NAME = 1024
+"""Characters of an object's name."""
+DEFAULT_ALIAS = "default"
 Group = TypeVar("Group")
 
 
@@ -45,9 +48,8 @@ def is_name(value: object) -> bool:
 
 
 def setting(default: Any, check: int, unit: str, text: str, valid: Callable[[Any], bool]) -> Any:
-    return dataclasses.field(
-        default=default, metadata={"check": f"uploads.E{check:03}", "unit": unit, "text": text, "valid": valid}
-    )
+    metadata = {"check": f"uploads.E{check:03}", "unit": unit, "text": text, "valid": valid, "default": default}
+    return dataclasses.field(default_factory=lambda: default, metadata=metadata)
 
 
 def is_extensions(value: object) -> bool:
@@ -56,12 +58,30 @@ def is_extensions(value: object) -> bool:
     )
 
 
+def is_backends(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        is_name(alias) and (is_name(said) or (isinstance(said, Mapping) and is_name(said.get("BACKEND"))))
+        for alias, said in value.items()
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What concerns all doors; the table in ``README.md`` is made of it and of the doors' own."""
+    """What concerns all doors; the table in ``docs/reference/settings.md`` is made of it and of the doors' own."""
 
     DESTINATION: str = setting(
-        "", 2, "dotted path", "The portal's `uploads.destinations.Destination` subclass. Required.", is_name
+        "",
+        2,
+        "dotted path",
+        "The portal's `uploads.destinations.Destination` subclass: short for `DESTINATIONS` with one, `default`.",
+        is_text,
+    )
+    DESTINATIONS: Mapping[str, Any] = setting(
+        {},
+        40,
+        "dictionary",
+        "Destinations by alias: a dotted path, or `{'BACKEND': path, 'OPTIONS': {…}}`.",
+        is_backends,
     )
     STORAGE: str = setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", is_name)
     OBJECT_PREFIX: str = setting(
@@ -122,7 +142,11 @@ class Settings:
         is_duration,
     )
     ENCRYPTION: str = setting(
-        "AES256", 11, "S3 algorithm", "Server-side encryption for `Encrypted` files: `AES256` or `aws:kms`.", is_name
+        "AES256",
+        11,
+        "S3 algorithm",
+        "Server-side encryption, where it is asked for: `AES256` or `aws:kms`.",
+        is_name,
     )
     ENCRYPTION_KEY_ID: str = setting(
         "", 12, "KMS key", "The KMS key for `aws:kms`; empty means the store's default key.", is_text
@@ -164,6 +188,48 @@ class Settings:
     COMPLETION_ATTEMPTS: int = setting(
         10, 14, "count", "How often completing a file is tried before the session is `failed`.", is_size
     )
+    CHECK_WAIT: timedelta = setting(
+        timedelta(seconds=10),
+        49,
+        "timedelta",
+        "How long the request with the last byte waits for the verdict of a check before it gets 202.",
+        is_duration,
+    )
+    ON_REFUSED: str = setting(
+        "hold",
+        42,
+        "choice",
+        "A file that the check refuses: `hold` it until an operator releases it, or `delete` it at once.",
+        lambda value: value in ("hold", "delete"),
+    )
+    ON_UNCHECKABLE: str = setting(
+        "hold",
+        43,
+        "choice",
+        "A file that cannot be checked: `hold`, `delete`, or `publish` it.",
+        lambda value: value in ("hold", "delete", "publish"),
+    )
+    ON_CHECKER_AWAY: str = setting(
+        "wait",
+        44,
+        "choice",
+        "While the checker does not answer: `wait`; after `COMPLETION_ATTEMPTS` tries also `hold` or `publish`.",
+        lambda value: value in ("wait", "hold", "publish"),
+    )
+    CLAMD: str = setting(
+        "127.0.0.1:3310",
+        46,
+        "address",
+        "Where clamd listens, for `uploads.contrib.clamd.check`: `host:port`, or the path of a socket.",
+        lambda value: is_name(value) and (value[0] == "/" or value.rpartition(":")[2].isdigit()),
+    )
+    SHA256: bool = setting(
+        False,  # noqa: FBT003 - the default
+        45,
+        "True or False",
+        "Whether `session.sha256` has the whole file's hash when it is published; the task reads the file once for it.",
+        lambda value: isinstance(value, bool),
+    )
     FAILED_LIFETIME: timedelta = setting(
         timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", is_duration
     )
@@ -173,6 +239,20 @@ class Settings:
         "True, False or None",
         "Whether the store completes uploads that have parts nobody names (Ceph does not); `None` means: try it out.",
         lambda value: value is None or isinstance(value, bool),
+    )
+    KEEP_CLIENTS: bool = setting(
+        True,  # noqa: FBT003 - the default
+        47,
+        "True or False",
+        "Whether a session's row keeps its client's address and name, for the admin.",
+        lambda value: isinstance(value, bool),
+    )
+    FORM_LIFETIME: timedelta = setting(
+        timedelta(days=1),
+        48,
+        "timedelta",
+        "A file that came for a form is kept so long until it is sent.",
+        is_duration,
     )
     RETENTION: timedelta = setting(
         timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", is_duration

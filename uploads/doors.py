@@ -23,6 +23,8 @@ class Door:
     """What a protocol brings along for ``manage.py check`` and for the doctor."""
 
     name: str
+    is_included: Callable[[], bool]
+    """Tells whether its URLs are in the host's."""
     check: Callable[[], Iterator[CheckMessage]]
     """Yields what the settings and the URLs say, without any I/O."""
     probe: Callable[[str], Iterator[Finding]]

@@ -38,7 +38,7 @@ class InvalidName(UploadError):
 
 class EncryptionUnsupported(UploadError):
     code = "encryption_unsupported"
-    text = "This portal's storage cannot encrypt files at rest; create the session without Encrypted."
+    text = "This portal's storage cannot encrypt files at rest; create the session without encryption."
 
 
 class RelativePathUnsupported(UploadError):
@@ -89,7 +89,12 @@ class BodyHidden(UploadError):
 class LengthRequired(UploadError):
     code = "length_required"
     status = 411
-    text = "Your space here is limited: send Content-Length with the file."
+    text = "Your space here is limited: say how large the file is (Content-Length with all of it, else Upload-Length)."
+
+
+class LengthInconsistent(UploadError):
+    code = "length_inconsistent"
+    text = "The file cannot have {total} bytes: it has {known}."
 
 
 class BodyConsumed(UploadError):
@@ -117,7 +122,7 @@ class ChunkNotMultiple(UploadError):
 
 class ChunkBeyondFile(UploadError):
     code = "chunk_beyond_file"
-    text = "The chunk goes beyond the declared FileSize: of {total} bytes, {remaining} are still to come."
+    text = "The chunk goes beyond the end of the file: of {total} bytes, {remaining} are still to come."
 
 
 class ChunkNumberInvalid(UploadError):
@@ -127,7 +132,7 @@ class ChunkNumberInvalid(UploadError):
 
 class ContentRangeInvalid(UploadError):
     code = "content_range_invalid"
-    text = "The Content-Range {value!r} contradicts the chunk or the session: {reason}."
+    text = "The range {value!r} contradicts the chunk or the session: {reason}."
 
 
 class EditUnsupported(UploadError):
@@ -190,7 +195,7 @@ class ChunkAmbiguous(UploadError):
     status = 409
     text = (
         "A chunk that equals the one before it may be the same one, sent again: {certain} bytes are stored beyond "
-        "doubt, {stored} if it was not. Send Content-Range, or abort and start anew."
+        "doubt, {stored} if it was not. Say where the chunk belongs, or abort and start anew."
     )
 
 
@@ -204,6 +209,12 @@ class UploadIncomplete(UploadError):
     code = "upload_incomplete"
     status = 409
     text = "The file is not complete: {stored} of {total} bytes are stored{missing}."
+
+
+class PartChanged(UploadError):
+    code = "part_changed"
+    status = 409
+    text = "Part {number} is not the one that was named: somebody sent another one since. Ask which parts are stored."
 
 
 class SessionClosed(UploadError):
@@ -257,6 +268,14 @@ class ExtensionNotAllowed(UploadError):
     text = "Files of this type are not accepted here; accepted are {allowed}."
 
 
+class NotAccepted(UploadError):
+    """The portal's own rules."""
+
+    code = "not_accepted"
+    status = 403
+    text = "The portal does not accept this file: {reason}"
+
+
 class TooManySessions(UploadError):
     code = "too_many_sessions"
     status = 429
@@ -298,6 +317,32 @@ class CompletionFailed(UploadError):
     code = "completion_failed"
     status = 409
     text = "The file could not be completed: {reason}"
+
+
+class FileRefused(UploadError):
+    """``Destination.check`` raises it: nobody gets to see the file. The same bytes are refused again."""
+
+    code = "file_refused"
+    status = 422
+    text = "The file was checked and is not accepted: {reason}"
+
+
+class FileUncheckable(UploadError):
+    """``Destination.check`` raises it where a file cannot be checked, now or later: it is encrypted, or too large."""
+
+    code = "file_uncheckable"
+    status = 422
+    text = "The file cannot be checked, and so is not accepted: {reason}"
+
+
+class CheckerUnavailable(UploadError):
+    """``Destination.check`` raises it: the file waits, as ``ON_CHECKER_AWAY`` says."""
+
+    code = "checker_unavailable"
+    status = 503
+    text = "What checks files is not available at the moment."
+    retry_after = 30
+    passing = True
 
 
 class StoreUnavailable(UploadError):

@@ -25,6 +25,8 @@ class State(models.TextChoices):
     """Accepts chunks."""
     COMPLETING = "completing", _("completing")
     """All bytes are stored; the file is being assembled, verified and published."""
+    CHECKING = "checking", _("checking")
+    """The file is whole, and nobody may see it before the portal's check (a virus scanner, say) has."""
     COMPLETED = "completed", _("completed")
     """The portal has the file."""
     ABORTED = "aborted", _("aborted")
@@ -32,7 +34,20 @@ class State(models.TextChoices):
     EXPIRED = "expired", _("expired")
     """Ended because nothing happened for the session's lifetime."""
     FAILED = "failed", _("failed")
-    """All bytes are stored, but completing was given up; an operator can retry."""
+    """All bytes are stored, but completing was given up, or the check refused the file; an operator can retry."""
+
+
+PAST_SENDING = (State.COMPLETING, State.CHECKING, State.COMPLETED)
+"""States of a session that has all its bytes, and is a file or on its way to be one."""
+
+
+class Verdict(models.TextChoices):
+    NONE = "", _("not checked")
+    CLEAN = "clean", _("clean")
+    REFUSED = "refused", _("refused")
+    UNCHECKABLE = "uncheckable", _("could not be checked")
+    UNCHECKED = "unchecked", _("let through, the checker being away")
+    RELEASED = "released", _("released by an operator")
 
 
 class Mode(models.TextChoices):
@@ -46,6 +61,8 @@ class Mode(models.TextChoices):
 
 MAY_EXPIRE = Q(state=State.OPEN) | Q(state=State.FAILED)
 """As the index has it, to the letter: with IN, SQLite does not see that they are the same."""
+FINISHING = Q(state=State.COMPLETING) | Q(state=State.CHECKING)
+"""Likewise."""
 
 
 class WrittenManager(models.Manager[Any]):
@@ -69,7 +86,7 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
 
     def unfinished(self) -> UploadSessionQuerySet:
         """Return the sessions that may still become files; what they declared is reserved."""
-        return self.filter(state__in=[State.OPEN, State.COMPLETING, State.FAILED])
+        return self.filter(state__in=[State.OPEN, State.COMPLETING, State.CHECKING, State.FAILED])
 
     def idle(self) -> UploadSessionQuerySet:
         """Return the sessions that no living writer holds, by the database's clock."""
@@ -84,14 +101,15 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         ended = self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
         return ended.order_by("updated_at")
 
-    def due(self) -> UploadSessionQuerySet:
-        """Return the sessions whose completion nobody carries on at the moment."""
-        return self.idle().filter(state=State.COMPLETING).filter(Q(retry_at=None) | Q(retry_at__lte=DatabaseNow()))
+    def due(self, state: State = State.COMPLETING) -> UploadSessionQuerySet:
+        """Return the sessions whose completion, or check, nobody carries on at the moment."""
+        waiting = self.idle().filter(FINISHING, state=state)
+        return waiting.filter(Q(retry_at=None) | Q(retry_at__lte=DatabaseNow())).order_by("retry_at")
 
     def retired(self, retention: timedelta) -> UploadSessionQuerySet:
         """Return the ended sessions that hold nothing and were last touched longer ago than ``retention``."""
         ended = Q(state=State.COMPLETED) | Q(state__in=[State.ABORTED, State.EXPIRED], storage_released=True)
-        return self.filter(ended, updated_at__lt=timezone.now() - retention)
+        return self.filter(ended, updated_at__lt=timezone.now() - retention, held=None)
 
 
 def hash_of(name: str) -> str:
@@ -109,6 +127,7 @@ class UploadSession(models.Model):
     owner_key = models.CharField(_("owner"), max_length=255, help_text=_("Names the owner, who need not be a row."))
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
 
+    destination = models.CharField(_("destination"), max_length=100, default="default")
     folder_id = models.CharField(_("folder"), max_length=255)
     path = models.JSONField(
         _("path"), default=list, encoder=DjangoJSONEncoder, help_text=_("Folder ids from the root to the folder.")
@@ -119,9 +138,15 @@ class UploadSession(models.Model):
         default=True, help_text=_("Otherwise the file size is the most that the file may have.")
     )
     content_type = models.CharField(_("content type"), max_length=255)
+    metadata_pairs = models.JSONField(
+        _("metadata"), default=list, help_text=_("What else its client said of the file, in its order.")
+    )
     file_created_at = models.DateTimeField(_("file created"), null=True)
     encrypted = models.BooleanField(_("encrypted"), default=False)
     create_new = models.BooleanField(default=False, help_text=_("Keep an existing file of that name; add another."))
+
+    client_address = models.CharField(_("client's address"), max_length=45, blank=True)
+    client_name = models.CharField(_("client"), max_length=255, blank=True, help_text=_("As its User-Agent says."))
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
@@ -133,6 +158,9 @@ class UploadSession(models.Model):
     max_chunks = models.PositiveIntegerField(
         default=1, help_text=_("The highest chunk number, if all but the last chunk have the minimum size.")
     )
+    planned_chunks = models.PositiveIntegerField(
+        default=0, help_text=_("Numbered chunks that share the part numbers, once their size has shown; 0 before.")
+    )
     part_size = models.BigIntegerField(_("part size"), help_text=_("Planned, in bytes."))
     storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
 
@@ -142,12 +170,15 @@ class UploadSession(models.Model):
         help_text=_("The file needs several multipart uploads, which the store joins."),
     )
     segment = models.PositiveIntegerField(_("segment"), default=0, help_text=_("The one that is written to."))
+    segment_start = models.BigIntegerField(default=0, help_text=_("Where in the file that one begins."))
     bytes_composed = models.BigIntegerField(
         _("bytes composed"), default=0, help_text=_("Of segments, copied into the file by the store.")
     )
 
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
+    verdict = models.CharField(_("verdict"), max_length=11, choices=Verdict, default=Verdict.NONE, blank=True)
+    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True, help_text=_("Where the portal asks for it."))
     crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
     tail_size = models.BigIntegerField(
         default=0, help_text=_("Bytes at the end that are objects of their own, being too few for a part.")
@@ -207,12 +238,19 @@ class UploadSession(models.Model):
         verbose_name = _("upload session")
         verbose_name_plural = _("upload sessions")
         ordering = ("-created_at",)
-        permissions = (("end_uploadsession", "Can abort and expire upload sessions"),)
+        permissions = (
+            ("abort_uploadsession", "Can abort upload sessions"),
+            ("expire_uploadsession", "Can expire upload sessions"),
+            ("extend_uploadsession", "Can give upload sessions more time"),
+            ("retry_uploadsession", "Can retry completing failed upload sessions"),
+            ("release_uploadsession", "Can release files that the check refused"),
+        )
         indexes = (
             models.Index(fields=["expires_at"], condition=MAY_EXPIRE, name="upload_sessions_expires"),
-            models.Index(fields=["retry_at"], condition=Q(state=State.COMPLETING), name="upload_sessions_retry"),
+            models.Index(fields=["retry_at"], condition=FINISHING, name="upload_sessions_retry"),
             models.Index(fields=["state", "storage_released", "updated_at"], name="upload_sessions_ended"),
             models.Index(fields=["-created_at"], name="upload_sessions_newest"),
+            models.Index(fields=["state", "-created_at"], name="upload_sessions_state_newest"),
             models.Index(fields=["owner_key", "state"], name="upload_sessions_owner"),
         )
         constraints = (
@@ -225,7 +263,7 @@ class UploadSession(models.Model):
                 condition=Q(bytes_stored__gte=0, bytes_stored__lte=F("file_size")), name="upload_sessions_bytes_stored"
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=[State.COMPLETING, State.COMPLETED, State.FAILED])
+                condition=~Q(state__in=[State.COMPLETING, State.CHECKING, State.COMPLETED, State.FAILED])
                 | Q(bytes_stored=F("file_size")),
                 name="upload_sessions_complete_is_whole",
             ),
@@ -251,14 +289,30 @@ class UploadSession(models.Model):
         return self.owner and self.owner.pk
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """What its client said of the file beside its name and size."""
+        return dict(self.metadata_pairs)
+
+    @property
     def folder(self) -> int | str:
         """The folder's id in the type that the destination gave it; ``folder_id`` is its text."""
         folder: int | str = self.path[-1]
         return folder
 
     @property
+    def is_finishing(self) -> bool:
+        """Whether all bytes are stored, and the file is on its way."""
+        return self.state in (State.COMPLETING, State.CHECKING)
+
+    @property
     def is_whole(self) -> bool:
         return self.size_known and self.bytes_stored == self.file_size
+
+    @property
+    def planned_size(self) -> int:
+        """Bytes that one multipart upload is planned for: as long as nobody knows how many there are, all it takes."""
+        size: int = self.file_size
+        return size if self.size_known else min(size, parts.largest_file(self.part_size))
 
     @property
     def remaining(self) -> int:
@@ -366,6 +420,10 @@ class UploadPart(models.Model):
     def __str__(self) -> str:
         return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"
 
+    @property
+    def crc(self) -> str:
+        return f"{self.crc32:08x}"
+
 
 class Segment(models.Model):
     """One of several multipart uploads of a file: an object of its own when it is whole, and copied into the file."""
@@ -395,6 +453,7 @@ class CopiedPart(models.Model):
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="copied_parts")
     number = models.PositiveIntegerField()
     size = models.BigIntegerField()
+    crc32 = models.BigIntegerField(null=True, help_text=_("If the store told it."))
     etag = models.CharField(max_length=255)
 
     objects = WrittenManager()
@@ -406,6 +465,24 @@ class CopiedPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.size} bytes"
+
+
+class HeldFile(models.Model):
+    """A finished upload that waits for the form that takes it; its row goes in the form's transaction."""
+
+    session = models.OneToOneField(UploadSession, models.CASCADE, related_name="held")
+    since = models.DateTimeField(default=timezone.now, db_index=True)
+    given_up = models.BooleanField(
+        default=False, help_text="No form may take it any more: its bytes are being deleted."
+    )
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+
+    def __str__(self) -> str:
+        return str(self.session)
 
 
 class TaskRun(models.Model):

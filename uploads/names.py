@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import posixpath
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from uploads.exceptions import InvalidName
@@ -11,6 +14,10 @@ from uploads.exceptions import InvalidName
 MAX_LENGTH = 255
 """Characters of a file or folder title, at most."""
 
+MARK_LENGTH = 52
+"""Characters of a session's mark, and the slashes around it."""
+SHORTEST = 12
+"""Characters that are left of a file's name in the object's, at least."""
 MAX_DEPTH = 64
 """Folders of a relativePath."""
 
@@ -44,12 +51,36 @@ def _printable(character: str) -> str:
     return "_" if hidden else character
 
 
+def variants(title: str, length: int = MAX_LENGTH) -> Iterator[str]:
+    """Yield ``title``, and then with numbers, as in ``report (1).pdf``; none has more than ``length`` characters."""
+    path = PurePosixPath(title)
+    yield _cut(title, length)
+    for number in itertools.count(1):
+        end = f" ({number}){path.suffix}"
+        yield path.stem[: length - len(end)] + end
+
+
 def for_storage(title: str, length: int = 32) -> str:
     """Return a title as the last part of an object's name: no longer than ``length``, and harmless anywhere."""
     title = unicodedata.normalize("NFC", title)  # as the audit compares what a store lists
     plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
     name = _cut(plain, length).rstrip(".") or "file"
     return f"_{name}"[:length] if _DEVICES.fullmatch(name.partition(".")[0]) else name
+
+
+def least_length(upload_to: object) -> int:
+    """Return how many characters a FileField must have for the names of objects below ``upload_to``."""
+    return (0 if callable(upload_to) else len(str(upload_to))) + MARK_LENGTH + SHORTEST
+
+
+def fitting(wanted: str, mark: str, longest: int) -> str:
+    """Return the object's name for a file that is to be called ``wanted``, with ``mark`` before its last part.
+
+    The last part is shortened so that all of it has at most ``longest`` characters.
+    """
+    head, tail = posixpath.split(wanted)
+    room = longest - len(posixpath.join(head, mark, ""))
+    return posixpath.join(head, mark, for_storage(tail, max(SHORTEST, min(room, len(tail)))))
 
 
 def _cut(name: str, length: int) -> str:

@@ -21,12 +21,14 @@ class Limits:
     planned_parts: int = 9_000
     """Parts a plan uses at most. The rest of the 10,000 is for writes whose outcome nobody knows: their part numbers
     are never used again, because a straggler could still overwrite the part."""
+    most_parts: int = MAX_PARTS
     copy_size: int = MAX_PART_SIZE
     """Bytes that the store copies into a part at most (S3: UploadPartCopy)."""
 
 
 limits = Limits()
-SPARE_COPIES = 500
+SPARE_COPIES = 4
+"""For segments that do not end where a copy does, because they lost more part numbers than a plan has to spare."""
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
@@ -47,16 +49,28 @@ def largest_file(part_size: int) -> int:
     return limits.planned_parts * min(part_size, MAX_PART_SIZE)
 
 
-def largest_composed(part_size: int) -> int:
-    """Return the bytes of the largest file that the store can put together of segments with parts of ``part_size``.
+def largest_composed() -> int:
+    """Return the bytes of the largest file that the store can put together of segments, however small its parts are."""
+    return (MAX_PARTS - SPARE_COPIES) * limits.copy_size
 
-    A copy is whole parts of one segment, so the last of each is smaller; some are to spare for segments that lost part
-    numbers.
+
+def begins_segment(number: int, before: int, size: int) -> bool:
+    """Tell whether a part of ``size`` bytes is better the first of another segment than part ``number`` of this one.
+
+    There are ``before`` bytes in this one. Each copy is of one segment, so one ends with a whole copy wherever the next
+    would have no room left in it, going by the parts that it took so far.
     """
-    segment = largest_file(part_size)
-    copy = max(1, limits.copy_size // part_size) * part_size
-    copies = -(-segment // copy)
-    return min(MAX_OBJECT_SIZE, (MAX_PARTS - SPARE_COPIES) // copies * segment)
+    used, copy = number - 1, limits.copy_size
+    if used >= limits.most_parts:
+        return True
+    opens_copy = before > 0 and (before + size - 1) // copy > (before - 1) // copy
+    return opens_copy and used * (before + copy) > limits.planned_parts * before
+
+
+def segment_room(part_size: int) -> int:
+    """Return the bytes of numbered chunks that share a segment: whole copies, of half as many parts as are planned."""
+    room = limits.planned_parts * part_size // 2
+    return room // limits.copy_size * limits.copy_size or room
 
 
 def highest_chunk(total: int, minimum: int) -> int:

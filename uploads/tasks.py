@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from celery import current_app, shared_task
+import logging
+from typing import Any
 
-from uploads import conf, sessions
+from celery import current_app, shared_task
+from django.dispatch import receiver
+
+from uploads import conf, sessions, signals
+from uploads.exceptions import SessionBusy
+from uploads.models import UploadSession
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(ignore_result=True, soft_time_limit=600)
@@ -19,7 +27,27 @@ def expire_sessions() -> int:
 @shared_task(ignore_result=True, soft_time_limit=600)
 def complete_sessions() -> int:
     """Carry on the sessions that have all bytes but no file yet, because a store or a process failed."""
-    return sessions.complete_due(limit=conf.current().BATCH_SIZE)
+    size = conf.current().BATCH_SIZE
+    for session in sessions.checks_due(limit=size):
+        check_session.delay(session.pk.hex)
+    return sessions.complete_due(limit=size)
+
+
+@shared_task(ignore_result=True)
+def check_session(session_id: str) -> None:
+    """Have the portal check a file; as long as that takes, for it is the portal's to say."""
+    session = UploadSession.objects.filter(pk=session_id).first()
+    try:
+        if session is not None:
+            sessions.check(session)
+    except SessionBusy:
+        logger.info("session %s: somebody is at it", session_id)
+
+
+@receiver(signals.session_checking)
+def begin_check(*, session: UploadSession, **_: Any) -> None:
+    """Check it now rather than when the periodic task comes by, which it does if the broker is away."""
+    check_session.apply_async((session.pk.hex,), retry=False)
 
 
 @shared_task(ignore_result=True, soft_time_limit=3600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from devstack.run import WEB_ENVIRONMENT, web_command
@@ -29,6 +31,8 @@ HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="
 TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 BLOCK = os.urandom(64 * MIB)
+CONNECTIONS = 6
+"""Of what sends several parts at a time: as many as there are in 64 MiB."""
 
 
 class Peer(ABC):
@@ -121,7 +125,7 @@ class Boto3(Peer):
         return []
 
     def start(self) -> None:
-        self.client = boto3.client(
+        self.client: Any = boto3.client(
             "s3",
             endpoint_url=self.environment["AWS_S3_ENDPOINT_URL"],
             region_name="us-east-1",
@@ -130,7 +134,7 @@ class Boto3(Peer):
             config=Config(signature_version="s3v4", s3=self.signing(), max_pool_connections=50),
         )
 
-    def signing(self) -> dict[str, Any]:
+    def signing(self) -> Any:
         return {"addressing_style": "path", "payload_signing_enabled": False}
 
     def upload(self, size: int) -> None:
@@ -152,6 +156,31 @@ class Boto3Defaults(Boto3):
 
     def signing(self) -> dict[str, Any]:
         return {"addressing_style": "path"}
+
+
+class Boto3Managed(Boto3):
+    """boto3's own managed transfer, with as many connections as we use."""
+
+    name = f"boto3, managed transfer, {CONNECTIONS} connections"
+
+    def upload(self, size: int) -> None:
+        parts = TransferConfig(multipart_chunksize=self.chunk_size, max_concurrency=CONNECTIONS)
+        self.client.upload_fileobj(Data(size), BUCKET, os.urandom(8).hex(), Config=parts)
+
+
+class Data(io.RawIOBase):
+    """A file of so many bytes, as boto3 reads it."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(size, self.left)
+        self.left -= size
+        return BLOCK[:size]
 
 
 class Ours(Peer):
@@ -178,7 +207,7 @@ class Ours(Peer):
         body = json.dumps({"FileName": "bench.bin", "FileSize": size, "CreateNewIfExist": True}).encode()
         headers = {"Authorization": self.auth, "Content_Type": "application/json"}
         _, answer = send(connection, "POST", "/api/2.0/files/1/upload/create_session", [body], **headers)
-        return "/ChunkedUploader.ashx?uid=" + json.loads(answer)["data"]["id"]
+        return f"/ChunkedUploader.ashx?uid={json.loads(answer)['data']['id']}"
 
     def upload(self, size: int) -> None:
         connection = self.connect()
@@ -214,6 +243,22 @@ class OursWhole(OursRaw):
         connection.close()
 
 
+class OursManyParts(OursLarge):
+    name = f"uploads, chunks of 64 MiB, {CONNECTIONS} parts at a time"
+
+    def start(self) -> None:
+        self.environment["UPLOADS_PARALLEL_PARTS"] = str(CONNECTIONS)
+        super().start()
+
+
+class OursWholeManyParts(OursWhole):
+    name = f"uploads, the file as one chunk, {CONNECTIONS} parts at a time"
+
+    def start(self) -> None:
+        self.environment["UPLOADS_PARALLEL_PARTS"] = str(CONNECTIONS)
+        super().start()
+
+
 class Tus(Peer):
     """The tus reference server; also drives the other servers of that protocol."""
 
@@ -231,14 +276,7 @@ class Tus(Peer):
         super().start()
 
     def upload(self, size: int) -> None:
-        connection = self.connect()
-        tus = {"Tus_Resumable": "1.0.0"}
-        response, _ = send(connection, "POST", "/files", [], Upload_Length=str(size), **tus)
-        path = "/files/" + response.headers["Location"].rsplit("/", 1)[1]
-        kind = "application/offset+octet-stream"
-        for offset, data in self.chunks(size):
-            send(connection, "PATCH", path, [data], Upload_Offset=str(offset), Content_Type=kind, **tus)
-        connection.close()
+        upload_by_tus(self, "/files", self.chunks(size), size)
 
 
 class TusFiles(Tus):
@@ -255,6 +293,61 @@ class Tuspy(Tus):
 
     def working_directory(self) -> Path:
         return HERE
+
+
+class TusOnce(Tus):
+    name = "@tus/server + s3-store, one PATCH"
+
+    def upload(self, size: int) -> None:
+        upload_by_tus(self, "/files", whole(size), size)
+
+
+class TusFilesOnce(TusOnce):
+    name = "@tus/server + file-store, one PATCH"
+    kind = "files"
+
+
+class TuspyOnce(Tuspy):
+    name = "tuspyserver (files), one PATCH"
+
+    def upload(self, size: int) -> None:
+        upload_by_tus(self, "/files", whole(size), size)
+
+
+class OursTus(Ours):
+    name = "uploads, tus, one PATCH"
+
+    def upload(self, size: int) -> None:
+        upload_by_tus(self, "/tus/", whole(size), size, Authorization=self.auth)
+
+
+class OursTusFiles(OursTus):
+    name = "uploads, tus, one PATCH, on files"
+
+    def start(self) -> None:
+        self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
+        super().start()
+
+
+def upload_by_tus(peer: Peer, endpoint: str, chunks: list[tuple[int, Any]], size: int, **headers: str) -> None:
+    """Upload as the clients of that protocol do; a chunk is an offset and a buffer or several."""
+    connection = peer.connect()
+    said = {"Tus_Resumable": "1.0.0"} | headers
+    response, _ = send(connection, "POST", endpoint, [], Upload_Length=str(size), **said)
+    path = f"{endpoint.rstrip('/')}/{response.headers['Location'].rsplit('/', 1)[1]}"
+    kind = "application/offset+octet-stream"
+    for offset, data in chunks:
+        blocks = data if isinstance(data, list) else [data]
+        response, _ = send(connection, "PATCH", path, blocks, Upload_Offset=str(offset), Content_Type=kind, **said)
+    if response.headers["Upload-Offset"] != str(size):
+        message = f"not stored: {response.headers['Upload-Offset']}"
+        raise RuntimeError(message)
+    connection.close()
+
+
+def whole(size: int) -> list[tuple[int, Any]]:
+    """Return a file as the one chunk that tus-js-client sends by default."""
+    return [(0, [memoryview(BLOCK)[: min(len(BLOCK), size - start)] for start in range(0, size, len(BLOCK))])]
 
 
 class Chunked(Peer):

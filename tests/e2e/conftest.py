@@ -31,7 +31,7 @@ class Demo:
 
     @property
     def token(self) -> str:
-        return re.findall(r"Token +(\w+)", self.ready_block)[0]
+        return str(re.findall(r"Token +(\w+)", self.ready_block)[0])
 
     def http(self) -> requests.Session:
         """Return a client of the API, logged in as demo."""

@@ -69,12 +69,12 @@ def page(browser: Browser, demo: Demo) -> Iterator[Page]:
     page.close()
 
 
-def sign_in(page: Page, url: str) -> None:
+def sign_in(page: Page, url: str, name: str = "demo") -> None:
     page.goto(url)
-    page.fill("[name=username]", "demo")
-    page.fill("[name=password]", "demo")
+    page.fill("[name=username]", name)
+    page.fill("[name=password]", name)
     page.click("main button")
-    page.wait_for_selector("#upload")
+    page.wait_for_selector("#listing")
 
 
 @pytest.fixture(scope="session")
@@ -140,20 +140,20 @@ def test_the_older_client_cancels(older_client: Page, tmp_path: Path) -> None:
 def test_the_upload_form_of_the_portal(page: Page, tmp_path: Path) -> None:
     for name, size in [("first one.bin", 21 * MIB), ("second.txt", 0)]:
         (tmp_path / name).write_bytes(bytes(size))
-    page.set_input_files("[name=files]", [tmp_path / "first one.bin", tmp_path / "second.txt"])
+    page.set_input_files("#upload #files", [tmp_path / "first one.bin", tmp_path / "second.txt"])
     page.wait_for_selector("td a:text('first one.bin')", timeout=60_000)
     page.wait_for_selector("td a:text('second.txt')")
 
 
 def test_the_upload_form_shows_why_it_failed(page: Page, tmp_path: Path) -> None:
-    refusal = {"success": False, "message": "The folder is closed.", "error": {"message": "The folder is closed."}}
+    refusal = {"title": "The folder is closed.", "code": "not_accepted", "status": 403}
     page.route(
-        "**/create_session",
-        lambda route: route.fulfill(status=403, body=json.dumps(refusal), content_type="application/json"),
+        "**/tus/",
+        lambda route: route.fulfill(status=403, body=json.dumps(refusal), content_type="application/problem+json"),
     )
     (tmp_path / "refused.txt").write_text("x")
-    page.set_input_files("[name=files]", tmp_path / "refused.txt")
-    page.wait_for_selector("#uploads .failed >> text=The folder is closed.")
+    page.set_input_files("#upload #files", tmp_path / "refused.txt")
+    page.wait_for_selector("#upload li[data-state=failed] >> text=The folder is closed.")
 
 
 def test_the_description_of_the_api_is_readable_offline(page: Page, demo: Demo) -> None:

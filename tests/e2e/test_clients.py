@@ -216,7 +216,8 @@ class Replay:
         chunks = self.chunks()
         random.Random(7).shuffle(chunks)
         with ThreadPoolExecutor(3) as pool:
-            answers = pool.map(lambda chunk: self.send(*chunk, f"&chunkNumber={chunk[0]}&upload=true"), chunks)
+            numbered = [(*chunk, f"&chunkNumber={chunk[0]}&upload=true") for chunk in chunks]
+            answers = pool.map(lambda sent: self.send(*sent), numbered)
             for status, _, answer in answers:
                 assert (status, bool(answer["data"].get("uploaded"))) == (200, False), answer
         headers = [self.auth, "Content-Length: 0"]

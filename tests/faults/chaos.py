@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import sys
 import tempfile
 import threading
@@ -27,13 +28,14 @@ from typing import Any
 import requests
 
 from tests.data import MIB, sha256
-from tests.faults.client import Client, GaveUp
+from tests.faults.client import PASSING, Client, GaveUp
 from tests.faults.stack import Stack, running
 from tests.lanes import POSTGRESQL, REDIS, broker_answers, database_answers
 from tests.proxy import corrupt, cut_before, empty_etag, error_in_200, error_in_200_after, lose_answer, refuse, slow
 
-FAULTS = {
+FAULTS: dict[str, list[Any]] = {
     "CreateMultipartUpload": [refuse, lose_answer],
+    "UploadPartCopy": [refuse, cut_before, lose_answer],
     "PutObject": [refuse, cut_before, lose_answer, corrupt],
     "GetObject": [refuse, cut_before],
     "UploadPart": [refuse, cut_before, lose_answer, corrupt, empty_etag, slow(3)],
@@ -42,7 +44,10 @@ FAULTS = {
     "HeadObject": [refuse, cut_before],
     "AbortMultipartUpload": [refuse, lose_answer],
 }
-PATIENCE = 120
+SMALL = "small"
+"""A web whose sessions are segments of 5 MiB, so that every other file is put together of some."""
+TUS = {"Tus-Resumable": "1.0.0"}
+PATIENCE = 240
 """Seconds a client goes on retrying."""
 
 
@@ -70,7 +75,8 @@ def client_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
         if time.monotonic() > ends:
             return
         try:
-            _one_file(Client([stack.url()], stack.token, within=PATIENCE), run, chance, f"{seed}-{number}.bin")
+            web = chance.choice(["web", "web", SMALL])
+            _one_file(Client([stack.url(web)], stack.token, within=PATIENCE), run, chance, f"{seed}-{number}.bin")
         except Exception as error:
             run.problems.append(f"{seed}-{number}: {error!r}")
 
@@ -89,8 +95,13 @@ def _one_file(client: Client, run: Run, chance: random.Random, name: str) -> Non
             run.unfinished.append(path)
         run.count(end)
         return
-    if size and chance.random() < 0.4:
+    way = chance.random()
+    if size and way < 0.3:
         file = _send_numbered(client, path, data, chance)
+        run.count("numbered")
+    elif way < 0.6:
+        file = _send_by_tus(client, path, data, chance, run)
+        run.count("by tus")
     else:
         _cut_sometimes(client, path, data, chance)
         file = client.send(path, data, _sizes(chance))
@@ -98,6 +109,71 @@ def _one_file(client: Client, run: Run, chance: random.Random, name: str) -> Non
         run.published[file["id"]] = (sha256([data]), file["title"])
         run.counts["files"] += 1
         run.counts["bytes"] += size
+
+
+def _send_by_tus(client: Client, path: str, data: bytes, chance: random.Random, run: Run) -> Any:
+    """Send the whole rest each time, of which a part stays; sometimes the line ends, sometimes it is only silent."""
+    address = f"/tus/{path.rpartition('=')[2]}"
+    deadline, certain, zombies = time.monotonic() + PATIENCE, 0, contextlib.ExitStack()
+    with zombies:
+        while True:
+            assert time.monotonic() < deadline, f"not done: {client.statuses[-20:]}"
+            told = client.insist("HEAD", address, headers=TUS)
+            if told.status_code != 200:
+                raise GaveUp(told)
+            offset = int(told.headers["Upload-Offset"])
+            assert offset >= certain, "what was acknowledged is lost"
+            if offset == len(data) and data:
+                break
+            certain, rest = offset, data[offset:]
+            if len(rest) > MIB and chance.random() < 0.4:
+                cut = chance.randrange(1, len(rest))
+                if chance.random() < 0.5:
+                    zombies.enter_context(_zombie(client, address, offset, rest, cut))
+                    run.count("zombies")
+                else:
+                    _cut(client, address, offset, rest[:cut])
+                continue
+            answer = client.request("PATCH", address, data=rest, headers=_chunk(offset))
+            if answer is not None and answer.status_code == 204 and not data:
+                break
+            if answer is not None and answer.status_code not in PASSING | {204, 409}:
+                raise GaveUp(answer)
+            client.pause(answer)
+    while True:
+        said = client.insist("GET", address).json()
+        if said["state"] != "completing":
+            break
+        assert time.monotonic() < deadline + PATIENCE, said
+        time.sleep(0.5)
+    if said["state"] != "completed":
+        raise AssertionError(said)
+    return said["file"]
+
+
+def _chunk(offset: int) -> dict[str, str]:
+    return TUS | {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+
+
+def _cut(client: Client, address: str, offset: int, data: bytes) -> None:
+    def cut() -> Iterator[bytes]:
+        yield data
+        raise ConnectionError
+
+    with contextlib.suppress(requests.RequestException, ConnectionError):
+        client.http.patch(client.urls[0] + address, data=cut(), headers=_chunk(offset), timeout=30)
+
+
+@contextlib.contextmanager
+def _zombie(client: Client, address: str, offset: int, rest: bytes, cut: int) -> Iterator[None]:
+    """A connection on which nothing comes any more, and which nobody closes for a while."""
+    host = client.urls[0].removeprefix("http://")
+    said = _chunk(offset) | {"Host": host, "Content-Length": str(len(rest)), "Authorization": f"Token {client.token}"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+    with socket.create_connection(host.split(":"), timeout=30) as connection:  # type: ignore[arg-type]
+        with contextlib.suppress(OSError):
+            connection.sendall(f"PATCH {address} HTTP/1.1\r\n{head}\r\n".encode() + rest[:cut])
+        yield
 
 
 def _sizes(chance: random.Random) -> Iterator[int]:
@@ -155,7 +231,7 @@ def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) ->
             kind = chance.choice(list(FAULTS))
             stack.proxy.inject(kind, chance.choice(FAULTS[kind]), times=chance.randint(1, 3), skip=chance.randint(0, 2))
         elif what == "workers":
-            stack.kill_workers()
+            stack.kill_workers(chance.choice(["web", SMALL]))
             run.count("kills of web workers")
         elif what == "celery":
             stack.kill_celery()
@@ -221,6 +297,7 @@ def chaos(directory: Path, database: str | None, *, seconds: float, seed: int, c
     """Run the whole thing and return what happened."""
     run = Run()
     with running(directory, database) as stack:
+        stack.start_web(SMALL, SMALL_SEGMENTS="1")
         ends = time.monotonic() + seconds
         threads = [
             threading.Thread(target=client_thread, args=(stack, run, seed * 1000 + number, ends))
@@ -233,6 +310,9 @@ def chaos(directory: Path, database: str | None, *, seconds: float, seed: int, c
             thread.join()
         account(stack, run)
         run.counts.update({f"fault {name}": count for name, count in stack.proxy.faults.done.items()})
+        run.counts["files of segments"] = stack.ask(
+            "UploadSession.objects.filter(state='completed', segmented=True).count()"
+        )
         run.counts["takeovers"] = sum(
             path.read_text(errors="replace").count("taken over from") for path in directory.glob("*.log")
         )

@@ -3,10 +3,11 @@
 import os
 from datetime import timedelta
 
+from botocore.config import Config
 from django.utils import timezone
 
 from portal.settings import *  # noqa: F403
-from portal.settings import CELERY_BEAT_SCHEDULE, S3_STORAGE, UPLOADS, Config
+from portal.settings import CELERY_BEAT_SCHEDULE, S3_STORAGE, UPLOADS
 from uploads import parts
 
 UPLOADS |= {
@@ -16,12 +17,14 @@ UPLOADS |= {
     "COMPLETION_BUDGET": timedelta(seconds=3),
     "READ_TIMEOUT": timedelta(seconds=2),
     "AUDIT_GRACE": timedelta(microseconds=1),
+    "INTERIM_RESPONSES": True,
 }
 if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
-if os.environ.get("SMALL_SEGMENTS"):  # of two parts, so that 12 MiB are a file beyond all limits
-    parts.limits = parts.Limits(planned_parts=1, copy_size=6 * 2**20)
+if os.environ.get("SMALL_SEGMENTS"):  # of one part each
+    parts.limits = parts.Limits(planned_parts=1, most_parts=1, copy_size=10 * 2**20)
     UPLOADS["PART_SIZE"] = 5 * 2**20
+CORS_ALLOWED_ORIGIN_REGEXES = [r"http://127\.0\.0\.1:\d+"]
 for entry in CELERY_BEAT_SCHEDULE.values():
     if entry["task"] != "uploads.tasks.audit_store":
         entry |= {"schedule": 1.0, "options": {"expires": 5}}

@@ -45,6 +45,7 @@ class Stack:
             "CELERY_QUEUE": f"{directory.name}-{uuid.uuid4().hex[:8]}",
             "LOG_LEVEL": "INFO",
             "AWS_S3_ENDPOINT_URL": proxy.endpoint,
+            "UPPY_DIR": str(ROOT / "var" / "clients" / "node_modules" / "uppy" / "dist"),
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DATABASE_"))}
         self.environment = inherited | WEB_ENVIRONMENT | store.environment | own

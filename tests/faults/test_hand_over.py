@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from tests.data import MIB, some_bytes
 from tests.e2e.test_upload import eventually
@@ -29,14 +30,16 @@ def patient(whole_stack: Stack) -> Iterator[Stack]:
 
 
 @contextmanager
-def zombie(stack: Stack, path: str, data: bytes, declared: int) -> Iterator[socket.socket]:
+def zombie(stack: Stack, path: str, data: bytes, declared: int, method: str = "POST") -> Iterator[socket.socket]:
     """A request whose client sends ``data`` and no more, and keeps its connection."""
     url = urlsplit(stack.url("patient"))
-    uid = path.rpartition("=")[2]
+    uid = path.rpartition("=")[2].rpartition("/")[2]
+    kind = "application/octet-stream" if method == "POST" else "application/offset+octet-stream"
     with socket.create_connection((url.hostname or "", url.port or 80)) as connection:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Token {stack.token}\r\n"
-            f"Content-Type: application/octet-stream\r\nContent-Length: {declared}\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Token {stack.token}\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {declared}\r\n"
+            f"Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n\r\n"
         )
         connection.sendall(head.encode() + data)
         eventually(lambda: stack.ask(f"UploadSession.objects.get(pk='{uid}').lease_until is not None"))
@@ -57,6 +60,23 @@ def test_a_chunk_that_comes_again_gets_the_session(patient: Stack, web: str) -> 
     check(patient, client, answer.json()["data"], DATA)
 
 
+@pytest.mark.parametrize("web", ["patient", "other"])
+def test_who_asks_by_tus_gets_what_came(patient: Stack, web: str) -> None:
+    """The bytes of the connection that is still open are kept, and the upload is the newcomer's within seconds."""
+    http = requests.Session()
+    http.headers.update({"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"})
+    said = {"Upload-Length": str(len(DATA))}
+    path = http.post(f"{patient.url()}/tus/", headers=said, timeout=30).headers["Location"]
+    with zombie(patient, path, DATA[: 5 * MIB], len(DATA), method="PATCH"):
+        told = http.head(f"{patient.url(web)}{path}", timeout=9)  # after so long, clients give up
+        assert (told.status_code, told.headers["Upload-Offset"]) == (200, str(5 * MIB))
+        chunk = {"Upload-Offset": told.headers["Upload-Offset"], "Content-Type": "application/offset+octet-stream"}
+        answer = http.patch(f"{patient.url(web)}{path}", DATA[5 * MIB :], headers=chunk, timeout=30)
+        assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(len(DATA)))
+    file = http.get(f"{patient.url()}{path}", timeout=30).json()
+    assert http.get(file["url"], timeout=30).content == DATA
+
+
 def test_an_abort_ends_the_request_that_is_waiting(patient: Stack) -> None:
     client = Client([patient.url("other")], patient.token)
     path = client.create(len(DATA))
@@ -74,8 +94,13 @@ def test_a_silent_client_that_nobody_asks_keeps_its_session(patient: Stack) -> N
     path = client.create(6 * MIB)
     row = f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}')"
     with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB) as connection:
-        deadlines = set()
-        eventually(lambda: len(deadlines.add(patient.ask(f"str({row}.lease_until)")) or deadlines) > 4)
+        deadlines: set[str] = set()
+
+        def renewed() -> int:
+            deadlines.add(patient.ask(f"str({row}.lease_until)"))
+            return len(deadlines)
+
+        eventually(lambda: renewed() > 4)
         assert patient.ask(f"{row}.fence") == 1
         connection.sendall(DATA[5 * MIB : 6 * MIB])
         connection.settimeout(20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -37,7 +38,8 @@ class Underscoring(Middleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         query = QueryDict(mutable=True)
-        for name, value in request.GET.items():
+        values: Any = request.GET
+        for name, value in values.items():
             query[re.sub("([A-Z])", r"_\1", name).lower()] = value
         request.GET = query  # type: ignore[assignment]
         return self.get_response(request)

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
 
 
 def upload(uploader: Uploader, data: bytes, **fields: object) -> dict[str, object]:
-    return uploader.send(uploader.create(len(data), name="report.tar.gz", **fields), data).json()["data"]
+    answer = uploader.send(uploader.create(len(data), name="report.tar.gz", **fields), data)
+    return dict(answer.json()["data"])
 
 
 def test_the_same_name_again_is_a_new_version(uploader: Uploader, file_store: Store) -> None:

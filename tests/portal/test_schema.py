@@ -37,7 +37,7 @@ def portal_schema(db: None) -> Iterator[Any]:
 
 @pytest.fixture
 def token(user: User, root: Folder) -> str:
-    return Token.objects.create(user=user).key
+    return str(Token.objects.create(user=user).key)
 
 
 OPERATIONS = [
@@ -55,6 +55,7 @@ OPERATIONS = [
     "get_upload_session",
     "insert_file",
     "post_location",
+    "put_location",
     "update_file",
     "upload_chunk",
     "upload_file",

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from tests.helpers import chunk_of
+from tests.helpers import Uploader, chunk_of
+from tests.uploads.test_end import multiply
 from uploads import sessions
-from uploads.models import State, UploadSession
+from uploads.admin import numbers_of_today
+from uploads.models import State, UploadSession, Verdict
 from uploads.owners import key_of
+from uploads.stores.base import Store
+from uploads.transfer.places import upload_of
 
 OpenSession = Callable[..., UploadSession]
 LIST = "/admin/upload_sessions/uploadsession/"
@@ -25,9 +32,14 @@ def half(open_session: OpenSession) -> UploadSession:
     return sessions.receive(open_session(8, name="half.bin"), chunk_of(b"abcd"))
 
 
-def run(client: Client, action: str, *rows: UploadSession) -> str:
-    response = client.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows]}, follow=True)
+def run(client: Client, action: str, *rows: UploadSession, confirmed: bool = True, **said: str) -> str:
+    said |= {"confirmed": "1"} if confirmed else {}
+    response = client.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows], **said}, follow=True)
     return response.content.decode()
+
+
+def page_of(session: UploadSession) -> str:
+    return reverse("admin:upload_sessions_uploadsession_change", args=[session.pk])
 
 
 def test_list_shows_progress(admin_client: Client, half: UploadSession) -> None:
@@ -37,13 +49,18 @@ def test_list_shows_progress(admin_client: Client, half: UploadSession) -> None:
     assert "50 % of" in page
 
 
+def test_the_list_shows_what_would_take_for_ever(admin_client: Client, half: UploadSession) -> None:
+    UploadSession.objects.update(file_size=2**45, created_at=timezone.now() - timedelta(days=300))
+    assert "half.bin" in admin_client.get(LIST).content.decode()
+
+
 @pytest.mark.parametrize("count", [1, 30])
 def test_list_needs_as_many_queries_for_many_sessions_as_for_one(
     admin_client: Client, open_session: OpenSession, django_assert_num_queries: Any, count: int
 ) -> None:
     for _ in range(count):
         open_session()
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(11):
         admin_client.get(LIST)
 
 
@@ -65,36 +82,147 @@ def test_detail_shows_the_parts_and_edits_nothing(admin_client: Client, half: Up
     assert admin_client.get(f"{LIST}add/").status_code == 403
 
 
-@pytest.mark.parametrize(("action", "state"), [("abort", State.ABORTED), ("expire_now", State.EXPIRED)])
-def test_actions_end_sessions(admin_client: Client, half: UploadSession, action: str, state: State) -> None:
+@pytest.mark.parametrize(
+    ("action", "state", "logged"), [("abort", State.ABORTED, "Aborted."), ("expire", State.EXPIRED, "Expired.")]
+)
+def test_actions_end_sessions(
+    admin_client: Client, half: UploadSession, action: str, state: State, logged: str
+) -> None:
+    page = run(admin_client, action, half, confirmed=False)
+    assert "half.bin" in page
+    half.refresh_from_db()
+    assert half.state == State.OPEN, "done without asking"
     assert "1 upload session was changed" in run(admin_client, action, half)
     half.refresh_from_db()
     assert half.state == state
     assert half.storage_released
-    assert str(half) in LogEntry.objects.get().object_repr
+    entry = LogEntry.objects.get()
+    assert (entry.object_repr, entry.get_change_message()) == (str(half), logged)
     move = half.moves.get()
     assert (move.before, move.after, move.who) == (State.OPEN, state, key_of(User.objects.get(username="admin")))
-    page = admin_client.get(reverse("admin:upload_sessions_uploadsession_change", args=[half.pk])).content.decode()
+    page = admin_client.get(page_of(half)).content.decode()
     assert move.why in page
 
 
-def test_an_action_says_what_it_could_not_do(admin_client: Client, open_session: OpenSession) -> None:
+def test_an_upload_gets_more_time(admin_client: Client, half: UploadSession) -> None:
+    before = timezone.now() + timedelta(seconds=5)
+    UploadSession.objects.update(expires_at=before)
+    run(admin_client, "extend", half)
+    half.refresh_from_db()
+    assert half.expires_at > before
+    assert LogEntry.objects.get().get_change_message() == "Extended."
+
+
+def test_a_refused_file_is_released_for_a_reason(admin_client: Client, open_session: OpenSession) -> None:
+    session = sessions.receive(open_session(3, name="held.bin"), chunk_of(b"abc"))
+    UploadSession.objects.update(state=State.FAILED, verdict=Verdict.REFUSED, failure="Eicar")
+    assert "Say why" in run(admin_client, "release", session, reason=" ")
+    session.refresh_from_db()
+    assert session.state == State.FAILED
+    run(admin_client, "release", session, reason="a false alarm")
+    session.refresh_from_db()
+    assert (session.state, session.verdict) == (State.COMPLETED, Verdict.RELEASED)
+    assert LogEntry.objects.get().get_change_message() == "Released: a false alarm"
+    assert "a false alarm" in admin_client.get(page_of(session)).content.decode()
+
+
+def test_an_action_says_what_it_cannot_do(admin_client: Client, open_session: OpenSession) -> None:
     done = sessions.receive(open_session(1, name="done.bin"), chunk_of(b"a"))
-    page = run(admin_client, "abort", done)
+    page = run(admin_client, "abort", done, confirmed=False)
+    assert "cannot be done with" in page
     assert "done.bin" in page
-    assert "accepts no more chunks" in page
+    assert "accepts no more chunks" in run(admin_client, "abort", done)
 
 
-def test_actions_need_their_own_permission(client: Client, half: UploadSession) -> None:
+@pytest.mark.parametrize("action", ["abort", "expire", "extend", "retry", "release"])
+@pytest.mark.parametrize("state", ["completed", "checking"])
+def test_no_action_breaks_on_a_session_that_has_changed(
+    admin_client: Client, open_session: OpenSession, state: str, action: str
+) -> None:
+    session = sessions.receive(open_session(1), chunk_of(b"a"))
+    UploadSession.objects.update(state=state)
+    assert "upload session" in run(admin_client, action, session, reason="why")
+
+
+def test_actions_work_where_requests_are_transactions(
+    admin_client: Client, half: UploadSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    run(admin_client, "abort", half)
+    half.refresh_from_db()
+    assert half.state == State.ABORTED
+
+
+def test_an_action_takes_so_many_sessions(admin_client: Client, half: UploadSession) -> None:
+    multiply(half, 300)
+    ids = list(UploadSession.objects.values_list("pk", flat=True))
+    response = admin_client.post(LIST, {"action": "abort", "_selected_action": ids}, follow=True)
+    assert "at most 200" in response.content.decode()
+
+
+@pytest.mark.parametrize("action", ["abort", "expire", "extend", "retry", "release"])
+def test_each_action_needs_its_own_permission(client: Client, half: UploadSession, action: str) -> None:
     viewer = User.objects.create_user("viewer", password="viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_uploadsession"))
+    others = Permission.objects.filter(codename__endswith="_uploadsession", content_type__app_label="upload_sessions")
+    viewer.user_permissions.add(*others.exclude(codename=f"{action}_uploadsession"))
     client.force_login(viewer)
     assert "half.bin" in client.get(LIST).content.decode()
-    run(client, "abort", half)
+    assert f'value="{action}"' not in client.get(page_of(half)).content.decode()
+    run(client, action, half, reason="none")
+    assert not LogEntry.objects.exists()
     half.refresh_from_db()
     assert half.state == State.OPEN
 
-    viewer.user_permissions.add(Permission.objects.get(codename="end_uploadsession"))
-    run(client, "abort", half)
-    half.refresh_from_db()
-    assert half.state == State.ABORTED
+
+def test_the_page_is_live(admin_client: Client, half: UploadSession, django_assert_num_queries: Any) -> None:
+    url = f"{LIST}live/?ids={half.pk.hex},nonsense"
+    with django_assert_num_queries(3):  # two are the login's
+        answer = admin_client.get(url)
+    row = answer.json()[half.pk.hex]
+    assert 'value="0.5000"' in row["progress"]
+    assert row["live"] is True
+    assert admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 304
+    sessions.receive(half, chunk_of(b"efgh"))
+    row = admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).json()[half.pk.hex]
+    assert "completed" in row["state_badge"]
+    assert row["live"] is False
+
+
+def test_live_needs_the_right_to_view(client: Client, half: UploadSession) -> None:
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    assert client.get(f"{LIST}live/?ids={half.pk.hex}").status_code == 403
+
+
+def test_the_store_is_compared_with_the_row_on_demand(
+    admin_client: Client, open_session: OpenSession, store: Store
+) -> None:
+    half = sessions.receive(open_session(12 * 2**20, name="half.bin"), chunk_of(bytes(6 * 2**20)))
+    assert "Ask the store" in admin_client.get(page_of(half)).content.decode()
+    page = admin_client.get(f"{page_of(half)}?compare").content.decode()
+    assert page.count(f"{6 * 2**20} bytes") == 2
+    store.abort(upload_of(half))
+    page = admin_client.get(f"{page_of(half)}?compare").content.decode()
+    assert "the store knows no upload any more" in page
+
+
+def test_the_page_tells_who_and_from_where(
+    admin_client: Client, uploader: Uploader, uploads_settings: Callable[..., None]
+) -> None:
+    uploader.api.credentials(HTTP_USER_AGENT="Sync/1.0 \xe4<b>")
+    uploader.create(5)
+    page = admin_client.get(page_of(UploadSession.objects.get())).content.decode()
+    assert "127.0.0.1, Sync/1.0" in page
+    assert "demo" in page
+    assert "<b>" not in page
+    uploads_settings(KEEP_CLIENTS=False)
+    uploader.create(5)
+    assert UploadSession.objects.filter(client_address="", client_name="").count() == 1
+
+
+def test_numbers_on_top(admin_client: Client, half: UploadSession, open_session: OpenSession) -> None:
+    sessions.receive(open_session(1), chunk_of(b"a"))
+    UploadSession.objects.filter(pk=half.pk).update(updated_at=timezone.now() - timedelta(hours=1))
+    numbers = {str(name): number for name, number in numbers_of_today()}
+    assert (numbers["open"], numbers["stalled"], numbers["completed today"]) == (1, 1, 1)
+    assert "stalled" in admin_client.get(LIST).content.decode()

@@ -98,3 +98,18 @@ def test_an_unknown_name_is_an_error_at_run_time_too(uploads_settings: Callable[
     uploads_settings(CHUNK_SIZE=5)
     with pytest.raises(ImproperlyConfigured, match="CHUNK_SIZE"):
         conf.current()
+
+
+def test_middleware_that_reads_bodies_is_named(settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "silk.middleware.SilkyMiddleware"]
+    assert [message.id for message in check_settings()] == ["uploads.W009"]
+
+
+@pytest.mark.parametrize(
+    ("planned", "missing"), [([], 0), (["expire"], 1), (["other"], 2), (["expire", "complete"], 0)]
+)
+def test_tasks_that_are_not_scheduled_are_named(settings: Any, planned: list[str], missing: int) -> None:
+    settings.CELERY_BEAT_SCHEDULE = {
+        name: {"task": f"uploads.tasks.{name}_sessions", "schedule": 60.0} for name in planned
+    }
+    assert [message.id for message in check_settings()] == ["uploads.W010"] * missing

@@ -73,6 +73,7 @@ def test_a_portal_in_trouble_gets_the_file_later(
     use(uploads_settings, MovedOut)
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     assert session.state == State.COMPLETING
+    assert session.retry_at is not None
     assert session.retry_at > timezone.now()
     assert sessions.complete_due(limit=10) == 0
 

@@ -11,10 +11,12 @@ import pytest
 from django.db import connection, connections
 
 from portal.models import File
+from tests.data import MIB, some_bytes
 from tests.helpers import chunk_of, finalize
-from uploads import sessions
+from uploads import parts, sessions
 from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
+from uploads.sessions import Chunk
 from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
@@ -41,7 +43,8 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def fresh(session: UploadSession) -> UploadSession:
-    return UploadSession.objects.get(pk=session.pk)
+    found: UploadSession = UploadSession.objects.get(pk=session.pk)
+    return found
 
 
 def test_one_of_two_writers_stores_the_chunk(file_store: Store, open_session: OpenSession) -> None:
@@ -113,3 +116,28 @@ def test_two_reapers_expire_each_session_once(file_store: Store, open_session: O
     counts = at_once(*[lambda: sessions.expire_stale(batch_size=3)] * 2)
     assert sum(counts) == 10
     assert set(UploadSession.objects.values_list("state", flat=True)) == {State.EXPIRED}
+
+
+def test_numbered_chunks_that_begin_a_segment_at_once(
+    s3_store: Store,
+    open_session: OpenSession,
+    s3_uploads: Callable[[], set[str]],
+    uploads_settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of the multipart uploads is used, and nothing is left of the others."""
+    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=4, most_parts=2, copy_size=10 * MIB))
+    uploads_settings(PART_SIZE=5 * MIB)
+    data = some_bytes(24 * MIB)
+    session = open_session(len(data))
+
+    def send(number: int) -> Callable[[], Any]:
+        chunk = data[(number - 1) * 6 * MIB : number * 6 * MIB]
+        return lambda: sessions.receive_numbered(fresh(session), Chunk(iter([chunk]), at_most=len(chunk)), number)
+
+    send(1)()
+    outcomes = at_once(*[send(number) for number in (2, 2, 3, 3, 4, 4)])
+    assert [outcome for outcome in outcomes if not isinstance(outcome, UploadSession)] == []
+    assert s3_uploads() == set(session.segments.values_list("upload_id", flat=True))
+    done = finalize(fresh(session))
+    assert b"".join(s3_store.read(done.object_name)) == data

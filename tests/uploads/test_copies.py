@@ -22,12 +22,12 @@ from uploads.stores.base import Store
 OpenSession = Callable[..., UploadSession]
 
 RAW = Origin()
-CONSTANT = Origin(form="written by hand")
+CONSTANT = Origin(label="written by hand")
 
 
 def fresh() -> Iterator[Origin]:
     """Make origins as a browser's forms have them, each on a connection of its own."""
-    return (Origin(form=f"f{n}", generated=True, connection=f"c{n}") for n in itertools.count())
+    return (Origin(label=f"f{n}", generated=True, connection=f"c{n}") for n in itertools.count())
 
 
 def send(session: UploadSession, data: bytes, origin: Origin | None = RAW, start: int | None = None) -> UploadSession:

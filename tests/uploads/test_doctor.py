@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,9 +16,10 @@ from django.urls import set_script_prefix
 from django.utils import timezone
 
 from devstack import weed
-from tests.proxy import proxied, with_header
+from tests.proxy import proxied, with_code, with_header
 from uploads import doctor, sessions
 from uploads.models import TaskRun, UploadSession
+from uploads.protocols.tus.door import way_of_interim
 from uploads.stores.base import Store
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +65,16 @@ def test_what_the_store_does_not_do_is_said(
         assert any(said in text for text in problems("store"))
 
 
+def test_a_store_that_wants_part_numbers_without_gaps(
+    s3: weed.Weed, s3_storage: dict[str, Any], use_storage: Callable[..., Any]
+) -> None:
+    with proxied(s3.endpoint) as proxy:
+        s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
+        use_storage(s3_storage)
+        proxy.inject("CompleteMultipartUpload", with_code(400, "InvalidPartOrder"), times=1)
+        assert any("set CHECKSUMS to 'off'" in text for text in problems("store"))
+
+
 def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:
     s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
     use_storage(s3_storage)
@@ -95,7 +107,7 @@ def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., Up
     open_session()
     assert not any("expired" in text for text in problems("tasks"))
     UploadSession.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    assert "sessions were last expired not yet: is beat running, or cron?" in problems("tasks")
+    assert "sessions have not been expired yet: is beat running, or cron?" in problems("tasks")
     sessions.expire_stale(batch_size=1)
     assert not any("expired" in text for text in problems("tasks"))
 
@@ -107,13 +119,18 @@ def test_cron_is_as_good_as_celery(file_store: Store) -> None:
     assert problems("tasks") == []
 
 
+def ways(url: str) -> list[str]:
+    """Return what is wrong with the ways to the doors."""
+    return [finding.text for finding in doctor.examine(url) if finding.about == "way" and not finding.good]
+
+
 def test_the_way_goes_below_the_portals_own_prefix(file_store: Store, settings: Any, before: str) -> None:
     set_script_prefix("/limited/")
     try:
-        finding = list(doctor.examine(f"{before}/limited"))[-1]
+        texts = ways(f"{before}/limited")
     finally:
         set_script_prefix("/")
-    assert "client_max_body_size" in finding.text
+    assert ["client_max_body_size" in text for text in texts] == [True, True]
 
 
 class Before(BaseHTTPRequestHandler):
@@ -121,7 +138,7 @@ class Before(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.startswith("/limited/ChunkedUploader.ashx"):
+        if self.path.startswith(("/limited/ChunkedUploader.ashx", "/limited/tus/")):
             self.send_response(413)
         else:
             self.send_response(301)
@@ -147,9 +164,7 @@ def before() -> Iterator[str]:
     ("path", "said"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
 )
 def test_what_stands_before_the_app_is_found(file_store: Store, before: str, path: str, said: str) -> None:
-    finding = list(doctor.examine(before + path))[-1]
-    assert not finding.good
-    assert said in finding.text
+    assert [said in text for text in ways(before + path)] == [True, True]
 
 
 def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:
@@ -158,3 +173,30 @@ def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:
     with pytest.raises(SystemExit):
         call_command("uploads_doctor", stdout=out)
     assert "PROBLEM tasks: sessions were last completed 60 minutes ago: is beat" in out.getvalue()
+
+
+ANSWERS = {
+    "as-it-should": (b"HTTP/1.1 104 Upload Resumption Supported\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", True),
+    "swallowed": (b"HTTP/1.1 200 OK\r\n\r\n", False),
+    "taken-for-the-answer": (b"HTTP/1.1 104 Upload Resumption Supported\r\n\r\n", False),
+    "broken": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", False),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_way_of_interim_responses(uploads_settings: Callable[..., None], name: str) -> None:
+    uploads_settings(INTERIM_RESPONSES=True)
+    answer, good = ANSWERS[name]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            assert connection.recv(2**16).startswith(b"OPTIONS /tus/ ")
+            connection.sendall(answer)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        finding = way_of_interim(f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    assert (finding.about, finding.good) == ("interim", good), finding.text

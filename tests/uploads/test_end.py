@@ -150,30 +150,32 @@ def test_command(file_store: Store, open_session: OpenSession) -> None:
 TABLE = UploadSession._meta.db_table
 
 
+IDS = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uuid()", "mysql": "uuid()"}
+SERIES = {
+    "sqlite": "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s)",
+    "postgresql": "generate_series(1, {count}) AS s(n)",
+    "mysql": "(SELECT seq AS n FROM seq_1_to_{count}) AS s",
+}
+
+
 def multiply(session: UploadSession, count: int) -> None:
     """Copy a row many times, inside the database."""
-    names = [field.column for field in UploadSession._meta.concrete_fields]
-    sqlite = connection.vendor == "sqlite"
-    changed = {
-        "id": "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()",
-        "object_name": "'copy-' || n",
-        "object_hash": "'copy-' || n",
-    }
-    values = ", ".join(changed.get(name, f'"{name}"') for name in names)
-    columns = ", ".join(f'"{name}"' for name in names)
-    series = (
-        f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s)"  # noqa: S608
-        if sqlite
-        else f"generate_series(1, {count}) AS s(n)"
-    )
+    vendor, quoted = connection.vendor, connection.ops.quote_name
+    copy = "concat('copy-', n)" if vendor == "mysql" else "'copy-' || n"
+    names = [str(field.column) for field in UploadSession._meta.concrete_fields]
+    changed = {"id": IDS[vendor], "object_name": copy, "object_hash": copy}
+    values = ", ".join(changed.get(name, quoted(name)) for name in names)
+    columns, series = ", ".join(map(quoted, names)), SERIES[vendor].format(count=count)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {TABLE} ({columns}) SELECT {values} FROM {TABLE}, {series} WHERE id = %s",  # noqa: S608
-            [session.pk.hex if sqlite else session.pk],
+            [session.pk.hex if vendor == "sqlite" else session.pk],
         )
-        cursor.execute(f"ANALYZE {TABLE}")
+        if vendor != "mysql":  # There it would commit the test's transaction.
+            cursor.execute(f"ANALYZE {TABLE}")
 
 
+@pytest.mark.skipif(connection.vendor == "mysql", reason="MySQL has no indexes of some rows; those of the state serve")
 @pytest.mark.parametrize(
     "find",
     [
@@ -190,7 +192,7 @@ def test_among_100_000_stale_sessions_an_index_finds_those_to_deal_with(
     age(hours=1)
     multiply(session, 100_000)
     plan = find(UploadSession.objects)[:500].explain().lower()
-    assert re.search(r"using (index )?upload_sessions_(expires|retry|ended)", plan), plan
+    assert re.search(r"using (index )?upload_sessions_(expires|retry|ended|state_newest)", plan), plan
 
 
 def test_each_stale_session_costs_the_same(file_store: Store, open_session: OpenSession) -> None:

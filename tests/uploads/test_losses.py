@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,7 +17,7 @@ from portal.destination import PortalDestination
 from portal.models import File
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, Uploader, finalize, no_memory
-from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
+from tests.proxy import Action, Answer, Call, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
 from uploads.destinations import Destination, PublishedFile
 from uploads.exceptions import ChunkTooWide, StoreUnavailable, TransactionOpen, UploadError
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.django_db
 
 
 def row(session: UploadSession) -> UploadSession:
-    return UploadSession.objects.get(pk=session.pk)
+    found: UploadSession = UploadSession.objects.get(pk=session.pk)
+    return found
 
 
 def send(session: UploadSession, data: bytes) -> UploadSession:
@@ -81,7 +83,7 @@ def test_nothing_is_done_inside_a_transaction_of_the_host(file_store: Store, ope
     session = open_session(2)
     for verb in (lambda: send(session, b"ab"), lambda: sessions.abort(session), lambda: open_session(2)):
         with transaction.atomic(), pytest.raises(TransactionOpen):
-            verb()
+            verb()  # type: ignore[no-untyped-call]
     assert UploadSession.objects.values_list("state", "bytes_stored").get() == ("open", 0)
 
 
@@ -421,3 +423,28 @@ def test_the_doctor_notices_a_bucket_that_keeps_versions(
     s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     use_storage({**s3_storage, "OPTIONS": s3_storage["OPTIONS"] | {"bucket_name": bucket}})
     assert any("keeps versions" in finding.text for finding in doctor.examine() if not finding.good)
+
+
+@pytest.mark.parametrize("call", ["CreateMultipartUpload", "AbortMultipartUpload"])
+def test_a_store_that_hangs_holds_no_request(
+    proxy: Proxy, open_session: OpenSession, uploads_settings: Any, call: str
+) -> None:
+    """Neither one that creates a session nor one that ends it; the client of the store itself would wait longer."""
+    session = open_session(100)
+    uploads_settings(STORE_TIMEOUT=timedelta(milliseconds=200))
+    goes_on = threading.Event()
+
+    def hang(call: Call) -> Answer:
+        goes_on.wait(30)
+        return call.forward()
+
+    proxy.inject(call, hang, times=1)
+    try:
+        if call == "CreateMultipartUpload":
+            with pytest.raises(StoreUnavailable):
+                open_session(100)
+        else:
+            assert sessions.abort(session).state == State.ABORTED
+            assert not session.storage_released
+    finally:
+        goes_on.set()

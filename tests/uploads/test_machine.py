@@ -53,7 +53,7 @@ class Sessions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.atomic = transaction.atomic()
-        self.atomic._from_testcase = True
+        self.atomic._from_testcase = True  # type: ignore[attr-defined]
         self.atomic.__enter__()
         self.models: dict[Any, Model] = {}
 

@@ -23,6 +23,7 @@ from uploads.exceptions import (
     UploadIncomplete,
 )
 from uploads.models import State, UploadSession
+from uploads.sessions.rules import ANY
 from uploads.stores.base import Store
 from uploads.transfer.places import upload_of
 
@@ -317,3 +318,39 @@ def test_nothing_is_spare_where_part_numbers_are_used_again(
     uploads_settings(STRAY_PARTS=False)
     send(open_session(12 * MIB), 1, bytes(12 * MIB))
     assert UploadSession.objects.get().bytes_spare == 0
+
+
+def test_large_chunks_of_a_large_file_are_parts(s3_store: Store, open_session: OpenSession) -> None:
+    """The rules would allow 2048 chunks of 10 MiB, so each has four part numbers, until one of 64 MiB comes."""
+    session = open_session(20 * 2**30)
+    data = some_bytes(64 * MIB)
+    for number in (2, 1, 3, 320):
+        session = send(session, number, data if number < 320 else data[:MIB])
+    parts = list(session.parts.filter(number__isnull=False))
+    assert sum(part.size for part in parts) == session.bytes_stored
+    numbers = [part.number or 0 for part in parts]
+    assert numbers == sorted(set(numbers))
+    sessions.abort(session)
+
+
+def test_a_chunk_beyond_those_that_were_planned_is_kept_too(s3_store: Store, open_session: OpenSession) -> None:
+    session = open_session(20 * 2**30)
+    send(session, 1, some_bytes(64 * MIB))
+    send(session, 1500, some_bytes(10 * MIB))
+    assert not session.parts.filter(chunk=1500, number__isnull=False).exists()
+    assert session.bytes_stored == 74 * MIB
+    sessions.abort(session)
+
+
+def test_a_file_whose_size_is_known_at_the_end(store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(23 * MIB)
+    session = open_session(None)
+    for number, chunk in split(data, 10 * MIB).items():
+        session = send(session, number, chunk)
+    with pytest.raises(UploadIncomplete, match="missing chunks: 4"):
+        sessions.finalize(session, ANY, numbers=[1, 2, 3, 4])
+    with pytest.raises(UploadIncomplete):
+        sessions.finalize(session, ANY)
+    session = sessions.finalize(UploadSession.objects.get(), ANY, numbers=[1, 2, 3])
+    assert (session.state, session.file_size) == (State.COMPLETED, len(data))
+    assert b"".join(store.read(session.object_name)) == data

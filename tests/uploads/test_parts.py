@@ -3,7 +3,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uploads import parts
@@ -41,12 +41,15 @@ def test_plan_prefers_small_parts(total: int, size: int) -> None:
     assert parts.plan_part_size(total, 10 * 2**20, parts.MIN_PART_SIZE) == size
 
 
-@given(part_size=st.integers(10 * 2**20, 2 * 2**30))
-def test_the_largest_file_has_copies_to_spare(part_size: int) -> None:
-    """And is larger than what one multipart upload takes."""
-    largest = parts.largest_composed(part_size)
-    whole, rest = divmod(largest, parts.largest_file(part_size))
-    copy = parts.limits.copy_size // part_size * part_size
-    copies = whole * -(-parts.largest_file(part_size) // copy) + -(-rest // copy)
-    assert copies <= parts.MAX_PARTS - parts.SPARE_COPIES
-    assert largest >= parts.largest_file(part_size)
+@given(part_size=st.integers(parts.MIN_PART_SIZE, 64 * 2**20), lost=st.integers(0, 1000))
+@example(part_size=10 * 2**20, lost=0)
+def test_the_largest_file_is_10_000_copies(part_size: int, lost: int) -> None:
+    """However small its parts are, and although writers died and took part numbers along: 48.8 TiB."""
+    number, before = 1 + lost, 0
+    while not parts.begins_segment(number, before, part_size):
+        number, before = number + 1, before + part_size
+    assert number - 1 <= parts.MAX_PARTS
+    largest, copy = parts.largest_composed(), parts.limits.copy_size
+    assert largest / 2**40 > 48.8
+    segments, rest = divmod(largest, before)
+    assert segments * -(-before // copy) + -(-rest // copy) <= parts.MAX_PARTS

@@ -31,7 +31,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
 
 
 def row(session: UploadSession) -> UploadSession:
-    return UploadSession.objects.get(pk=session.pk)
+    found: UploadSession = UploadSession.objects.get(pk=session.pk)
+    return found
 
 
 def blocks_of(data: bytes, *, cut: int | None = None, block: int = MIB // 4) -> Iterator[bytes]:
@@ -58,7 +59,7 @@ def content(session: UploadSession) -> bytes:
 @pytest.mark.parametrize("known", [True, False], ids=["length-known", "length-unknown"])
 def test_a_file_in_one_chunk(store: Store, open_session: OpenSession, size: int, *, known: bool) -> None:
     data = some_bytes(size)
-    session = open_session(size if known else 64 * MIB, size_known=known)
+    session = open_session(size) if known else open_session(None, at_most=64 * MIB)
     options: dict[str, Any] = {} if known else {"is_last": True, "at_most": None}
     done = send(session, data, **options)
     assert (done.state, done.file_size, done.size_known) == (State.COMPLETED, size, True)
@@ -77,7 +78,10 @@ def test_what_came_of_a_cut_chunk_stays(store: Store, open_session: OpenSession,
     assert content(session) == data
 
 
-def test_progress_is_seen_inside_one_request(store: Store, open_session: OpenSession) -> None:
+def test_progress_is_seen_inside_one_request(
+    store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.sessions.progressive.COMMIT_EVERY", 0)
     data = some_bytes(60 * MIB)
     session = open_session(len(data))
     seen = []

@@ -15,7 +15,7 @@ from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, finalize
 from tests.proxy import Action, Proxy, cut_before, lose_answer, refuse, with_code
 from uploads import parts, sessions
-from uploads.exceptions import IncompleteBody, StoreUnavailable
+from uploads.exceptions import ChunkTooSmall, IncompleteBody, StoreUnavailable
 from uploads.models import State, UploadSession
 from uploads.sessions import Chunk, Rules
 from uploads.stores import get_store
@@ -32,31 +32,56 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, uploads_settings: Change) -> None:
-    """Segments of two parts of 5 MiB; a copy of a part at a time."""
-    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=2, copy_size=6 * MIB))
+    """Segments of two parts of 5 MiB; a copy is as many bytes."""
+    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=4, most_parts=2, copy_size=10 * MIB))
     uploads_settings(PART_SIZE=5 * MIB, MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
 
 
 def row(session: UploadSession) -> UploadSession:
-    return UploadSession.objects.get(pk=session.pk)
+    found: UploadSession = UploadSession.objects.get(pk=session.pk)
+    return found
 
 
-def send(session: UploadSession, size: int, *, rules: Rules = ATOMIC, cut: int | None = None) -> UploadSession:
-    """Send the next bytes of the file."""
+def send(
+    session: UploadSession,
+    size: int,
+    *,
+    rules: Rules = ATOMIC,
+    cut: int | None = None,
+    end: int = TOTAL,
+    told_from: int = TOTAL,
+    chunked: bool = False,
+) -> UploadSession:
+    """Send the next bytes of the file, saying that it ends at ``end``, or how large it is from some byte on."""
     start = session.bytes_stored
-    sent = DATA[start : start + size]
+    sent = DATA[start : min(start + size, end)]
 
     def blocks() -> Iterator[bytes]:
         yield from (sent[at : min(at + MIB, cut or len(sent))] for at in range(0, cut or len(sent), MIB))
         if cut is not None:
             raise IncompleteBody(received=cut, declared=len(sent))
 
-    return sessions.receive(session, Chunk(blocks(), at_most=len(sent), start=start, rules=rules))
+    chunk = Chunk(
+        blocks(),
+        at_most=None if chunked else len(sent),
+        start=start,
+        rules=rules,
+        is_last=start + len(sent) == end,
+        total=TOTAL if start >= told_from else None,
+    )
+    return sessions.receive(session, chunk)
 
 
 def send_all(session: UploadSession, size: int, **options: Any) -> UploadSession:
     while session.state == State.OPEN:
         session = send(session, size, **options)
+    return session
+
+
+def send_most(session: UploadSession) -> UploadSession:
+    """Send all but the last 5 MiB, or less."""
+    while session.bytes_stored < TOTAL - 5 * MIB:
+        session = send(session, 5 * MIB)
     return session
 
 
@@ -82,12 +107,14 @@ def test_a_file_of_many_segments(
 
 def test_no_byte_is_written_more_than_twice(proxy: Proxy, open_session: OpenSession) -> None:
     """Once into a part, and once by the store itself."""
-    send_all(open_session(TOTAL), 5 * MIB)
+    session = open_session(TOTAL)
+    proxy.headers.clear()  # of what tried the store out
+    send_all(session, 5 * MIB)
     written = sum(
         int(headers["content-length"]) for kind, headers in proxy.headers if kind in ("UploadPart", "PutObject")
     )
     assert written <= 1.1 * TOTAL
-    assert proxy.calls["UploadPartCopy"] >= TOTAL // (6 * MIB)
+    assert proxy.calls["UploadPartCopy"] >= TOTAL // (10 * MIB)
 
 
 @pytest.mark.parametrize("cut", [MIB, 11 * MIB, 27 * MIB])
@@ -119,12 +146,18 @@ def test_a_picky_store_has_no_segments(
 @pytest.mark.parametrize("kind", ["CompleteMultipartUpload", "UploadPartCopy", "CreateMultipartUpload", "HeadObject"])
 @pytest.mark.parametrize("action", [refuse, cut_before, lose_answer], ids=lambda action: action.__name__)
 @pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
 def test_composing_goes_on_where_it_stopped(
-    proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]], kind: str, action: Action, skip: int
+    proxy: Proxy,
+    open_session: OpenSession,
+    s3_keys: Callable[[], set[str]],
+    kind: str,
+    action: Action,
+    skip: int,
+    size: int | None,
 ) -> None:
-    session = open_session(TOTAL)
-    while session.remaining > 5 * MIB:
-        session = send(session, 5 * MIB)
+    session = open_session(size)
+    session = send_most(session)
     proxy.inject(kind, action, skip=skip)
     try:
         session = send(session, 5 * MIB)
@@ -145,10 +178,10 @@ def test_composing_goes_on_where_it_stopped(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession) -> None:
-    session = open_session(TOTAL)
-    while session.remaining > 5 * MIB:
-        session = send(session, 5 * MIB)
+@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
+def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
+    session = open_session(size)
+    session = send_most(session)
     proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), skip=4, times=1)
     session = send(session, 5 * MIB)
     assert session.state == State.COMPLETING
@@ -164,25 +197,27 @@ def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: Ope
 
 
 @pytest.mark.parametrize("end", [sessions.abort, sessions.expire_now])
+@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
 def test_nothing_of_an_ended_session_is_left(
     s3_store: Store,
     open_session: OpenSession,
     s3_keys: Callable[[], set[str]],
     s3_uploads: Callable[[], set[str]],
     end: Callable[[UploadSession], UploadSession],
+    size: int | None,
 ) -> None:
-    session = send(open_session(TOTAL), 22 * MIB)
+    session = send(open_session(size), 22 * MIB)
     end(session)
     assert (s3_keys(), s3_uploads()) == (set(), set())
 
 
+@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
 def test_the_audit_knows_segments(
-    s3_store: Store, open_session: OpenSession, uploads_settings: Change, proxy: Proxy
+    s3_store: Store, open_session: OpenSession, uploads_settings: Change, proxy: Proxy, size: int | None
 ) -> None:
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX="segments")
-    session = open_session(TOTAL)
-    while session.remaining > 5 * MIB:
-        session = send(session, 5 * MIB)
+    session = open_session(size)
+    session = send_most(session)
     found = sessions.audit(fix=True)
     assert (found.orphans, found.lost) == (0, [])
     proxy.inject("UploadPartCopy", refuse, times=100)
@@ -196,21 +231,59 @@ def test_the_audit_knows_segments(
     assert content(session) == DATA
 
 
-def test_numbered_chunks_of_such_a_file(store: Store, open_session: OpenSession) -> None:
+def send_numbered(session: UploadSession, number: int, each: int) -> UploadSession:
+    chunk = DATA[(number - 1) * each : number * each]
+    return sessions.receive_numbered(session, Chunk(iter([chunk]), at_most=len(chunk)), number)
+
+
+@pytest.mark.parametrize("order", ["first first", "last first", "twice"])
+@pytest.mark.parametrize("each", [17 * MIB, 9 * MIB, 6 * MIB, 5 * MIB, 2 * MIB])
+def test_numbered_chunks_of_such_a_file(
+    store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], each: int, order: str
+) -> None:
+    """Their parts do not grow with the file either; what comes before the first chunk waits as pieces."""
     session = open_session(TOTAL)
-    for number in (3, 1, 2, 4):
-        chunk = DATA[(number - 1) * 9 * MIB : number * 9 * MIB]
-        sessions.receive_numbered(session, Chunk(iter([chunk]), at_most=len(chunk)), number)
+    numbers = list(range(1, -(-TOTAL // each) + 1))
+    for number in {"first first": numbers, "last first": numbers[::-1], "twice": numbers[:3] + numbers}[order]:
+        send_numbered(row(session), number, each)
     done = finalize(row(session))
     assert done.state == State.COMPLETED, done.failure
     assert content(session) == DATA
+    stored = list(session.parts.all())
+    assert max(part.size for part in stored) <= 10 * MIB
+    assert len({part.segment for part in stored}) > 1
+    if store.limits_parts:
+        assert s3_keys() == {f"media/{done.object_name}"}
+
+
+def test_a_chunk_too_small_for_a_segment_of_its_own_is_refused(s3_store: Store, open_session: OpenSession) -> None:
+    session = open_session(16 * MIB)
+    for number, chunk in ((1, DATA[: 6 * MIB]), (2, DATA[:MIB]), (3, DATA[: 9 * MIB])):
+        session = sessions.receive_numbered(row(session), Chunk(iter([chunk]), at_most=len(chunk)), number)
+    with pytest.raises(ChunkTooSmall):
+        finalize(session)
+    assert row(session).state == State.OPEN
+
+
+@pytest.mark.parametrize("end", [TOTAL, 20 * MIB, 10 * MIB, 3 * MIB])
+@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 5 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "5-MiB", "2-MiB"])
+def test_a_file_whose_size_is_told_at_its_end(
+    store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], size: int, end: int
+) -> None:
+    """It begins as one upload, which becomes the first segment if that turns out to be too small."""
+    session = send_all(open_session(None), size, rules=PROGRESSIVE, end=end)
+    assert session.state == State.COMPLETED, session.failure
+    assert content(session) == DATA[:end]
+    assert session.segmented is (end > 10 * MIB)
+    if store.limits_parts:
+        assert s3_keys() == {f"media/{session.object_name}"}
 
 
 def test_a_store_that_cannot_compose_is_told_the_largest_file(
     proxy: Proxy, uploader: Uploader, uploads_settings: Change
 ) -> None:
     """Its parts grow with the file, as far as there is memory for them."""
-    uploads_settings(MAX_BUFFER_MEMORY=24 * MIB)
+    uploads_settings(MAX_BUFFER_MEMORY=12 * MIB)
     proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
     answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": TOTAL}, format="json")
     assert (answer.status_code, answer.json()["error"]["type"]) == (413, "file_too_large")
@@ -250,4 +323,17 @@ def test_a_commit_that_failed_is_not_taken_for_that_of_another_segment(
             send(row(session), 5 * MIB)
     assert row(session).bytes_stored == 10 * MIB
     assert send_all(row(session), 5 * MIB).state == State.COMPLETED
+    assert content(session) == DATA
+
+
+@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 6 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "6-MiB", "2-MiB"])
+@pytest.mark.parametrize("told", [0, 12 * MIB])
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_a_size_that_is_told_late(
+    store: Store, open_session: OpenSession, rules: Rules, size: int, told: int, framing: str
+) -> None:
+    """Also one that is more than one upload takes, with the first byte or in the middle of the file."""
+    session = send_all(open_session(None), size, rules=rules, told_from=told, chunked=framing == "chunked")
+    assert session.state == State.COMPLETED, session.failure
     assert content(session) == DATA

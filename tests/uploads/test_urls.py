@@ -27,11 +27,15 @@ UseUrls = Callable[..., None]
 
 @pytest.fixture
 def use_urls(settings: Any, monkeypatch: pytest.MonkeyPatch) -> UseUrls:
+    doors = ("upload_sessions", "tus", "companion", "upload_forms")
+    others = [route for route in portal_urls.urlpatterns[1:] if getattr(route, "app_name", None) not in doors]
+
     def use(*routes: Any) -> None:
         urlconf = types.ModuleType("a_urlconf")
-        urlconf.urlpatterns = [*routes, *portal_urls.urlpatterns[2:]]  # type: ignore[attr-defined]
+        urlconf.urlpatterns = [*routes, *others]  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "a_urlconf", urlconf)
         settings.ROOT_URLCONF = "a_urlconf"
+        settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "UploadForm" not in name]
 
     return use
 
@@ -88,8 +92,33 @@ def test_no_session_is_left_where_the_location_cannot_be_told(
         pytest.param([path("files/", OURS)], ["uploads.W003"], id="below"),
         pytest.param([re_path("^(?P<page>.*)$", anything), path("", OURS)], ["uploads.W007"], id="behind-a-catch-all"),
         pytest.param([], ["uploads.W002"], id="not-at-all"),
+        pytest.param([path("any/where/", include("uploads.protocols.tus.urls"))], [], id="another-door"),
     ],
 )
 def test_checks_name_what_clients_would_not_find(use_urls: UseUrls, routes: list[Any], ids: list[str]) -> None:
     use_urls(*routes)
     assert [message.id for message in check_settings()] == ids
+
+
+TUS = include(("uploads.protocols.tus.urls", "tus"), namespace="avatars")
+
+
+@pytest.mark.parametrize(
+    ("route", "prefix"),
+    [
+        pytest.param(path("avatars/", TUS, {"folder_id": "@my"}), "/avatars/", id="with-a-folder-given-along"),
+        pytest.param(path("<slug:tenant>/tus/", TUS), "/acme/tus/", id="behind-a-parameter"),
+        pytest.param(path("<slug:tenant>/", include(([path("t/", TUS)], "theirs"))), "/acme/t/", id="both"),
+    ],
+)
+def test_tus_works_wherever_it_is_included(
+    use_urls: UseUrls, api: APIClient, root: Folder, route: Any, prefix: str
+) -> None:
+    use_urls(route)
+    headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0"}
+    url = api.post(prefix, HTTP_UPLOAD_LENGTH="3", **headers)["Location"]
+    assert url == f"{prefix}{UploadSession.objects.get().pk.hex}"
+    kind = "application/offset+octet-stream"
+    answer = api.generic("PATCH", url, b"abc", content_type=kind, HTTP_UPLOAD_OFFSET="0", **headers)
+    assert answer.status_code == 204
+    assert UploadSession.objects.get().folder_id == str(root.pk)

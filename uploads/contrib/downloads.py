@@ -31,8 +31,22 @@ class Content:
     modified: datetime
 
 
-def download(request: HttpRequest, content: Content) -> HttpResponseBase:
-    """Answer with the content, or with the one range of it that was asked for."""
+LINK_LASTS = 60
+"""Seconds that a link to the store is good for; a download that has begun goes on."""
+
+
+def download(request: HttpRequest, content: Content, *, presigned: bool = False) -> HttpResponseBase:
+    """Answer with the content, or with the one range of it that was asked for.
+
+    ``presigned`` sends a browser to the store itself, if the store can give out links; they are never to be stored.
+    """
+    if presigned and request.method == "GET":
+        disposition = disposition_of(content.title, content.content_type)
+        link = get_store(content.storage).link(
+            content.name, seconds=LINK_LASTS, content_type=content.content_type, disposition=disposition
+        )
+        if link:
+            return HttpResponse(status=302, headers={"Location": link, "Cache-Control": "no-store"})
     start, size = 0, content.size
     wanted = _RANGE.match(request.headers.get("Range", ""))
     if wanted:

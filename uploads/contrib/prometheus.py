@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Sum
+from django.db.models import Case, Count, Sum, When
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -70,6 +70,7 @@ def _states() -> bytes:
     counts: dict[str, Any] = dict(UploadSession.objects.order_by().values_list("state").annotate(Count("pk")))
     for state in UploadSession.State.values:
         sessions.labels(state).set(counts.get(state, 0))
-    reserved.set(UploadSession.objects.unfinished().aggregate(size=Sum("file_size"))["size"] or 0)
+    size = Case(When(size_known=True, then="file_size"), default="bytes_stored")
+    reserved.set(UploadSession.objects.unfinished().aggregate(size=Sum(size))["size"] or 0)
     stale.set(UploadSession.objects.stale().count())
     return generate_latest(registry)

@@ -55,18 +55,21 @@ MAX_FIELDS_SIZE = 2**20
 TOO_LONG = f"The fields are longer than {MAX_FIELDS_SIZE} bytes."
 
 
-def unencoded(request: Request) -> HttpRequest:
-    """Return Django's request, whose body is to be read as it is; raise EncodingUnsupported if it is encoded."""
-    http = request._request  # noqa: SLF001 - DRF's own stream is empty for chunked encoding
-    encoding = http.headers.get("Content-Encoding", "identity")
+def below(request: Request) -> HttpRequest:
+    """Return Django's request: REST framework's own stream is empty for chunked encoding."""
+    return request._request  # noqa: SLF001 - there is no other way
+
+
+def require_identity(request: HttpRequest) -> None:
+    """Raise EncodingUnsupported if the body is not to be read as it is."""
+    encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise EncodingUnsupported(encoding=encoding)
-    return http
 
 
 def require_body(request: Request) -> None:
     """Raise BodyConsumed if somebody read the body, and did not keep it, before the view was asked."""
-    http = request._request  # noqa: SLF001 - see unencoded
+    http = below(request)
     if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
         raise BodyConsumed
 
@@ -90,7 +93,7 @@ def is_sending(request: HttpRequest) -> bool:
 
 def drain(request: Request, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
-    http = request._request  # noqa: SLF001 - see unencoded
+    http = below(request)
     read, patience = 0, _Patience.of(http)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     try:
@@ -104,14 +107,17 @@ def drain(request: Request, *, patiently: bool) -> None:
         patience.end()
 
 
-def read_blocks(request: HttpRequest, *, within: float | None = None) -> Iterator[bytes]:
+def read_blocks(
+    request: HttpRequest, *, within: float | None = None, digests: Digests | None = None
+) -> Iterator[bytes]:
     """Yield the body, for which the client has so many seconds.
 
     Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow,
     DigestMismatch after the last block if it is not what its sender hashed.
     """
     source, declared = _source(request), declared_length(request)
-    digests = Digests(request) if within is None else None  # what is drained may have been read in part
+    if digests is None and within is None:  # What is drained may have been read in part.
+        digests = Digests(request)
     received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
     patience.start(within)
     try:

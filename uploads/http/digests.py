@@ -20,21 +20,23 @@ _MEMBER = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
 class Digests:
     """What the request says its body's digests are. Nothing is hashed that nobody asked for."""
 
-    def __init__(self, request: HttpRequest) -> None:
-        self._expected = [
-            (hashlib.new(ALGORITHMS[name], usedforsecurity=False), name, value)
-            for name, value in _given(request).items()
-        ]
+    def __init__(self, request: HttpRequest, **others: bytes) -> None:
+        """``others`` are digests that a door knows from elsewhere, by the names that hashlib has for them."""
+        expected = {ALGORITHMS[name]: value for name, value in _given(request).items()} | others
+        self._expected = [(hashlib.new(name, usedforsecurity=False), value) for name, value in expected.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._expected)
 
     def update(self, block: bytes) -> None:
-        for digest, _, _ in self._expected:
+        for digest, _ in self._expected:
             digest.update(block)
 
     def check(self) -> None:
         """Raise DigestMismatch if the body was not what its sender hashed."""
-        for digest, name, value in self._expected:
+        for digest, value in self._expected:
             if digest.digest() != value:
-                raise DigestMismatch(algorithm=name)
+                raise DigestMismatch(algorithm=digest.name)
 
 
 def _given(request: HttpRequest) -> dict[str, bytes]:
@@ -44,7 +46,7 @@ def _given(request: HttpRequest) -> dict[str, bytes]:
     """
     given = {}
     if md5 := request.META.get("HTTP_CONTENT_MD5"):
-        given["md5"] = _decode("Content-MD5", md5)
+        given["md5"] = decode("Content-MD5", md5)
     if digests := request.META.get("HTTP_CONTENT_DIGEST"):
         for member in digests.split(","):
             match = _MEMBER.fullmatch(member)
@@ -52,11 +54,12 @@ def _given(request: HttpRequest) -> dict[str, bytes]:
                 message = f"Content-Digest is malformed: {member.strip()!r}."
                 raise InvalidRequest(message)
             if match[1] in ALGORITHMS:
-                given[match[1]] = _decode("Content-Digest", match[2])
+                given[match[1]] = decode("Content-Digest", match[2])
     return given
 
 
-def _decode(header: str, value: str) -> bytes:
+def decode(header: str, value: str) -> bytes:
+    """Return what is base64 in a header; raise InvalidRequest if it is not."""
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, ValidationError
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from uploads.exceptions import (
+    CompletionFailed,
     DatabaseUnavailable,
     Forbidden,
     InvalidRequest,
@@ -24,6 +26,9 @@ from uploads.exceptions import (
 from uploads.models import UploadSession
 
 logger = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+UNPROCESSABLE = 422
 
 
 def as_upload_error(error: Exception) -> UploadError | None:
@@ -63,6 +68,16 @@ def respond(error: UploadError, body: Any, cause: Exception) -> Response:
     return response
 
 
+def respond_to_framework(error: APIException, body: Any) -> Response:
+    """Answer an error of REST framework's own that means nothing for an upload: a throttle's, a wrong method."""
+    set_rollback()
+    response = Response(body, error.status_code)
+    wait = getattr(error, "wait", None)
+    if wait is not None:  # A throttle knows when.
+        response["Retry-After"] = str(int(wait) + 1)
+    return response
+
+
 def first_text(detail: Any) -> str:
     """Return the first message of DRF's nested details, after the name of its field."""
     if isinstance(detail, dict):
@@ -71,3 +86,28 @@ def first_text(detail: Any) -> str:
     if isinstance(detail, list):
         return first_text(detail[0])
     return str(detail)
+
+
+def problem(error: Exception, kinds: Mapping[type[UploadError], str] | None = None) -> Response | None:
+    """Return the answer to an error of ours, of DRF or of Django as a problem (RFC 9457), None for any other.
+
+    ``kinds`` are the types of problems that a door's standard names.
+    """
+    known = as_upload_error(error)
+    if known is not None:
+        # With 409 a client of these doors would ask where to go on; nowhere.
+        status = UNPROCESSABLE if isinstance(known, CompletionFailed) else known.status
+        kind = (kinds or {}).get(type(known), "about:blank")
+        body = {"type": kind, "title": str(known), "status": status, "code": known.code}
+        return _as_problem(respond(known, body, error), status)
+    if isinstance(error, APIException):
+        status, title, code = error.status_code, first_text(error.detail), str(error.default_code)
+        body = {"type": "about:blank", "title": title, "status": status, "code": code}
+        return _as_problem(respond_to_framework(error, body), status)
+    return None
+
+
+def _as_problem(response: Response, status: int) -> Response:
+    response.status_code = status
+    response.content_type = PROBLEM
+    return response

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -17,10 +19,32 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
-from uploads import sessions
-from uploads.exceptions import TooManyRequests
+from uploads import owners, sessions
+from uploads.conf import DEFAULT_ALIAS
+from uploads.destinations import destination_of
+from uploads.destinations.base import answering, called_by
+from uploads.exceptions import SessionNotFound, TooManyRequests
 from uploads.http.body import drain, require_body
+from uploads.http.metadata import FOLDERS, said
 from uploads.http.turns import Turn
+from uploads.models import State, UploadSession, UploadSessionQuerySet
+from uploads.sessions import FileRequest
+
+RETRY_COMPLETION_AFTER = 5
+"""Seconds after which a client may ask again for a file that is still being completed."""
+
+
+def exempt_from_csrf(request: HttpRequest) -> None:
+    """Look for no CSRF token: a forged request could not be this one, and to look in a form would spool it to disk."""
+    request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001 - REST framework's own way
+
+
+def found(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
+    """Return the one of ``sessions`` that a URL names; raise SessionNotFound."""
+    try:
+        return sessions.get(pk=uuid.UUID(hex=session_id))
+    except (UploadSession.DoesNotExist, ValueError) as error:
+        raise SessionNotFound from error
 
 
 class JSONAlways(BaseContentNegotiation):
@@ -64,7 +88,8 @@ class UploadView(ViewSet):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.turn = Turn()
         try:
-            return super().dispatch(request, *args, **kwargs)
+            with answering():
+                return super().dispatch(request, *args, **kwargs)
         finally:
             self.turn.end()  # Only now what was left of the body is read, too.
 
@@ -73,6 +98,7 @@ class UploadView(ViewSet):
             require_body(request)
             sessions.require_no_transaction()
         super().initial(request, *args, **kwargs)
+        called_by(request)
 
     @property
     def throttle_scope(self) -> str | None:
@@ -92,6 +118,36 @@ class UploadView(ViewSet):
         # What a portal demands of all its views (a second factor, a tenant) holds here, too.
         demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES
         return [permission() for permission in (*self.permission_classes, *demanded)]
+
+    @property
+    def destination(self) -> str:
+        """Return the alias that the URL names, by a parameter or by what was given along to ``include``."""
+        return str(self.kwargs.get("destination", DEFAULT_ALIAS))
+
+    def open(self, folder_id: str, file: FileRequest) -> UploadSession:
+        """Open a session for the file at the destination of the URL."""
+        return sessions.create(self.user, folder_id, replace(file, destination=self.destination))
+
+    def folder_of(self, file: FileRequest) -> str:
+        """Return the folder that the URL names, or the client; empty if neither does."""
+        return str(self.kwargs.get("folder_id") or said(file.metadata, FOLDERS))
+
+    def place_of(self, session: UploadSession) -> str | None:
+        """Return the URL of the file that the session has become, if it is there and the portal told."""
+        url = (session.result or {}).get("url")
+        return self.request.build_absolute_uri(url) if url else None
+
+    def end(self, session_id: str) -> None:
+        """End the caller's session. What becomes of the file of a finished one is the destination's to say."""
+        session = self.find(session_id)
+        if session.state == State.COMPLETED:
+            destination_of(session).withdraw(session)
+        else:
+            sessions.abort(session, who=owners.key_of(self.request.user))
+
+    def find(self, session_id: str) -> UploadSession:
+        """Return the caller's session; a foreign one does not exist for him."""
+        return found(UploadSession.objects.of(self.request.user), session_id)
 
     @property
     def user(self) -> AbstractBaseUser:

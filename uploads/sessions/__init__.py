@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from uploads.sessions.admission import alive
-from uploads.sessions.audit import audit
+from uploads.sessions.admission import alive, require_no_failure
+from uploads.sessions.audit import Comparison, audit, compare
+from uploads.sessions.check import RELEASABLE, check, checks_due, release_checked
 from uploads.sessions.complete import complete, complete_due, retry
 from uploads.sessions.copies import Origin
 from uploads.sessions.create import FileRequest, create, create_edit
-from uploads.sessions.end import abort, expire_now, expire_stale, purge
+from uploads.sessions.end import abort, expire_now, expire_stale, extend, give_up_held, purge
+from uploads.sessions.limits import largest_ever
 from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import ByteRange, Chunk, Rules
-from uploads.sessions.whole import receive_whole
+from uploads.sessions.whole import give_up, receive_whole
 from uploads.transfer.lease import ask
+from uploads.transfer.pieces import whole_crc32
 from uploads.transfer.transactions import require_no_transaction
 
 __all__ = [
+    "RELEASABLE",
     "ByteRange",
     "Chunk",
+    "Comparison",
     "FileRequest",
     "Origin",
     "Rules",
@@ -25,17 +30,27 @@ __all__ = [
     "alive",
     "ask",
     "audit",
+    "check",
+    "checks_due",
+    "compare",
     "complete",
     "complete_due",
     "create",
     "create_edit",
     "expire_now",
     "expire_stale",
+    "extend",
     "finalize",
+    "give_up",
+    "give_up_held",
+    "largest_ever",
     "purge",
     "receive",
     "receive_numbered",
     "receive_whole",
+    "release_checked",
+    "require_no_failure",
     "require_no_transaction",
     "retry",
+    "whole_crc32",
 ]

@@ -11,14 +11,18 @@ from uploads.exceptions import (
     ChunkTooLarge,
     CompletionFailed,
     ContentRangeInvalid,
+    FileRefused,
+    FileTooLarge,
+    FileUncheckable,
     LeaseLost,
+    LengthInconsistent,
     ModeConflict,
     SessionAborted,
     SessionClosed,
     SessionExpired,
     UploadError,
 )
-from uploads.models import Mode, State, UploadSession
+from uploads.models import Mode, State, UploadSession, Verdict
 from uploads.sessions.rules import Chunk
 from uploads.transfer.lease import Lease
 from uploads.transfer.writer import FRAMING, PartWriter
@@ -33,11 +37,20 @@ def alive(session: UploadSession) -> UploadSession:
     return session
 
 
+def require_no_failure(session: UploadSession) -> None:
+    """Raise the error that says why no file was made of all bytes, if so: the check's own, or CompletionFailed."""
+    if session.state == State.FAILED:
+        if session.verdict == Verdict.REFUSED:
+            raise FileRefused(session.failure)
+        if session.verdict == Verdict.UNCHECKABLE:
+            raise FileUncheckable(session.failure)
+        raise CompletionFailed(reason=session.failure)
+
+
 def check_open(session: UploadSession, mode: Mode) -> None:
     """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
     alive(session)
-    if session.state == State.FAILED:
-        raise CompletionFailed(reason=session.failure)
+    require_no_failure(session)
     if session.state != State.OPEN:
         raise SessionClosed(state=session.get_state_display())
     if session.mode not in (Mode.UNDECIDED, mode):
@@ -54,11 +67,11 @@ def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool
     # The one before, sent again, may go beyond the file: only when it is read it is known for what it is.
     again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
     if size > max(remaining, again) + slack:
-        raise ChunkBeyondFile(remaining=remaining, total=session.file_size)
+        raise beyond(session, remaining)
 
 
 def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
-    """Refuse a chunk whose Content-Range contradicts the session, or its own ``size`` once that is known."""
+    """Refuse a chunk whose range contradicts the session, or its own ``size`` once that is known."""
     given = chunk.range
     if given is None:
         return
@@ -72,6 +85,32 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
         return
     value = f"bytes {given.first}-{given.last}/{given.total if given.total is not None else '*'}"
     raise ContentRangeInvalid(value=value, reason=reason)
+
+
+def beyond(session: UploadSession, remaining: int) -> UploadError:
+    """Return the error that says why bytes do not fit into the file, of which so many are still to come."""
+    if session.size_known:
+        return ChunkBeyondFile(remaining=remaining, total=session.file_size)
+    return FileTooLarge(maximum=session.file_size)
+
+
+def take_length(session: UploadSession, chunk: Chunk) -> None:
+    """Note the file's size if its client says it only now; raise LengthInconsistent or FileTooLarge."""
+    total = chunk.total
+    if total is None or (session.size_known and total == session.file_size):
+        return
+    if session.size_known or total < session.bytes_stored:
+        raise LengthInconsistent(
+            total=total, known=session.file_size if session.size_known else f"at least {session.bytes_stored}"
+        )
+    if total > session.file_size:
+        raise FileTooLarge(maximum=session.file_size)
+    session.file_size, session.size_known = total, True
+
+
+def is_whole(session: UploadSession, chunk: Chunk, stored: int) -> bool:
+    """Tell whether the file ends where ``stored`` bytes of it with ``chunk`` end."""
+    return session.size_known and stored == session.file_size and not chunk.is_open_end
 
 
 def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:

@@ -16,16 +16,18 @@ from itertools import islice
 from typing import TypeVar
 
 from uploads import conf
-from uploads.destinations import get_destination
+from uploads.destinations import all_aliases, get_destination
 from uploads.exceptions import StoreUnavailable
 from uploads.models import NamingKey, Segment, UploadPart, UploadSession
 from uploads.stores import get_store
-from uploads.stores.base import FoundObject, FoundUpload, Store, Upload
+from uploads.stores.base import FoundObject, FoundUpload, Store, StoredObject, Upload
 from uploads.stores.names import PIECE, is_ours
 from uploads.transfer.segments import uploads_of
 
 logger = logging.getLogger(__name__)
 
+PIECES_LOOKED_AT = 100
+"""When one session is compared: each is a call."""
 ABORT_ATTEMPTS = 3
 """A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
 
@@ -52,7 +54,7 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
     Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
     """
     report = Report()
-    places = list(dict.fromkeys(get_destination().places()))
+    places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).places()))
     in_rows = UploadSession.objects.unfinished().order_by().values_list("storage", flat=True).distinct()
     for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
         _find_lost(get_store(alias), alias, report, tell)
@@ -78,8 +80,8 @@ def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], o
     unfinished = UploadSession.objects.unfinished().filter(storage=alias)
     for session in unfinished.order_by("pk").iterator(chunk_size=conf.current().BATCH_SIZE):
         pieces = session.parts.filter(number=None).values_list("piece", flat=True)
-        there = all(_is_there(store, upload) for upload in uploads_of(session)) or (
-            session.is_whole and store.stat(session.object_name) is not None
+        there = all(_is_there(store, session, upload) for upload in uploads_of(session)) or (
+            session.is_whole and _file_of(store, session) is not None
         )
         gone = not there or any(store.stat(piece) is None for piece in pieces)
         if gone and _is_unchanged(session):
@@ -87,11 +89,43 @@ def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], o
             tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
 
 
-def _is_there(store: Store, upload: Upload) -> bool:
-    """Tell whether the store has the upload, or the object that a segment has become."""
-    return store.upload_size(upload) is not None or (
-        PIECE.fullmatch(upload.name) is not None and store.stat(upload.name) is not None
+@dataclass
+class Comparison:
+    """What the row and the store say of one session; sizes in bytes, None where there is nothing."""
+
+    in_rows: int
+    in_uploads: int | None
+    """Of the parts that the store holds, if it still knows the upload."""
+    in_pieces: int
+    file: int | None
+    """Of the object that the file is, once it is whole."""
+
+
+def compare(session: UploadSession) -> Comparison:
+    """Ask the store what it has of a session; raise StoreUnavailable if it cannot be asked."""
+    store = get_store(session.storage)
+    sizes = [store.upload_size(upload) for upload in uploads_of(session)]
+    known = [size for size in sizes if size is not None]
+    pieces = session.parts.filter(number=None).values_list("piece", flat=True)
+    found = [store.stat(piece) for piece in pieces[:PIECES_LOOKED_AT]]
+    whole = _file_of(store, session) if session.is_whole else None
+    return Comparison(
+        in_rows=session.bytes_stored,
+        in_uploads=sum(known) if known else None,
+        in_pieces=sum(stored.size for stored in found if stored),
+        file=None if whole is None else whole.size,
     )
+
+
+def _file_of(store: Store, session: UploadSession) -> StoredObject | None:
+    """Return what the store says of the finished file; its first segment may have had the name before."""
+    stored = store.stat(session.object_name)
+    return stored if stored is not None and stored.size == session.file_size else None
+
+
+def _is_there(store: Store, session: UploadSession, upload: Upload) -> bool:
+    """Tell whether the store has the upload, or the object that a segment has become."""
+    return store.upload_size(upload) is not None or (session.segmented and store.stat(upload.name) is not None)
 
 
 def _is_unchanged(session: UploadSession) -> bool:
@@ -104,7 +138,7 @@ def _unfinished(names: list[str]) -> Iterator[Upload]:
     rows = UploadSession.objects.unfinished().named(names)
     for name, upload_id in rows.values_list("object_name", "upload_id"):
         yield Upload(name, upload_id)
-    segments = Segment.objects.filter(session__in=UploadSession.objects.unfinished(), name__in=_pieces(names))
+    segments = Segment.objects.filter(session__in=UploadSession.objects.unfinished(), name__in=names)
     for name, upload_id in segments.values_list("name", "upload_id"):
         yield Upload(name, upload_id)
 
@@ -120,7 +154,10 @@ def _owned_objects(names: list[str]) -> set[str]:
     segments = Segment.objects.filter(session__in=unfinished, name__in=_pieces(names))
     owned |= set(segments.values_list("name", flat=True))
     # Pieces are never the portal's.
-    return owned | set(get_destination().in_use([name for name in names if name not in owned | _pieces(names)]))
+    left = [name for name in names if name not in owned | _pieces(names)]
+    for alias in all_aliases():
+        owned |= set(get_destination(alias).in_use(left))
+    return owned
 
 
 def _composed(name: str) -> str:

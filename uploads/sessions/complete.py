@@ -7,17 +7,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from typing import Any
 
 from django.db import Error, transaction
 from django.utils import timezone
 
 from uploads import conf, signals
-from uploads.destinations import PublishedFile, get_destination, plain_id
+from uploads.destinations import PublishedFile, destination_of, plain_id
 from uploads.exceptions import (
     LeaseLost,
     NotEncrypted,
     RowsIncomplete,
     SessionBusy,
+    SessionClosed,
     StoredObjectWrong,
     StoreRefused,
     StoreUnavailable,
@@ -26,15 +28,15 @@ from uploads.exceptions import (
     UploadGone,
     is_interruption,
 )
-from uploads.models import State, TaskRun, UploadPart, UploadSession
+from uploads.models import State, TaskRun, UploadPart, UploadSession, Verdict
 from uploads.parts import MAX_PART_SIZE
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.base import Store, StoredObject, encrypted_well_enough
-from uploads.transfer.lease import Lease, hold
+from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
 from uploads.transfer.pieces import join_pieces, whole_crc32
 from uploads.transfer.places import has_segments, upload_of
-from uploads.transfer.segments import as_parts, complete_upload, compose, forget_copies, objects_of
+from uploads.transfer.segments import as_parts, complete_upload, compose, forget_copies, objects_of, size_before
 from uploads.transfer.threads import OutOfTime
 from uploads.transfer.transactions import alias, durable, reconnect, verb
 from uploads.transfer.writer import delete_quietly
@@ -53,26 +55,42 @@ before the object is visible."""
 
 @verb
 def complete(session: UploadSession) -> UploadSession:
-    """Carry a ``completing`` session on for its client; it is ``completed``, ``failed`` or still ``completing`` then.
+    """Carry a session with all its bytes on for its client, who waits for the verdict of a check, too, for a while.
+
+    It is ``completed``, ``failed``, or still ``completing`` or ``checking`` then.
 
     Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
     however often its client asks.
     """
+    if session.state == State.CHECKING:
+        return checked(session)
     rest = TASKS_TURN if session.left_to_task else timedelta(0)
     if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
-    with hold(session, reserve=0, **_taken_up(session)) as lease:
+    with hold(session, reserve=0, **taken_up(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
+    return checked(session)
+
+
+def checked(session: UploadSession) -> UploadSession:
+    """Wait a little for the verdict, if the session is being checked and the checker is not known to be away."""
+    ends = time.monotonic() + conf.current().CHECK_WAIT.total_seconds()
+    waits = session.state == State.CHECKING and not session.failure
+    pause = LOOK_AGAIN
+    while waits and session.is_finishing and not session.failure and time.monotonic() < ends:
+        time.sleep(pause)
+        pause = min(1.0, 2 * pause)
+        session.refresh_from_db()
     return session
 
 
 @verb
 def complete_due(*, limit: int) -> int:
     """Carry on the sessions whose completion nobody is at; return how many there were."""
-    due = list(UploadSession.objects.due().order_by("retry_at")[:limit])
+    due = list(UploadSession.objects.due()[:limit])
     for session in due:
         try:
-            with hold(session, reserve=0, **_taken_up(session)) as lease:
+            with hold(session, reserve=0, **taken_up(session)) as lease:
                 complete_held(lease)
         except SessionBusy:
             continue
@@ -84,21 +102,23 @@ def complete_due(*, limit: int) -> int:
     return len(due)
 
 
-def _taken_up(session: UploadSession) -> dict[str, object]:
+def taken_up(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, object]:
     """Count an attempt when it begins, so that one that kills its process is counted, too."""
     attempts = session.attempts + 1
-    return {"attempts": attempts, "retry_at": timezone.now() + _pause(attempts), "left_to_task": False}
+    return {"attempts": attempts, "retry_at": timezone.now() + pause_after(attempts, longest), "left_to_task": False}
 
 
-def _pause(attempts: int) -> timedelta:
+def pause_after(attempts: int, longest: timedelta = LONGEST_PAUSE) -> timedelta:
     pause: timedelta = FIRST_PAUSE * 2 ** min(attempts - 1, 20)
-    return min(LONGEST_PAUSE, pause)
+    return min(longest, pause)
 
 
 @verb
 def retry(session: UploadSession, *, who: str = "") -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
-    if move(session, State.COMPLETING, who=who, attempts=0, retry_at=None, failure=""):
+    if session.state != State.FAILED:
+        raise SessionClosed(state=session.get_state_display())
+    if move(session, State.COMPLETING, who=who, verdict=Verdict.NONE, attempts=0, retry_at=None, failure=""):
         return complete(session)
     raise SessionBusy
 
@@ -114,6 +134,12 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         if session.attempts > conf.current().COMPLETION_ATTEMPTS:
             raise TooManyAttempts(attempts=session.attempts - 1)
         _assemble(lease, budget)
+        if _awaits_check(session):
+            move_held(
+                lease, State.CHECKING, crc32=session.crc32, attempts=0, retry_at=None, left_to_task=False, failure=""
+            )
+            signals.session_checking.send_robust(UploadSession, session=session)
+            return
         _publish(lease)
         delete_quietly(get_store(session.storage), objects_of(session) if session.segmented else ())
     except LeaseLost:
@@ -126,11 +152,11 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         if error.passing or (isinstance(error, UploadGone) and session.attempts < LOOKS_FOR_GONE):
             _retry_later(lease, error)
         else:
-            _fail(lease, error)
+            fail(lease, error)
         return
     except Exception as error:
         if is_interruption(error):
-            _not_counted(lease)
+            not_counted(lease)
             raise
         logger.exception("session %s: the portal could not publish the file", session.pk)
         reconnect()
@@ -145,7 +171,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
     signals.session_completed.send_robust(UploadSession, session=session)
 
 
-def _not_counted(lease: Lease) -> None:
+def not_counted(lease: Lease) -> None:
     """Let go of the session as if the attempt had not been made, if that can be done at all."""
     session = lease.session
     try:
@@ -157,6 +183,12 @@ def _not_counted(lease: Lease) -> None:
         logger.warning("session %s: interrupted; its lease runs out by itself", session.pk)
 
 
+def _awaits_check(session: UploadSession) -> bool:
+    if conf.current().SHA256 and not session.sha256:
+        return True
+    return session.verdict == Verdict.NONE and destination_of(session).is_checked(session)
+
+
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
     rows = join_pieces(lease, store)
@@ -166,7 +198,8 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     _require_whole(session, store, rows)
     crc32 = whole_crc32(rows)
     parts = compose(lease, store, rows) if has_segments(session, store) else as_parts(rows)
-    stored, lost = complete_upload(lease, store, upload_of(session), parts, crc32)
+    before = size_before(session) if has_segments(session, store) else None
+    stored, lost = complete_upload(lease, store, upload_of(session), parts, crc32, before=before)
     if stored is None:
         # Refused: a copy of an earlier attempt may have come in late. Gone: not believed at the first look.
         anew = isinstance(lost, StoreRefused) or (
@@ -220,7 +253,7 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
 
 def _publish(lease: Lease) -> None:
     session = lease.session
-    destination = get_destination()
+    destination = destination_of(session)
     with durable(), ExitStack() as portals, _locking(lease):
         # The row first: whoever loses the lease here has published nothing.
         lease.commit(keep=True, crc32=session.crc32)
@@ -251,33 +284,35 @@ def _locking(lease: Lease) -> Iterator[None]:
 def _result(file: PublishedFile) -> dict[str, object]:
     return {
         "id": plain_id(file.id),
-        "folderId": plain_id(file.folder_id),
+        "folder_id": plain_id(file.folder_id),
         "version": file.version,
         "title": file.title,
-        "provider_key": file.provider_key,
-        "file": file.details,
+        "url": file.url,
+        "details": file.details,
     }
 
 
 def _retry_later(lease: Lease, error: Exception) -> None:
     session = lease.session
     if session.attempts >= conf.current().COMPLETION_ATTEMPTS:
-        _fail(lease, error)
+        fail(lease, error)
         return
-    pause = _pause(session.attempts)
-    lease.commit(retry_at=timezone.now() + pause, failure=_reason(error))
-    logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, _reason(error))
+    pause = pause_after(session.attempts)
+    lease.commit(retry_at=timezone.now() + pause, failure=reason_of(error))
+    logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, reason_of(error))
 
 
-def _fail(lease: Lease, error: Exception) -> None:
+def fail(lease: Lease, error: Exception, **values: Any) -> None:
+    """Give completing up until an operator says otherwise, or the session's time is up."""
     session = lease.session
     expires_at = timezone.now() + conf.current().FAILED_LIFETIME
-    why = _reason(error)
-    move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at)
-    logger.error("session %s: failed: %s", session.pk, session.failure)
+    why = reason_of(error)
+    move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at, **values)
+    level = logging.WARNING if session.verdict else logging.ERROR  # What a check refuses is nobody's defect.
+    logger.log(level, "session %s: failed: %s", session.pk, session.failure)
     signals.session_failed.send_robust(UploadSession, session=session)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Tell people why; only our own errors have a text that is fit for a client."""
     return str(error) if isinstance(error, UploadError) else "The portal could not take the file over."

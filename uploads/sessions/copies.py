@@ -3,8 +3,8 @@
 A chunk in order that says nothing of its place and equals the one before it (size and CRC-32) may be a copy, or the
 next chunk of a file that repeats itself. What the requests were like decides where it can:
 
-- A repeated request repeats the boundary of its form; programs make a new one for each form. So another boundary
-  means another chunk, and the same one a copy, unless the client is known to write the same one always.
+- A repeated request repeats its label (what its sender makes anew for each request); so another label means another
+  chunk, and the same one a copy, unless the client is known to write the same one always.
 - A program that asks again over the same connection has had its answer, so this is another chunk. Behind a proxy
   that does not hold: its connections are not its client's.
 
@@ -31,10 +31,10 @@ Suspects = tuple[tuple[int, int], ...]
 class Origin:
     """What a request tells of where its chunk comes from."""
 
-    form: str = ""
-    """What is the form's own, as its boundary is; empty for a raw body."""
+    label: str = ""
+    """What its sender makes anew for each request; empty if there is nothing like that."""
     generated: bool = False
-    """Whether ``form`` looks as browsers make it anew for each form."""
+    """Whether ``label`` looks as browsers make it."""
     connection: str = ""
     """Names the client's connection; empty if it is not known, or a proxy's."""
 
@@ -51,9 +51,9 @@ class Verdict(Enum):
 
 def judge(before: dict[str, Any], origin: Origin | None) -> Verdict:
     """Judge a chunk that equals the one whose origin was ``before``; ``origin`` None means that there is no doubt."""
-    if origin is None or not before or before["form"] != origin.form:
+    if origin is None or not before or before["label"] != origin.label:
         return Verdict.NEW
-    if origin.form and (before["habit"] == "fresh" or (origin.generated and before["habit"] != "constant")):
+    if origin.label and (before["habit"] == "fresh" or (origin.generated and before["habit"] != "constant")):
         return Verdict.COPY
     if origin.connection and before["connection"] == origin.connection:
         return Verdict.NEW
@@ -61,13 +61,13 @@ def judge(before: dict[str, Any], origin: Origin | None) -> Verdict:
 
 
 def remembered(before: dict[str, Any], origin: Origin | None) -> dict[str, Any]:
-    """Return what to remember of a chunk's origin, and of its client's habit with boundaries."""
+    """Return what to remember of a chunk's origin, and of its client's habit with labels."""
     if origin is None:
         return {}
     habit = before.get("habit", "")
-    if before.get("form") and origin.form:
-        habit = "constant" if habit == "constant" or before["form"] == origin.form else "fresh"
-    return {"form": origin.form, "connection": origin.connection, "habit": habit}
+    if before.get("label") and origin.label:
+        habit = "constant" if habit == "constant" or before["label"] == origin.label else "fresh"
+    return {"label": origin.label, "connection": origin.connection, "habit": habit}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import mimetypes
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,19 @@ from django.db import Error, IntegrityError
 from django.utils import timezone
 
 from uploads import conf, names, owners, parts, signals
-from uploads.destinations import Folder, get_destination, plain_id
+from uploads.conf import DEFAULT_ALIAS
+from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
+from uploads.destinations.base import caller
 from uploads.exceptions import EncryptionUnsupported, UploadError
 from uploads.models import NamingKey, Segment, UploadSession
 from uploads.sessions.end import abort
-from uploads.sessions.limits import check_file, check_user, composes, is_limited, most_for, save_within_limits
+from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
 from uploads.sessions.rules import ANY, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import mark_of
-from uploads.transfer.places import begin_segment, begin_upload, has_segments, upload_of
+from uploads.transfer.deadlines import waited_for
+from uploads.transfer.places import begin_segment, begin_upload, composes, has_segments, upload_of
 from uploads.transfer.transactions import durable, reconnect, verb
 from uploads.transfer.writer import FRAMING
 
@@ -38,9 +42,15 @@ class FileRequest:
     """What a client says of the file it is going to send."""
 
     name: str
-    size: int
-    """In bytes; the most that it may have, if ``size_known`` is False."""
+    size: int | None
+    """In bytes; None if it is not known yet."""
+    at_most: int | None = None
+    """The most bytes that it may have, if that is all that is known."""
     relative_path: str = ""
+    content_type: str = ""
+    """Empty if the client does not say; guessed from the name then."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the client says, for the portal to use."""
     created_at: datetime | None = None
     encrypted: bool = False
     create_new: bool = False
@@ -48,7 +58,8 @@ class FileRequest:
     """Those of the door that the session is opened through."""
     longest_title: int = names.MAX_LENGTH
     """Characters that titles are cut to."""
-    size_known: bool = True
+    destination: str = DEFAULT_ALIAS
+    """The alias of the one that gets the file."""
 
 
 @verb
@@ -58,7 +69,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     Raises what the destination raises, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
     QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
     """
-    destination = get_destination()
+    destination = get_destination(file.destination)
     title, subfolders = (
         names.clean(file.name, file.longest_title),
         names.split_path(file.relative_path, file.longest_title),
@@ -66,7 +77,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     folder = destination.folder(user, folder_id)
     if subfolders:
         folder = destination.subfolder(user, folder, subfolders)
-    session = _open(user, _new_session(user, folder, title, file))
+    session = _open(user, _new_session(user, destination, folder, title, file))
     if subfolders:
         _confirm_folder(user, session)
     return session
@@ -74,24 +85,31 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
 
 @verb
 def create_edit(
-    user: AbstractBaseUser, file_id: str, size: int, *, size_known: bool = True, rules: Rules = ANY
+    user: AbstractBaseUser,
+    file_id: str,
+    size: int | None,
+    *,
+    at_most: int | None = None,
+    rules: Rules = ANY,
+    alias: str = DEFAULT_ALIAS,
 ) -> UploadSession:
-    """Open a session of ``user`` for new content of a file of the portal, ``size`` bytes; it keeps its version.
+    """Open a session of ``user`` for new content of a file of the portal; it keeps its version.
 
-    Raises like ``create``.
+    ``size`` and ``at_most`` as in ``FileRequest``. Raises like ``create``.
     """
-    file = get_destination().file(user, file_id)
-    request = FileRequest(name=file.title, size=size, size_known=size_known, rules=rules)
-    session = _new_session(user, file.folder, file.title, request)
+    destination = get_destination(alias)
+    file = destination.file(user, file_id)
+    request = FileRequest(name=file.title, size=size, at_most=at_most, rules=rules)
+    session = _new_session(user, destination, file.folder, file.title, request)
     session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
 
 
 def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
-    destination = get_destination()
+    destination = destination_of(session)
     try:
         check_file(session)
-        limited = is_limited(user)
+        limited = is_limited(user, destination)
         if limited:
             check_user(user, session)
         destination.accept(user, session)
@@ -109,32 +127,55 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
 def _confirm_folder(user: AbstractBaseUser, session: UploadSession) -> None:
     """Make sure that nobody removed the folder as an empty one before the session claimed it."""
     try:
-        get_destination().folder(user, session.folder_id)
+        destination_of(session).folder(user, session.folder_id)
     except UploadError:
         abort(session)
         raise
 
 
-def _new_session(user: AbstractBaseUser, folder: Folder, title: str, file: FileRequest) -> UploadSession:
+def _client() -> dict[str, str]:
+    """Return who calls, and with what; empty outside a request, and where the portal does not want it kept."""
+    request = caller()
+    if request is None or not conf.current().KEEP_CLIENTS:
+        return {}
+    name = request.META.get("HTTP_USER_AGENT", "").encode("latin-1", "replace").decode(errors="replace")
+    return {
+        "client_address": request.META.get("REMOTE_ADDR", "")[:45],
+        "client_name": name.replace("\0", "")[:255],
+    }
+
+
+def _new_session(
+    user: AbstractBaseUser, destination: Destination, folder: Folder, title: str, file: FileRequest
+) -> UploadSession:
     config = conf.current()
     now = timezone.now()
+    size = most_for(user, destination, file.at_most, FRAMING) if file.size is None else file.size
     return UploadSession(
         owner_key=owners.key_of(user),
+        destination=destination.alias,
         folder_id=str(folder.id),
         path=[plain_id(pk) for pk in folder.path],
         file_name=title,
-        file_size=file.size if file.size_known else most_for(user, file.size, FRAMING),
-        size_known=file.size_known,
-        content_type=mimetypes.guess_type(title)[0] or "application/octet-stream",
+        file_size=size,
+        size_known=file.size is not None,
+        content_type=file.content_type or mimetypes.guess_type(title)[0] or "application/octet-stream",
+        metadata_pairs=[[name, value] for name, value in file.metadata.items()],
         file_created_at=_as_stored(file.created_at),
         encrypted=file.encrypted,
         create_new=file.create_new,
         storage=config.STORAGE,
-        max_chunks=parts.highest_chunk(file.size, file.rules.least),
+        max_chunks=_highest_chunk(size, file),
         created_at=now,
         updated_at=now,
         expires_at=now + config.SESSION_LIFETIME,
+        **_client(),
     )
+
+
+def _highest_chunk(size: int, file: FileRequest) -> int:
+    highest = parts.highest_chunk(size, file.rules.least)
+    return highest if file.size is not None else min(highest, parts.MAX_PARTS)
 
 
 def _as_stored(moment: datetime | None) -> datetime | None:
@@ -147,22 +188,31 @@ def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: boo
     if session.encrypted and not store.encrypts:
         raise EncryptionUnsupported
     # As the store will list it: the audit compares names.
-    session.mark = mark_of(session.id, names.for_storage(session.file_name), NamingKey.current())
-    session.name_object(posixpath.normpath(get_destination().object_name(session)))
+    _name(session)
     preferred = max(conf.current().PART_SIZE, store.min_part_size)
-    session.segmented = session.file_size > parts.largest_file(preferred) and composes(store)
-    if session.segmented:
-        session.part_size = preferred
-    else:
-        session.part_size = parts.plan_part_size(session.file_size, preferred, store.min_part_size)
+    session.part_size = preferred
+    if session.planned_size > parts.largest_file(preferred):
+        session.segmented = composes(store)
+        if not session.segmented:
+            session.part_size = parts.plan_part_size(session.file_size, preferred, store.min_part_size)
     first = _begin(session, store)
     try:
         _save(user, session, first, limited=limited)
     except _Unclear:
         raise  # Expiry and audit find what came of it.
     except BaseException:
-        store.abort(Upload(first.name, first.upload_id) if first else upload_of(session))
+        waited_for(store.abort, Upload(first.name, first.upload_id) if first else upload_of(session))
         raise
+
+
+def _name(session: UploadSession) -> None:
+    key, last = NamingKey.current(), names.for_storage(session.file_name)
+    session.mark = mark_of(session.id, last, key)
+    name = posixpath.normpath(destination_of(session).object_name(session))
+    if posixpath.basename(name) != last:  # The mark signs what the name ends with.
+        mark = mark_of(session.id, posixpath.basename(name), key)
+        name, session.mark = name.replace(session.mark, mark), mark
+    session.name_object(name)
 
 
 def _begin(session: UploadSession, store: Store) -> Segment | None:

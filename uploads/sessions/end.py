@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 
+from django.db.models import Q
+from django.utils import timezone
+
 from uploads import conf, signals
-from uploads.destinations import get_destination
+from uploads.destinations import destination_of
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, is_interruption
-from uploads.models import State, TaskRun, UploadSession
-from uploads.sessions.states import move
+from uploads.models import MAY_EXPIRE, HeldFile, State, TaskRun, UploadSession
+from uploads.sessions.states import MOVES, move
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.deadlines import waited_for
 from uploads.transfer.segments import objects_of, uploads_of
 from uploads.transfer.transactions import alias, verb
 
 logger = logging.getLogger(__name__)
-
-ENDABLE = (State.OPEN, State.FAILED)
 
 
 @verb
@@ -35,6 +37,19 @@ def expire_now(session: UploadSession, *, who: str = "") -> UploadSession:
 
 
 @verb
+def extend(session: UploadSession, *, who: str = "") -> UploadSession:
+    """Give an open or failed session its lifetime anew, from now on; raise SessionClosed for any other."""
+    lifetime = conf.current().SESSION_LIFETIME if session.state == State.OPEN else conf.current().FAILED_LIFETIME
+    expires_at = max(session.expires_at, timezone.now() + lifetime)
+    rows = UploadSession.objects.filter(MAY_EXPIRE, pk=session.pk, state=session.state)
+    if not rows.update(expires_at=expires_at):
+        raise SessionClosed(state=session.get_state_display())
+    session.expires_at = expires_at
+    logger.info("session %s: extended until %s by %s", session.pk, expires_at, who)
+    return session
+
+
+@verb
 def expire_stale(*, batch_size: int) -> int:
     """End the sessions whose time is up and release what ended ones hold; return how many expired.
 
@@ -48,6 +63,10 @@ def expire_stale(*, batch_size: int) -> int:
             break
     for session in UploadSession.objects.unreleased()[:batch_size]:
         release(session)
+    overdue = timezone.now() - conf.current().FORM_LIFETIME
+    waiting = HeldFile.objects.select_related("session").filter(Q(given_up=True) | Q(since__lt=overdue))
+    for held in waiting.order_by("since")[:batch_size]:
+        give_up_held(held)
     TaskRun.note("expire")
     return total
 
@@ -79,9 +98,9 @@ def release(session: UploadSession) -> None:
     try:
         store = get_store(session.storage)
         for upload in uploads_of(session):
-            store.abort(upload)
-        store.delete([*_pieces(session, store), *_unpublished(session)])
-        get_destination().discard(session)
+            waited_for(store.abort, upload)
+        waited_for(store.delete, [*_pieces(session, store), *_unpublished(session)])
+        destination_of(session).discard(session)
         session.parts.all().delete()
         session.numbered_chunks.all().delete()
         session.copied_parts.all().delete()
@@ -101,7 +120,7 @@ def _unpublished(session: UploadSession) -> list[str]:
     """Return the object's name if there may be one that nobody has: completing failed after the store had made it."""
     if not session.is_whole:
         return []
-    destination = get_destination()
+    destination = destination_of(session)
     # In another database than ours the portal may have it although we do not know.
     elsewhere = set(destination.databases) - {alias()}
     name = session.object_name
@@ -112,9 +131,25 @@ def _pieces(session: UploadSession, store: Store) -> set[str]:
     """Return the session's pieces, also those that no row names because a process died; no right to list is needed."""
     named = {*session.parts.filter(number=None).values_list("piece", flat=True), *objects_of(session)}
     try:
-        return named | set(store.list_pieces(session.object_name))
+        return named | waited_for(lambda: set(store.list_pieces(session.object_name)))
     except UploadError:
         return named  # The audit finds the others.
+
+
+def give_up_held(held: HeldFile) -> None:
+    """Delete a file that no form took; what fails is tried again by the expiry task."""
+    # Only now nobody can take it any more: a form's transaction that does so at this moment is waited for.
+    if not held.given_up and not HeldFile.objects.filter(pk=held.pk).update(given_up=True):
+        return
+    session = held.session
+    try:
+        waited_for(get_store(session.storage).delete, [session.object_name])
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        logger.warning("session %s: its file is not deleted yet: %s", session.pk, error)
+    else:
+        HeldFile.objects.filter(pk=held.pk).delete()
 
 
 def _end(session: UploadSession, state: State, who: str) -> UploadSession:
@@ -123,7 +158,7 @@ def _end(session: UploadSession, state: State, who: str) -> UploadSession:
             return session
         if session.state == State.EXPIRED:
             raise SessionExpired
-        if session.state not in ENDABLE:
+        if (State(session.state), state) not in MOVES:
             raise SessionClosed(state=session.get_state_display())
         if move(session, state, who=who):
             _after_end(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,18 @@ from django.db.models import Count, F, Sum
 from django.db.models.functions import Coalesce
 
 from uploads import conf, parts
-from uploads.destinations import get_destination
-from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, LengthRequired, QuotaExceeded, TooManySessions
+from uploads.destinations import Destination, destination_of
+from uploads.exceptions import (
+    ExtensionNotAllowed,
+    FileTooLarge,
+    LengthRequired,
+    QuotaExceeded,
+    StoreUnavailable,
+    TooManySessions,
+)
 from uploads.models import Account, Segment, UploadSession
 from uploads.stores import get_store
-from uploads.stores.base import Store
+from uploads.transfer.places import composes
 from uploads.transfer.transactions import durable
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ def check_file(session: UploadSession) -> None:
     config = conf.current()
     largest = largest_in_one_upload()
     if session.file_size > largest and composes(get_store(session.storage)):
-        largest = parts.largest_composed(config.PART_SIZE)
+        largest = parts.largest_composed()
     if config.MAX_FILE_SIZE is not None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
@@ -43,57 +51,63 @@ def largest_in_one_upload() -> int:
     return parts.largest_file(conf.current().MAX_BUFFER_MEMORY // 2)
 
 
-def composes(store: Store) -> bool:
-    """Tell whether a file may be made of several multipart uploads, or needs none.
-
-    Not where the store refuses strays: a chunk over two of them that is cut would leave some in the first.
-    """
-    return not store.limits_parts or (store.allows_strays and store.composes)
-
-
-def largest_file() -> int:
-    """Return the most bytes that a file may have whose size is not known."""
+def largest_ever() -> int:
+    """Return the most bytes that any file may have, if the store can put it together."""
     config = conf.current()
-    largest = parts.largest_file(config.PART_SIZE)
+    largest = parts.largest_composed()
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
 
 
-def most_for(user: AbstractBaseUser, bound: int, slack: int) -> int:
+def _largest_unknown(bound: int | None) -> int:
+    """Return the most bytes that a file may have of which no more than a bound is known."""
+    config = conf.current()
+    wanted = largest_ever() if bound is None else min(bound, largest_ever())
+    largest = parts.largest_file(config.PART_SIZE)
+    if wanted > largest:
+        with suppress(StoreUnavailable):  # else it does not tell whether it can put more together
+            largest = wanted if composes(get_store(config.STORAGE)) else largest
+    return min(largest, wanted)
+
+
+def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
     """Return the most bytes that a file of the user may have which has at most ``bound``, give or take ``slack``.
+
+    None stands for no bound at all.
 
     Raises LengthRequired or QuotaExceeded where that bound would take all that the user has left, or more.
     """
-    most = min(bound, largest_file())
-    free = get_destination().free_space(user)
+    most = _largest_unknown(bound)
+    free = destination.free_space(user)
     if free is None:
         return most
-    reserved = _held(user)["size"]
-    if bound >= parts.largest_file(conf.current().PART_SIZE):  # what stands for no length at all
+    reserved = _held(user, destination)["size"]
+    if bound is None:
         raise LengthRequired
     if bound - slack > free - reserved:
         raise QuotaExceeded(size=bound, free=max(0, free - reserved), reserved=reserved)
     return max(0, min(most, free - reserved))
 
 
-def _held(user: AbstractBaseUser, *, besides: UploadSession | None = None) -> dict[str, int]:
-    """Return count and bytes of the user's unfinished sessions."""
-    others = UploadSession.objects.unfinished().of(user)
+def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None) -> dict[str, int]:
+    """Return count and bytes of the user's unfinished sessions there."""
+    others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
     if besides:
         others = others.exclude(pk=besides.pk)
     return others.aggregate(count=Count("pk"), size=Coalesce(Sum(F("file_size") + F("bytes_spare")), 0))
 
 
-def is_limited(user: AbstractBaseUser) -> bool:
+def is_limited(user: AbstractBaseUser, destination: Destination) -> bool:
     """Tell whether what the user has already matters at all."""
-    return conf.current().MAX_OPEN_SESSIONS is not None or get_destination().free_space(user) is not None
+    return conf.current().MAX_OPEN_SESSIONS is not None or destination.free_space(user) is not None
 
 
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Refuse a file for what its user has already."""
+    destination = destination_of(session)
     maximum = conf.current().MAX_OPEN_SESSIONS
-    held = _held(user, besides=session)
+    held = _held(user, destination, besides=session)
     # Asked last: a file published in between counts twice then, not never.
-    reserved, free = held["size"], get_destination().free_space(user)
+    reserved, free = held["size"], destination.free_space(user)
     if maximum is not None and held["count"] >= maximum:
         raise TooManySessions(open=held["count"], maximum=maximum)
     if free is not None and session.file_size > free - reserved:

@@ -1,18 +1,19 @@
-"""Receive a chunk of which all that arrives stays: each part is committed as it lands, and what is left at the end.
+"""Receive a chunk of which all that arrives stays: parts are committed as they land, and what is left at the end.
 
 For doors whose clients send a whole file in one request, and ask how much of it came when that was interrupted.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.utils import timezone
 
 from uploads import conf, signals
-from uploads.exceptions import BodyTimeout, ChunkBeyondFile, ChunkTooLarge, IncompleteBody, LeaseLost
+from uploads.exceptions import BodyTimeout, ChunkTooLarge, IncompleteBody, LeaseLost
 from uploads.models import Mode, State, UploadPart, UploadSession
-from uploads.sessions.admission import listen
+from uploads.sessions.admission import beyond, is_whole, listen
 from uploads.sessions.rules import Chunk
 from uploads.sessions.states import move_held
 from uploads.stores.base import Store
@@ -21,6 +22,9 @@ from uploads.transfer.transactions import durable
 from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly
 
 INTERRUPTIONS = (IncompleteBody, BodyTimeout)
+COMMIT_EVERY = 0.25
+"""Seconds between two commits inside a request, at least: so much of it has to come again if its process is killed. A
+commit for each part of a fast line would take as long as the parts."""
 NO_LAST_CHUNK: dict[str, Any] = {
     "last_size": None,
     "last_crc32": None,
@@ -45,6 +49,7 @@ class _Progress:
         self.lease, self.session, self.store, self.chunk = lease, lease.session, store, chunk
         self.start = self.session.bytes_stored
         self.received = 0
+        self.committed = time.monotonic()
         self.tail = list(self.session.parts.filter(number=None)) if self.session.tail_size else []
         """Pieces at the end of what is stored, which the next part takes in."""
         lease.numbers.in_pieces = False  # Where the chunk starts says that no suspect was a copy.
@@ -56,7 +61,8 @@ class _Progress:
                 for block in listen(self.lease, self.chunk):
                     self._count(len(block))
                     writer.write(block)
-                    self._commit(writer.take_stored())
+                    if time.monotonic() - self.committed > COMMIT_EVERY:
+                        self._commit(writer.take_stored())
             except INTERRUPTIONS as error:
                 ended = error
             except LeaseLost as error:
@@ -65,7 +71,7 @@ class _Progress:
                 ended = error
             if ended is None and self.chunk.is_last and not self.session.size_known:
                 self.session.file_size, self.session.size_known = self.start + self.received, True
-            whole = self.session.size_known and self.start + self.received == self.session.file_size
+            whole = is_whole(self.session, self.chunk, self.start + self.received)
             parts = writer.finish(last=whole)
         # Not inside: a writer that fails deletes its pieces, and nobody knows yet whether a row names them.
         self._commit(parts, last=True, whole=whole)
@@ -87,7 +93,7 @@ class _Progress:
         session, most = self.session, self.chunk.rules.most
         self.received += size
         if self.start + self.received > session.file_size:
-            raise ChunkBeyondFile(remaining=session.file_size - self.start, total=session.file_size)
+            raise beyond(session, session.file_size - self.start)
         if most is not None and self.received > most:
             raise ChunkTooLarge(maximum=most)
 
@@ -96,6 +102,7 @@ class _Progress:
         session = self.session
         if not (parts or last):
             return
+        self.committed = time.monotonic()
         numbers = [part.number for part in parts if part.number]
         here = [part.number for part in parts if part.number and part.segment == session.segment]
         taken_in = self.tail if numbers else []

@@ -18,16 +18,18 @@ from uploads.exceptions import (
     SessionClosed,
     UploadGone,
 )
-from uploads.models import Mode, State, UploadPart, UploadSession
+from uploads.models import PAST_SENDING, Mode, State, UploadPart, UploadSession
 from uploads.parts import combine_crc32
 from uploads.sessions.admission import (
     check_bounds,
     check_open,
     check_range,
+    is_whole,
     listen,
+    take_length,
     write_chunk,
 )
-from uploads.sessions.complete import complete, complete_held
+from uploads.sessions.complete import checked, complete, complete_held
 from uploads.sessions.copies import (
     IsCopy,
     Reading,
@@ -58,15 +60,15 @@ logger = logging.getLogger(__name__)
 def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     """Store the next chunk of ``session`` and complete the file if it was the last.
 
-    Returns the session as committed: ``open``, ``completed``, or ``completing`` if completing must be tried
-    again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and
-    LeaseLost are passing, the others are the client's to mend.
+    Returns the session as committed: ``open``, ``completed``, or ``completing`` or ``checking`` if it is to be asked
+    for again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and LeaseLost
+    are passing, the others are the client's to mend.
 
     A chunk whose bytes are already stored is a repetition after a lost answer: it is not counted, and answered
     with the session as it is. The client can tell (``start``, ``range``), else its request may (see ``copies``).
     A session that has all its bytes takes its last chunk again, and raises SessionClosed for any other.
     """
-    if session.state in (State.COMPLETING, State.COMPLETED):
+    if session.state in PAST_SENDING:
         _require_last_chunk(session, chunk)
         return session if session.state == State.COMPLETED else complete(session)
     known = session.bytes_stored
@@ -82,6 +84,7 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     try:
         with hold(session, reserve=expected_parts) as lease:
             lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
+            take_length(session, chunk)
             store = get_store(session.storage)
             if chunk.rules.progressive and not reading.dropped:
                 receive_progressively(lease, store, chunk)
@@ -97,10 +100,10 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
         raise
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
-        if session.state not in (State.COMPLETING, State.COMPLETED):
+        if session.state not in PAST_SENDING:
             explain_loss(session, Mode.SEQUENTIAL)
             raise
-    return session
+    return checked(session)
 
 
 def explain_loss(session: UploadSession, mode: Mode) -> None:
@@ -161,8 +164,8 @@ class _Receipt:
                 raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
             if not beyond:
                 self.reading = read_as_summed(session, self.reading, size)
-            last = session.size_known and size == session.remaining + self.reading.dropped_size
-            if not last:
+            last = is_whole(session, self.chunk, session.bytes_stored - self.reading.dropped_size + size)
+            if not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
                 self.chunk.rules.require(size)
             parts = writer.finish(last=last)
             crc32 = whole_crc32(parts)
@@ -254,7 +257,7 @@ class _Receipt:
     ) -> None:
         session, dropped = self.session, self.reading.dropped_size
         stored = session.bytes_stored - dropped + size
-        whole = session.size_known and stored == session.file_size
+        whole = is_whole(session, self.chunk, stored)
         kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
         for part in parts:
             part.offset -= dropped

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from uploads import conf, parts
-from uploads.exceptions import ChunkBeyondFile, FileTooLarge
+from uploads.exceptions import ChunkBeyondFile, FileTooLarge, LengthInconsistent
 from uploads.models import State, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.receive import receive
@@ -18,24 +17,26 @@ logger = logging.getLogger(__name__)
 
 
 @verb
-def receive_whole(create: Callable[[int], UploadSession], chunk: Chunk) -> UploadSession:
-    """Store ``chunk``, which is all of a file, in the session that ``create`` opens for at most so many bytes.
+def receive_whole(create: Callable[[int | None], UploadSession], chunk: Chunk) -> UploadSession:
+    """Store ``chunk``, all of a file, in the session that ``create`` opens for so many bytes at most, or None.
 
     Returns the session ``completed``, ``failed``, or ``completing`` if the store takes longer than a client waits.
     Raises what creating and receiving raise, and FileTooLarge; then no session stays open: nobody could go on.
     """
-    largest = parts.largest_file(conf.current().PART_SIZE)
-    session = create(largest if chunk.at_most is None else chunk.at_most)
+    session = create(chunk.at_most)
     try:
-        return receive(session, replace(chunk, is_last=True))
+        session = receive(session, replace(chunk, is_last=True))
+        if session.state == State.OPEN:
+            raise LengthInconsistent(total=session.bytes_stored, known=session.file_size)
+        return session
     except BaseException as error:
-        _give_up(session)
+        give_up(session)
         if isinstance(error, ChunkBeyondFile):
             raise FileTooLarge(maximum=session.file_size) from error
         raise
 
 
-def _give_up(session: UploadSession) -> None:
+def give_up(session: UploadSession) -> None:
     """End the session if it is open, whatever this process believes: a transaction may have been rolled back."""
     try:
         reconnect()

@@ -31,7 +31,8 @@ class Part:
 
     number: int
     size: int
-    crc32: int
+    crc32: int | None
+    """None for what a store copied that did not tell: that of the whole file covers it."""
     etag: str
 
 
@@ -105,8 +106,11 @@ class Store(ABC):
         """Whether parts can be copied from other objects; raise StoreUnavailable if nobody can tell."""
         return False
 
-    def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int) -> str:
-        """Make the part ``number`` of ``size`` bytes of the object ``source`` from ``start`` on; return its ETag."""
+    def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int, whole: bool) -> Part:
+        """Make the part ``number`` of ``size`` bytes of the object ``source`` from ``start`` on, or of the ``whole``.
+
+        Returns it with its CRC-32 if the store tells that.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -149,6 +153,10 @@ class Store(ABC):
     @abstractmethod
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """Yield the object's bytes, or ``size`` of them from byte ``start`` on; also good for downloads."""
+
+    def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """Return a URL by which anybody may read the object for so long, or None if the store has no such thing."""
+        return None
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:

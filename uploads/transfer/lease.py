@@ -31,7 +31,7 @@ from uploads.models import Mode, State, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.stores import get_store
 from uploads.transfer.heartbeat import heartbeat
-from uploads.transfer.places import Place, begin_segment, place_of
+from uploads.transfer.places import Place, begin_segment, composes, first_segment, is_larger, place_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import alias, reconnect
 
@@ -138,12 +138,14 @@ class ReservedNumbers:
             self._place = place_of(session, get_store(session.storage), session.segment)
         return self._place
 
-    def take(self) -> int | None:
+    def take(self, offset: int, size: int) -> int | None:
         if self.in_pieces:
             return None
         session = self._lease.session
-        if session.segmented and self.following > parts.limits.planned_parts:
-            self._begin_segment()
+        if offset < session.segment_start:  # The chunk that began the segment was dropped.
+            self._lease.write(segment_start=offset, lease_until=deadline())
+        if self._begins_segment(offset - session.segment_start, size):
+            self._begin_segment(offset)
         if self.following > session.last_number:
             reserved = min(session.last_number + RESERVATION, MAX_PARTS)
             self._lease.write(unless_numbered=True, last_number=reserved, lease_until=deadline())
@@ -152,14 +154,31 @@ class ReservedNumbers:
         self.following += 1
         return self.following - 1
 
-    def _begin_segment(self) -> None:
-        """Go on in another multipart upload, because this one has no part numbers to spare."""
-        session, index = self._lease.session, self._lease.session.segment + 1
+    def _begins_segment(self, before: int, size: int) -> bool:
+        """Tell whether a part of ``size`` bytes goes into another segment than the ``before`` bytes of this one."""
+        session = self._lease.session
+        if session.segmented or is_larger(session):
+            full = parts.begins_segment(self.following, before, size)
+        else:  # All of the file was to go into one upload.
+            full = self.following > parts.limits.most_parts
+        return full and (session.segmented or composes(get_store(session.storage)))
+
+    def _begin_segment(self, offset: int) -> None:
+        """Go on in another multipart upload at ``offset``, because this one has no part numbers to spare."""
+        session = self._lease.session
+        # Numbered chunks that came to nothing may have begun some.
+        index = max(session.segment, *session.segments.values_list("index", flat=True), 0) + 1
         store = get_store(session.storage)
-        segment = begin_segment(session, store, index) if store.limits_parts else None
+        begun = [begin_segment(session, store, index)] if store.limits_parts else []
+        values: dict[str, Any] = {"segment": index, "segment_start": offset, "last_number": 0, "committed_number": 0}
+        if not session.segmented:
+            values["segmented"] = True
+            if begun:
+                begun.append(first_segment(session))
+                values["upload_id"] = ""
         with transaction.atomic(using=alias()):
-            self._lease.write(segment=index, last_number=0, committed_number=0, lease_until=deadline())
-            if segment is not None:
+            self._lease.write(lease_until=deadline(), **values)
+            for segment in begun:
                 segment.save(force_insert=True)
         self.first = self.following = 1
         self._place = None
@@ -189,20 +208,22 @@ def hold(session: UploadSession, *, reserve: int = 1, **extra: Any) -> Iterator[
     lease.threads.settle()
 
 
-def ask(session: UploadSession, *, wait: bool = True) -> None:
+def ask(session: UploadSession, *, wait: bool = True) -> bool:
     """Ask whoever is receiving a chunk of ``session`` to let go; ``wait`` for it a little, and read the row anew.
 
-    A holder whose client sends at the moment goes on.
+    Tells whether nobody has it then. A holder whose client sends at the moment goes on, unless it ``yields``.
     """
     if session.state != State.OPEN or session.lease_until is None:
-        return
+        return True
     held = UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until__gte=DatabaseNow())
     ends = time.monotonic() + conf.current().HAND_OVER_WAIT.total_seconds()
     if held.update(wanted_fence=session.fence) and wait:
         while held.exists() and time.monotonic() < ends:
             time.sleep(LOOK_AGAIN)
-    if wait:
-        session.refresh_from_db()
+    if not wait:
+        return False
+    session.refresh_from_db()
+    return session.state != State.OPEN or not held.exists()
 
 
 def renewal_interval() -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from uploads import parts
@@ -29,15 +29,17 @@ class Copy:
     source: str
     start: int
     size: int
-    crc32: int
+    whole: bool
+    """Whether it is all of the segment."""
 
 
 def complete_upload(
-    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
+    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int, *, before: int | None = None
 ) -> tuple[StoredObject | None, UploadError | None]:
     """Have the store make an object of its parts; return what it says of it then, and why there may be none.
 
-    An error of the call says nothing of its outcome: it may have been done before, or be done all the same.
+    An error of the call says nothing of its outcome: it may have been done before, or be done all the same. An object
+    of ``before`` bytes is what had the name until then.
     """
     lost: UploadError | None = None
     try:
@@ -45,7 +47,8 @@ def complete_upload(
     except (StoreRefused, StoreUnavailable, UploadGone) as error:
         lost = error
     try:
-        return lease.threads.call(store.stat, upload.name), lost
+        stored = lease.threads.call(store.stat, upload.name)
+        return (None if stored is not None and stored.size == before else stored), lost
     except StoreUnavailable:
         raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
 
@@ -66,7 +69,7 @@ def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part
         _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
     if not session.upload_id:
         lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
-    copies = list(_copies(segments, by_segment))
+    copies = list(_copies(segments, store.min_part_size))
     done = _done(session, copies)
     lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
     try:
@@ -74,8 +77,7 @@ def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part
     except UploadGone as error:
         forget_copies(lease, store)
         raise StoreUnavailable from error
-    etags = dict(session.copied_parts.values_list("number", "etag"))
-    return [Part(copy.number, copy.size, copy.crc32, etags[copy.number]) for copy in copies]
+    return [Part(row.number, row.size, row.crc32, row.etag) for row in session.copied_parts.all()]
 
 
 def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
@@ -98,8 +100,14 @@ def forget_copies(lease: Lease, store: Store) -> None:
 
 
 def objects_of(session: UploadSession) -> list[str]:
-    """Return the names of the segments' objects."""
-    return list(session.segments.values_list("name", flat=True))
+    """Return the names of the segments' objects, but for one that has the file's own name."""
+    return list(session.segments.exclude(name=session.object_name).values_list("name", flat=True))
+
+
+def size_before(session: UploadSession) -> int | None:
+    """Return the bytes of what has the file's name before the file has it: its first segment, if there are others."""
+    first = session.segments.filter(name=session.object_name, size__lt=session.file_size).first()
+    return None if first is None else first.size
 
 
 def uploads_of(session: UploadSession) -> list[Upload]:
@@ -126,44 +134,34 @@ def _finish_segment(lease: Lease, store: Store, segment: Segment, rows: Sequence
     segment.save(update_fields=["size"])
 
 
-def _copies(segments: Iterable[Segment], by_segment: dict[int, list[UploadPart]]) -> Iterator[Copy]:
-    """Yield what to copy: whole parts of a segment, as many as fit, so that their CRC-32 is known."""
+def _copies(segments: Iterable[Segment], least: int) -> Iterator[Copy]:
+    """Yield what to copy: each segment, in as few copies as the store allows; all but the last of ``least`` bytes."""
     number = 1
     for segment in segments:
-        start = 0
-        for group in _groups(by_segment.get(segment.index, [])):
-            size = sum(row.size for row in group)
-            yield Copy(number, segment.name, start, size, whole_crc32(group))
-            start, number = start + size, number + 1
-
-
-def _groups(rows: Sequence[UploadPart]) -> Iterator[list[UploadPart]]:
-    group: list[UploadPart] = []
-    for row in rows:
-        if group and sum(part.size for part in group) + row.size > parts.limits.copy_size:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+        start, left = 0, segment.size or 0
+        while left:
+            size = min(left, parts.limits.copy_size)
+            if 0 < left - size < least:
+                size = left - least
+            yield Copy(number, segment.name, start, size, size == segment.size)
+            number, start, left = number + 1, start + size, left - size
 
 
 def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
     """Let the store copy, several at a time; each is noted when it is done."""
     session = lease.session
     upload = upload_of(session)
-    under_way: list[tuple[Copy, Future[str]]] = []
+    under_way: list[Future[Part]] = []
 
-    def note(copy: Copy, future: Future[str]) -> None:
-        etag = lease.threads.finish(future)
+    def note(future: Future[Part]) -> None:
+        part = lease.threads.finish(future)
         with durable():
-            lease.commit(keep=True, bytes_composed=session.bytes_composed + copy.size)
-            CopiedPart.objects.create(session=session, number=copy.number, size=copy.size, etag=etag)
+            lease.commit(keep=True, bytes_composed=session.bytes_composed + part.size)
+            CopiedPart.objects.create(session=session, **asdict(part))
 
     for copy in copies:
         if len(under_way) == lease.threads.count:
-            note(*under_way.pop(0))
-        place = {"number": copy.number, "source": copy.source, "start": copy.start, "size": copy.size}
-        under_way.append((copy, lease.threads.start(store.copy_part, upload, **place)))
-    for copy, future in under_way:
-        note(copy, future)
+            note(under_way.pop(0))
+        under_way.append(lease.threads.start(store.copy_part, upload, **asdict(copy)))
+    for future in under_way:
+        note(future)

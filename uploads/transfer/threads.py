@@ -35,8 +35,8 @@ class Numbers(Protocol):
     def place(self) -> Place:
         """The upload that the number taken last is one of."""
 
-    def take(self) -> int | None:
-        """Return the next one; None where bytes become pieces."""
+    def take(self, offset: int, size: int) -> int | None:
+        """Return the next one, for a part of ``size`` bytes at ``offset``; None where bytes become pieces."""
 
 
 class StoreThreads:

@@ -14,6 +14,7 @@ from uploads.models import UploadPart, UploadSession
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of
+from uploads.transfer.deadlines import waited_for
 from uploads.transfer.memory import Share
 from uploads.transfer.places import minimum_of
 from uploads.transfer.threads import Numbers, StoreThreads
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 FRAMING = 2**20
-"""Bytes by which a body may be longer than the chunk in it: the form around it."""
+"""Bytes by which a body may be longer than the chunk in it: what its protocol wraps around it."""
 
 
 class PartWriter:
@@ -59,8 +60,11 @@ class PartWriter:
         self.expected = expected or 0
         self.chunk = chunk
         self.before = before
-        self.part_size = session.part_size
         self.minimum = minimum_of(session, store)
+        # As many parts as of the planned size, but all of one size: a large last one would be waited for alone.
+        self.part_size = session.part_size
+        if self.expected > self.part_size:
+            self.part_size = -(-self.expected // parts_made(session, store, self.expected))
         self.written = 0
         self.parts: list[UploadPart] = []
         self._memory = Share()
@@ -117,10 +121,10 @@ class PartWriter:
             self.written += len(taken)
             view = view[len(taken) :]
             if self._held is not None and len(self._filling) >= self.minimum:
-                self._send(self._held, self.numbers.take())
+                self._send(self._held)
                 self._held = None
             elif len(self._filling) == self.part_size and self._is_followed():
-                self._send(self._filling, self.numbers.take())
+                self._send(self._filling)
                 self._filling = Buffer()
 
     def finish(self, *, last: bool) -> list[UploadPart]:
@@ -131,10 +135,10 @@ class PartWriter:
         if self._held is not None:
             self._held.extend(rest)
             rest, self._held = self._held, None
-        if last or len(rest) >= self.minimum:
-            self._send(rest, self.numbers.take())
+        if len(rest) >= self.minimum or (last and (rest or not self.offset)):
+            self._send(rest)
         elif rest:
-            self._send(rest, None)
+            self._send(rest, as_piece=True)
         self._finish_parts(0)
         self._sync()
         return self.parts
@@ -158,13 +162,17 @@ class PartWriter:
         return sum(part.size for part in (*self.parts, *(part for part, _ in self._under_way)) if part.number)
 
     def _hold_back(self) -> None:
+        if self._held is not None:
+            message = f"a part of {len(self._held)} bytes is held already: the minimum is {self.minimum}"
+            raise RuntimeError(message)
         self._held, self._filling = self._filling, Buffer()
 
     def _is_followed(self) -> bool:
         """Tell whether enough bytes for another part are announced."""
         return self._held is None and self.expected - self.written >= self.minimum + FRAMING
 
-    def _send(self, data: Buffer, number: int | None) -> None:
+    def _send(self, data: Buffer, *, as_piece: bool = False) -> None:
+        number = None if as_piece else self.numbers.take(self.offset, len(data))
         self._finish_parts(self.threads.count - 1)
         piece = "" if number else piece_of(self.session.object_name, self.session.mark)
         part = UploadPart(
@@ -206,7 +214,8 @@ class PartWriter:
 def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
     """Yield the piece's bytes; raise StoreUnavailable after the last if they are not what was stored."""
     crc32 = 0
-    for block in store.read(piece.piece):
+    blocks = iter(store.read(piece.piece))
+    while (block := waited_for(next, blocks, None)) is not None:
         crc32 = zlib.crc32(block, crc32)
         yield block
     if crc32 != piece.crc32:
@@ -242,7 +251,7 @@ def delete_quietly(store: Store, names: Sequence[str]) -> None:
     """Delete objects that no row names any more; what cannot be deleted now is logged."""
     try:
         if names:
-            store.delete(names)
+            waited_for(store.delete, names)
     except UploadError:
         logger.warning("could not delete %s", names)
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from uploads import conf, sessions
+from uploads.exceptions import SessionBusy
 
 
 class Command(BaseCommand):
     help = "Complete upload sessions that have all bytes but no file yet."
 
     def handle(self, **_: Any) -> None:
-        count = sessions.complete_due(limit=conf.current().BATCH_SIZE)
+        size = conf.current().BATCH_SIZE
+        waiting = sessions.checks_due(limit=size)
+        for session in waiting:
+            with suppress(SessionBusy):
+                sessions.check(session)
+        count = len(waiting) + sessions.complete_due(limit=size)
         self.stdout.write(f"{count} sessions were carried on.")

@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from uploads.exceptions import NotFound
-from uploads.http.errors import as_upload_error, first_text, respond
+from uploads.http.errors import as_upload_error, first_text, respond, respond_to_framework
+from uploads.protocols.onlyoffice.answers import Error
 
 FIELDS = {
     "filename": "FileName",
@@ -26,18 +26,10 @@ FIELDS = {
 
 
 def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the error in both dialects: ``success``/``message`` and the API's ``error`` object.
-
-    ``stack`` and ``hresult`` are there because one client's schema demands them; ``details`` has the numbers
-    of the message for programs.
-    """
-    return {
-        "success": False,
-        "message": message,
-        "error": {"message": message, "type": code, "stack": "", "hresult": 0, "details": details or {}},
-        "status": 1,
-        "statusCode": status,
-    }
+    """Return the error in both dialects; ``details`` has the numbers of the message for programs."""
+    detail = {"message": message, "type": code, "stack": "", "hresult": 0, "details": details or {}}
+    said = {"success": False, "message": message, "error": detail, "status": 1, "statusCode": status}
+    return dict(Error(said).data)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -47,13 +39,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         message = _documented(str(domain)) if isinstance(error, ValidationError) else str(domain)
         return respond(domain, body(message, domain.code, domain.status, domain.context), error)
     if isinstance(error, APIException):
-        set_rollback()
-        code = error.default_code
-        response = Response(body(first_text(error.detail), code, error.status_code), error.status_code)
-        wait = getattr(error, "wait", None)
-        if wait is not None:  # A throttle knows when.
-            response["Retry-After"] = str(int(wait) + 1)
-        return response
+        text, code, status = first_text(error.detail), error.default_code, error.status_code
+        return respond_to_framework(error, body(text, code, status))
     return None
 
 

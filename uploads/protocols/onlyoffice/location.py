@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from rest_framework.request import Request
 
 from uploads.exceptions import LocationUnknown
-
-OUR_PARAMETERS = frozenset({"folder_id", "file_id", "session_id"})
+from uploads.http import routes
+from uploads.http.body import below
 
 
 def location_url(request: Request) -> str:
     """Return the location's URL without its query, included as the requested view is; raise LocationUnknown."""
-    match = request._request.resolver_match  # noqa: SLF001 - the same as the request's own
-    namespaces = match.namespaces if match and match.namespaces else ["upload_sessions"]
-    given = {name: value for name, value in match.kwargs.items() if name not in OUR_PARAMETERS} if match else {}
     try:
-        return request.build_absolute_uri(reverse(":".join([*namespaces, "location"]), kwargs=given))
+        path = routes.sibling(below(request), "location", "folder_id", "file_id", "session_id")
     except NoReverseMatch as error:
         raise LocationUnknown from error
+    return request.build_absolute_uri(path)

@@ -29,7 +29,7 @@ _names: WeakKeyDictionary[socket.socket, str] = WeakKeyDictionary()
 def read_origin(request: HttpRequest) -> Origin:
     boundary = parse_options_header(request.META.get("CONTENT_TYPE", ""))[1].get("boundary", "")
     return Origin(
-        form=hashlib.sha256(boundary.encode(errors="replace")).hexdigest()[:32] if boundary else "",
+        label=hashlib.sha256(boundary.encode(errors="replace")).hexdigest()[:32] if boundary else "",
         generated=bool(_GENERATED.fullmatch(boundary)),
         connection=_connection(request),
     )

@@ -83,10 +83,10 @@ class WholeFileRequest(serializers.Serializer[Any]):
     title = serializers.CharField(trim_whitespace=False, max_length=4096, default="", allow_blank=True)
     createnewifexist = FlagField(default=False, allow_null=True)
 
-    def file_request(self, at_most: int) -> FileRequest:
+    def file_request(self, at_most: int | None) -> FileRequest:
         data = self.validated_data
         name = data["title"] or data["filename"]
-        return file_request(name=name, size=at_most, size_known=False, create_new=bool(data["createnewifexist"]))
+        return file_request(name=name, size=None, at_most=at_most, create_new=bool(data["createnewifexist"]))
 
 
 class SessionRequest(serializers.Serializer[Any]):

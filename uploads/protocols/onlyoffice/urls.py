@@ -17,7 +17,7 @@ SESSION = rf"{FOLDER}/session/(?P<session_id>[^/.]+)"
 # Spelled out, because Django cannot reverse a URLconf that has an inline (?i).
 ANY_CASE = "".join(f"[{letter}{letter.upper()}]" for letter in "chunkeduploader")
 
-location = LocationViewSet.as_view({"post": "dispatch_post", "get": "retrieve"})
+location = LocationViewSet.as_view({"post": "dispatch_post", "put": "receive", "get": "retrieve"})
 session = SessionViewSet.as_view({"post": "receive", "get": "retrieve", "delete": "destroy"})
 
 

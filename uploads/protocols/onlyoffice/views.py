@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.throttling import ScopedRateThrottle
 
 from uploads import conf as core
 from uploads import names, owners, sessions
 from uploads.destinations import get_destination
-from uploads.exceptions import InvalidName, InvalidRequest, SessionNotFound
-from uploads.http.views import UploadView
+from uploads.exceptions import InvalidName, InvalidRequest
+from uploads.http.requests import read_file, read_query
+from uploads.http.views import UploadView, exempt_from_csrf, found
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice import conf, errors
+from uploads.protocols.onlyoffice import answers, conf, errors, schema
 from uploads.protocols.onlyoffice.location import location_url
-from uploads.protocols.onlyoffice.requests import read_chunk, read_chunk_number, read_fields, read_file, read_query
-from uploads.protocols.onlyoffice.responses import (
-    chunk_data,
-    described,
-    enveloped,
-    file_data,
-    nothing,
-    plain,
-    progress_data,
-    progress_status,
-    session_data,
-    whole_file_data,
-    with_progress,
-)
+from uploads.protocols.onlyoffice.requests import read_chunk, read_chunk_number, read_fields
+from uploads.protocols.onlyoffice.responses import enveloped, nothing, plain, progress_status, with_progress
 from uploads.protocols.onlyoffice.serializers import (
     CheckRequest,
     EditRequest,
@@ -51,6 +39,14 @@ class DoorView(UploadView):
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
+    def said(self, kind: type[Serializer[Any]], session: UploadSession) -> dict[str, Any]:
+        """Return what is said of a session in the protocol's words."""
+        return dict(kind(session, context={"request": self.request}).data)
+
+    def edit(self, file_id: str, size: int | None, at_most: int | None = None) -> UploadSession:
+        rules, alias = conf.current().rules, self.destination
+        return sessions.create_edit(self.user, file_id, size, at_most=at_most, rules=rules, alias=alias)
+
 
 class CreateViewSet(DoorView):
     """Open upload sessions, and what clients ask before they do."""
@@ -60,31 +56,36 @@ class CreateViewSet(DoorView):
     def get_permissions(self) -> Any:
         return [AllowAny()] if self.action == "advertise" else super().get_permissions()
 
+    @schema.CREATE_SESSION
     def create_session(self, request: Request, folder_id: str, **_: str) -> Response:
         """Open a session for a file in the folder; send its chunks to the ``location`` it answers."""
         return self._doubly_enveloped(self._create(request, folder_id))
 
+    @schema.CREATE_PLAIN
     def create_plain(self, request: Request, folder_id: str, **_: str) -> Response:
         """Open a session for a file in the folder."""
-        return enveloped(session_data(self._create(request, folder_id), request))
+        return enveloped(self.said(answers.Session, self._create(request, folder_id)))
 
+    @schema.EDIT_SESSION
     def edit_session(self, request: Request, file_id: str, **_: str) -> Response:
         """Open a session for new content of a file, which keeps its version."""
         fields = EditRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         location_url(request)
-        return self._doubly_enveloped(_edit(self.user, file_id, fields.validated_data["filesize"]))
+        return self._doubly_enveloped(self.edit(file_id, fields.validated_data["filesize"]))
 
+    @schema.CHECK
     def check(self, request: Request, folder_id: str, **_: str) -> Response:
         """Tell which of the titles files of the folder have already."""
         fields = CheckRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         cleaned = {title: _cleaned(title) for title in fields.validated_data["filestitle"]}
-        destination = get_destination()
+        destination = get_destination(self.destination)
         folder = destination.folder(self.user, folder_id)
         existing = destination.existing(self.user, folder, [title for title in cleaned.values() if title])
         return enveloped([title for title, clean in cleaned.items() if clean in existing])
 
+    @schema.ADVERTISE
     def advertise(self, request: Request, **_: str) -> Response:
         """Tell clients how large chunks should be and how many to send at a time."""
         config = conf.current()
@@ -101,11 +102,11 @@ class CreateViewSet(DoorView):
         fields = SessionRequest(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         location_url(request)
-        return sessions.create(self.user, folder_id, fields.file_request())
+        return self.open(folder_id, fields.file_request())
 
     def _doubly_enveloped(self, session: UploadSession) -> Response:
         """Answer in the envelope and beside it: clients read either."""
-        data = session_data(session, self.request)
+        data = self.said(answers.Session, session)
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
@@ -114,6 +115,7 @@ class LoginViewSet(DoorView):
 
     permission_classes = (AllowAny,)
 
+    @schema.LOGIN_CHECK
     def check(self, request: Request, **_: str) -> Response:
         """Tell whether the credentials that came along are good."""
         return enveloped(request.user.is_authenticated)
@@ -124,38 +126,39 @@ class FileViewSet(DoorView):
 
     scope = "uploads-create"
 
+    @schema.FILE_RETRIEVE
     def retrieve(self, request: Request, file_id: str, **_: str) -> Response:
         """Tell what the portal knows of a file."""
-        return enveloped(described(get_destination().describe(self.user, file_id), request))
+        return enveloped(answers.described(get_destination(self.destination).describe(self.user, file_id), request))
 
+    @schema.FILE_UPLOAD
     def upload(self, request: Request, folder_id: str, **_: str) -> Response:
         """Store a file in the folder: the first file of a form, or the body."""
         return self._stored(self._insert(folder_id), several=True)
 
+    @schema.FILE_INSERT
     def insert(self, request: Request, folder_id: str, **_: str) -> Response:
         """Store a file in the folder, called ``title`` if that is given."""
         return self._stored(self._insert(folder_id))
 
+    @schema.FILE_UPDATE
     def update(self, request: Request, file_id: str, **_: str) -> Response:
         """Store new content of a file."""
         self.turn.take(owners.key_of(self.user))
         body = read_file(request)
-        create = partial(_edit, self.user, file_id, size_known=False)
-        return self._stored(sessions.receive_whole(create, body.chunk))
+        return self._stored(sessions.receive_whole(partial(self.edit, file_id, None), body.chunk))
 
     def _insert(self, folder_id: str) -> UploadSession:
         self.turn.take(owners.key_of(self.user))
         body = read_file(self.request)
         fields = WholeFileRequest(data={"filename": body.name} | body.fields)
         fields.is_valid(raise_exception=True)
-        return sessions.receive_whole(
-            lambda size: sessions.create(self.user, folder_id, fields.file_request(size)), body.chunk
-        )
+        return sessions.receive_whole(lambda at_most: self.open(folder_id, fields.file_request(at_most)), body.chunk)
 
     def _stored(self, session: UploadSession, *, several: bool = False) -> Response:
         if progress_status(session) == 202:
-            return with_progress(enveloped(session_data(session, self.request), status=202), session)
-        data = whole_file_data(session, self.request)
+            return with_progress(enveloped(self.said(answers.Session, session), status=202), session)
+        data = self.said(answers.WholeFile, session)
         # Since 3.7 the protocol's own servers answer a list, which only the clients made for them understand.
         generated = self.request.META.get("HTTP_USER_AGENT", "").startswith("OpenAPI-Generator")
         return enveloped([data] if several and generated else data)
@@ -174,7 +177,7 @@ class SessionView(DoorView):
         query = read_query(request)
         self.initiates = query.get("initiate", "").lower() == "true"
         if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:
-            request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001
+            exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     @property
@@ -194,10 +197,7 @@ class SessionView(DoorView):
         visible = UploadSession.objects.all()
         if conf.current().LOCATION_AUTH == "owner":
             visible = visible.of(self.request.user)
-        try:
-            return visible.get(pk=uuid.UUID(hex=session_id))
-        except (UploadSession.DoesNotExist, ValueError) as error:
-            raise SessionNotFound from error
+        return found(visible, session_id)
 
     def look(self, session_id: str) -> UploadSession:
         """Return the session; who asks for it may be about to go on, so a silent holder begins to let go."""
@@ -224,22 +224,27 @@ class SessionView(DoorView):
 class SessionViewSet(SessionView):
     """The REST routes of one session; the folder in the path is not looked at."""
 
+    @schema.SESSION_RETRIEVE
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        return enveloped(session_data(self.look(session_id), request))
+        return enveloped(self.said(answers.Session, self.look(session_id)))
 
+    @schema.SESSION_RECEIVE
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the next chunk: 200, or 201 with the file after the last byte."""
         return self._progress(self.store(session_id))
 
+    @schema.SESSION_RECEIVE_NUMBERED
     def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the chunk ``chunkNumber``; the same number again replaces it."""
-        return enveloped(progress_data(self.store_numbered(session_id), request))
+        return enveloped(self.said(answers.Progress, self.store_numbered(session_id)))
 
+    @schema.SESSION_FINALIZE
     def finalize(self, request: Request, session_id: str, **_: str) -> Response:
         """Complete the file: 201, or 409 naming the chunks that are missing."""
         return self._progress(sessions.finalize(self.find(session_id), conf.current().rules))
 
+    @schema.SESSION_DESTROY
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the session without a file."""
         sessions.abort(self.find(session_id), who=owners.key_of(self.request.user))
@@ -247,15 +252,14 @@ class SessionViewSet(SessionView):
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
-        data = file_data(session, self.request) if status == 201 else chunk_data(session)
-        if status == 201:
-            data["providerKey"] = data.pop("provider_key")
+        data = self.said(answers.FileOfAPI if status == 201 else answers.FutureFile, session)
         return with_progress(enveloped(data, status=status), session)
 
 
 class LocationViewSet(SessionView):
     """``ChunkedUploader.ashx``: everything about one session at one URL, told apart by the query."""
 
+    @schema.LOCATION_DISPATCH_POST
     def dispatch_post(self, request: Request, **_: str) -> Response:
         """Store a chunk, in order or numbered; finalize, abort or initiate a session."""
         query = read_query(request)
@@ -265,11 +269,13 @@ class LocationViewSet(SessionView):
                 return handler(request)
         return self.upload(request) if "chunknumber" in query else self.receive(request)
 
-    def receive(self, request: Request) -> Response:
+    @schema.LOCATION_RECEIVE
+    def receive(self, request: Request, **_: str) -> Response:
+        """Store the chunk that comes next."""
         return self._progress(self.store(self._uid()))
 
     def upload(self, request: Request) -> Response:
-        return plain(progress_data(self.store_numbered(self._uid()), request))
+        return plain(self.said(answers.Progress, self.store_numbered(self._uid())))
 
     def finalize(self, request: Request) -> Response:
         return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
@@ -282,13 +288,14 @@ class LocationViewSet(SessionView):
         fields = InitiateRequest(data=read_query(request))
         fields.is_valid(raise_exception=True)
         location_url(request)
-        session = sessions.create(self.user, fields.validated_data["folderid"], fields.file_request())
-        return plain(session_data(session, request))
+        session = self.open(fields.validated_data["folderid"], fields.file_request())
+        return plain(self.said(answers.Session, session))
 
+    @schema.LOCATION_RETRIEVE
     def retrieve(self, request: Request, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
         session = self.look(self._uid())
-        return with_progress(plain(session_data(session, request)), session)
+        return with_progress(plain(self.said(answers.Session, session)), session)
 
     def _uid(self) -> str:
         uid = read_query(self.request).get("uid")
@@ -299,12 +306,8 @@ class LocationViewSet(SessionView):
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
-        data = (file_data if status == 201 else progress_data)(session, self.request)
+        data = self.said(answers.File if status == 201 else answers.Progress, session)
         return with_progress(plain(data, status=status), session)
-
-
-def _edit(user: AbstractBaseUser, file_id: str, size: int, **options: bool) -> UploadSession:
-    return sessions.create_edit(user, file_id, size, rules=conf.current().rules, **options)
 
 
 def _cleaned(title: str) -> str | None:

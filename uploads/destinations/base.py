@@ -1,20 +1,12 @@
-"""What a portal tells the app about itself: one class, named by ``UPLOADS["DESTINATION"]``.
-
-Install::
-
-    # settings.py
-    UPLOADS = {"DESTINATION": "portal.destination.PortalDestination"}
-
-and override what the portal has. ``folder`` and ``publish`` are required; every other method has a
-default that does no harm. To refuse something, raise an error of ``uploads.exceptions``; nothing is
-changed then. To be told of something, use ``uploads.signals``.
-"""
+"""What a portal tells the app about itself, and what it is told."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from django.utils.module_loading import import_string
 
@@ -26,6 +18,8 @@ if TYPE_CHECKING:
 
     from uploads.models import UploadSession
 
+ROOT = "@my"
+"""What the one place for files is called where a portal has no folders."""
 Id = int | str
 """An id of the portal. Integers are integers in JSON, anything else (a UUID) is a string."""
 
@@ -62,13 +56,59 @@ class PublishedFile:
     folder_id: Id
     title: str
     version: int = 1
-    provider_key: str | None = None
+    url: str = ""
+    """Where clients find it, a path or a URL; empty if nowhere."""
     details: dict[str, Any] = field(default_factory=dict)
-    """The ``file`` object. URLs that start with ``/`` are made absolute for the client."""
+    """What else clients are told of it. URLs that start with ``/`` are made absolute for them."""
+
+
+_caller: ContextVar[Any] = ContextVar("uploads_caller", default=None)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Forget afterwards whose request it was that ``called_by`` told."""
+    token = _caller.set(None)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def caller() -> Any:
+    """Return REST framework's request that is being answered, or None."""
+    return _caller.get()
+
+
+def called_by(request: Any) -> None:
+    """Let destinations see the request that is being answered."""
+    _caller.set(request)
 
 
 class Destination:
-    """The portal, seen from an upload. Instances are made per use and keep no state."""
+    """The portal, seen from an upload. Instances are made per use, with the settings' options, and keep no state."""
+
+    alias = "default"
+    """The name in ``UPLOADS["DESTINATIONS"]``."""
+
+    def __init__(self, **options: Any) -> None:
+        for name, value in options.items():
+            if name.startswith("_") or not hasattr(type(self), name):
+                message = f"{type(self).__qualname__} has no option {name}."
+                raise TypeError(message)
+            setattr(self, name, value)
+
+    @property
+    def request(self) -> Any:
+        """REST framework's request that is being answered (``auth``, ``META`` …); None in a task or command."""
+        return caller()
+
+    def problems(self) -> Iterable[str]:
+        """Say what is wrong with this destination's options; ``manage.py check`` asks. No I/O."""
+        return ()
+
+    checker = ""
+    """Dotted path of a function ``(session, file)`` that ``check`` calls, ``uploads.contrib.clamd.check`` say."""
 
     databases: Collection[str] = ("default",)
     """Aliases of the databases that ``publish`` writes to; those beside the app's get transactions of their own."""
@@ -76,6 +116,7 @@ class Destination:
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.
 
+        ``folder_id`` is empty where neither URL nor client names one.
         Runs at creation, outside any transaction. Raise FolderNotFound for a folder the user may not see.
         """
         raise NotImplementedError
@@ -137,6 +178,25 @@ class Destination:
         config = conf.current()
         return [(config.STORAGE, config.OBJECT_PREFIX)]
 
+    @property
+    def has_check(self) -> bool:
+        """Whether files are checked at all."""
+        return bool(self.checker) or type(self).check is not Destination.check
+
+    def is_checked(self, session: UploadSession) -> bool:
+        """Tell whether the file goes through ``check`` before it is published; asked when all of it is stored."""
+        return self.has_check
+
+    def check(self, session: UploadSession, file: BinaryIO) -> None:
+        """Look at the whole file before anybody else does: a virus scanner, a parser, a thumbnailer.
+
+        Runs in Celery (or ``complete_uploads``), outside any transaction, perhaps more than once. ``file`` can be
+        read and sought; nothing of it is kept on disk. Returning means that the file is fine. Raise FileRefused or
+        FileUncheckable with a reason, or CheckerUnavailable; any other exception counts as the last.
+        """
+        if self.checker:
+            import_string(self.checker)(session, file)
+
     def publish(self, session: UploadSession) -> PublishedFile:
         """Make the portal's file of the finished object ``session.object_name`` and return it.
 
@@ -148,6 +208,9 @@ class Destination:
         look for a file that has ``session.object_name`` already.
         """
         raise NotImplementedError
+
+    def withdraw(self, session: UploadSession) -> None:
+        """Take note that the client no longer wants its finished upload. The default leaves the file to the portal."""
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
         """Return those of the object ``names`` that the portal's own rows refer to, in whatever storage.
@@ -163,9 +226,3 @@ class Destination:
         Remove the folders of ``session.path`` that were made for uploads and that nothing is in.
         May run more than once for a session.
         """
-
-
-def get_destination() -> Destination:
-    """Return the portal's destination."""
-    destination: Destination = import_string(conf.current().DESTINATION)()
-    return destination

@@ -1,0 +1,31 @@
+"""What the contract asks this portal."""
+
+from documents.models import Document, Folder
+from people.models import Person
+from rest_framework.authtoken.models import Token
+
+ROOT, TUS, ADMIN = "", "/folders/{folder}/tus/", "/admin/"
+
+
+def people():
+    names = ("first", "second")
+    found = [Person.objects.filter(username=n).first() or Person.objects.create_superuser(n, password=n) for n in names]
+    for person, slug in zip(found, ("ours", "theirs"), strict=True):
+        Folder.objects.get_or_create(slug=slug)[0].members.add(person)
+    return found
+
+
+def log_in(client, user):
+    return {"HTTP_AUTHORIZATION": f"Token {Token.objects.get_or_create(user=user)[0]}"}
+
+
+def folder(user):
+    return user.folders.get().pk
+
+
+def foreign_folder():
+    return "theirs"
+
+
+def files():
+    return {document.name: document.file.read() for document in Document.objects.all()}

@@ -1,0 +1,16 @@
+"""A portal that has nothing but Django's own: no model, no folders, no code."""
+
+from startproject import *  # noqa: F403
+
+SECRET_KEY = "minimal"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "rest_framework",
+    "uploads",
+]
+
+UPLOADS = {"DESTINATION": "uploads.destinations.PlainDestination"}

@@ -1,0 +1,30 @@
+"""What this portal does to every request and answer of its own."""
+
+from django.db import transaction
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import exception_handler
+
+
+class Transactions:
+    """Runs requests in a transaction, as django-reversion's middleware does; not those of uploads."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if request.path_info.startswith("/v1/"):
+            return self.get_response(request)
+        with transaction.atomic():
+            return self.get_response(request)
+
+
+class Enveloped(JSONRenderer):
+    def render(self, data, accepted_media_type=None, renderer_context=None):
+        return super().render({"payload": data}, accepted_media_type, renderer_context)
+
+
+def handle(error, context):
+    response = exception_handler(error, context)
+    if response is not None:
+        response.data = {"errors": [str(error)]}
+    return response

@@ -1,0 +1,8 @@
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("staff/admin/", admin.site.urls),
+    path("v1/shelves/<int:folder_id>/uploads/", include("uploads.protocols.tus.urls")),
+    path("v1/", include("uploads.protocols.onlyoffice.urls")),
+]

@@ -1,0 +1,27 @@
+"""Wagtail, whose documents and collections are what they are."""
+
+from startproject import *  # noqa: F403
+
+SECRET_KEY = "wagtail"
+INSTALLED_APPS = [
+    "wagtail.users",
+    "wagtail.snippets",
+    "wagtail.documents",
+    "wagtail.images",
+    "wagtail.admin",
+    "wagtail",
+    "modelcluster",
+    "taggit",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "uploads",
+]
+WAGTAIL_SITE_NAME = "Wagtail"
+WAGTAILADMIN_BASE_URL = "http://testserver"
+
+UPLOADS = {"DESTINATION": "destination.Documents"}

@@ -1,0 +1,67 @@
+"""Behind each server, and with each proxy in front: chunks arrive, what was cut does not count, nothing is spooled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.data import MIB
+from tests.servers import run
+
+SIZE = 40 * MIB
+SPOOLING = ("waitress", "uvicorn (ASGI)", "daphne (ASGI)", "nginx, buffering")
+NO_CHUNKED = ("uWSGI", "runserver")
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[run.Portal]:
+    if not run.install():
+        pytest.skip("the servers cannot be installed on this machine")
+    portal = run.Portal(tmp_path_factory.mktemp("servers") / "data")
+    yield portal
+    portal.store.stop()
+
+
+def judge(result: run.Result) -> None:
+    assert result.chunk == "201"
+    # They close while the client still sends, so that some clients do not get to read the 411.
+    assert result.chunked in (("411", "ConnectionError") if result.name in NO_CHUNKED else ("201",))
+    assert result.cut == "does not count"
+    assert (result.disk > SIZE // MIB // 2) == (result.name in SPOOLING), result
+
+
+@pytest.mark.parametrize("name", run.SERVERS)
+def test_behind(portal: run.Portal, name: str) -> None:
+    with portal.serving(name) as (pid, port):
+        judge(portal.look(name, f"http://127.0.0.1:{port}", pid, SIZE))
+
+
+@pytest.mark.parametrize("name", run.FRONTS)
+def test_in_front(portal: run.Portal, name: str) -> None:
+    if not shutil.which(name.split(",")[0].lower()):
+        pytest.skip("not on this machine")
+    with portal.serving("gunicorn, gthread") as (_, port), portal.fronted(name, port) as (pid, url):
+        judge(portal.look(name, url, pid, SIZE))
+        if "HTTP/2" in name:
+            assert run.over_http2(portal, url, SIZE) == "2 201"
+
+
+def test_the_containers_fit_together() -> None:
+    """Whether they run needs Docker; that they name each other, and settings that there are, does not."""
+    composed = yaml.safe_load((run.ROOT / "compose.yml").read_text())
+    services = composed["services"]
+    for service in services.values():
+        assert set(service.get("depends_on", ())) <= set(services)
+        for volume in service.get("volumes", ()):
+            assert (run.ROOT / Path(volume.split(":")[0])).exists()
+    known = (run.ROOT / "portal" / "settings.py").read_text()
+    for name in composed["x-portal"]["environment"]:
+        assert f'"{name}"' in known or name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    assert {"web1", "web2", "volume1", "volume2", "volume3", "nginx", "postgres", "redis"} <= set(services)
+    for copied in ("requirements/run.txt", "manage.py", "uploads", "portal", "templates"):
+        assert (run.ROOT / copied).exists()
+        assert copied.split("/")[0] in (run.ROOT / "Dockerfile").read_text()

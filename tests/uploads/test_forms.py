@@ -1,0 +1,459 @@
+"""Form fields whose files come by upload sessions."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import models, transaction
+from django.test import Client, RequestFactory
+from django.test.utils import isolate_apps
+from django.utils import timezone
+from PIL import Image
+from rest_framework import serializers
+from rest_framework.test import APIClient
+
+from portal.forms import DocumentForm
+from portal.models import Attachment, Document
+from tests.uploads.test_tus import BYTES, TUS, meta
+from uploads import sessions
+from uploads.checks import check_settings
+from uploads.forms import ImageUploadField, MultipleUploadField, StoredFile, UploadField
+from uploads.forms.middleware import UploadFormMiddleware
+from uploads.forms.serializers import UploadTokenField
+from uploads.forms.tickets import Limits
+from uploads.models import HeldFile, UploadSession
+from uploads.stores.base import Store
+
+PAGE = "/documents/"
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+@pytest.fixture
+def browser(client: Client, user: User, store: Store) -> Client:
+    client.force_login(user)
+    return client
+
+
+def ticket_on(page: str, field: str) -> str:
+    """Return the ticket that a page gives a script for a field."""
+    element = re.search(rf'<upload-drop name="{field}"[^>]*metadata="([^"]*)"', page)
+    assert element, page
+    said: dict[str, str] = json.loads(element[1].replace("&quot;", '"'))
+    return said["field"]
+
+
+def send(client: Any, ticket: str, content: bytes, name: str = "report.pdf") -> Any:
+    """Upload as the script does; return what the finished upload tells, or what refused it."""
+    said = {"HTTP_UPLOAD_LENGTH": str(len(content)), "HTTP_UPLOAD_METADATA": meta(filename=name, field=ticket)}
+    answer = client.generic("POST", "/uploads/", content, content_type=BYTES, **TUS | said)
+    if answer.status_code != 201:
+        return answer
+    return client.get(answer["Location"]).json()
+
+
+def uploaded(browser: Client, content: bytes = b"content", field: str = "file", name: str = "report.pdf") -> str:
+    page = browser.get(PAGE).content.decode()
+    token: str = send(browser, ticket_on(page, field), content, name)["file"]["details"]["token"]
+    return token
+
+
+def post(browser: Client, **said: Any) -> Any:
+    return browser.post(PAGE, {"title": "Report", **said})
+
+
+def content(file: Any) -> bytes:
+    with file.open() as opened:
+        found: bytes = opened.read()
+    return found
+
+
+def names_in(store: Store) -> set[str]:
+    """Return the names of the objects that are there of those that came for forms."""
+    names = UploadSession.objects.values_list("object_name", flat=True)
+    return {name for name in names if store.stat(name)}
+
+
+def test_a_form_takes_what_was_sent_before(browser: Client, store: Store) -> None:
+    token = uploaded(browser)
+    answer = post(browser, **{"file-token": token})
+    assert answer.status_code == 302, answer.content.decode()
+    document = Document.objects.get()
+    assert re.fullmatch(r"documents/\d{4}/\d\d/[\w-]+/report\.pdf", str(document.file.name))
+    assert content(document.file) == b"content"
+    assert UploadSession.objects.get().object_name == document.file.name, "it was copied"
+    assert not HeldFile.objects.exists()
+
+
+def test_a_token_is_good_for_one_use(browser: Client) -> None:
+    token = uploaded(browser)
+    assert post(browser, **{"file-token": token}).status_code == 302
+    answer = post(browser, **{"file-token": token})
+    assert "was used already" in answer.content.decode()
+    assert Document.objects.count() == 1
+
+
+def test_an_invalid_form_keeps_the_upload(browser: Client) -> None:
+    token = uploaded(browser)
+    page = post(browser, title="", **{"file-token": token}).content.decode()
+    assert f'value="{token}" data-title="report.pdf" data-size="7"' in page
+    assert post(browser, **{"file-token": token}).status_code == 302
+
+
+def test_a_transaction_that_is_rolled_back_keeps_the_upload(browser: Client, user: User) -> None:
+    token = uploaded(browser)
+    document = Document(owner=user, title="x")
+
+    class Undone(Exception):
+        pass
+
+    def save(request: Any) -> Any:
+        form = DocumentForm({"title": "x", "file-token": token}, instance=document)
+        assert form.is_valid(), form.errors
+        form.save()
+        raise Undone
+
+    with pytest.raises(Undone), transaction.atomic():
+        as_user(user, save)
+    assert HeldFile.objects.count() == 1
+    assert post(browser, **{"file-token": token}).status_code == 302
+
+
+def as_user(user: User, view: Callable[[Any], Any]) -> Any:
+    request = RequestFactory().get("/")
+    request.user = user
+    return UploadFormMiddleware(view)(request)
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "{foreign}", "{other_field}"])
+def test_only_the_fields_own_files_of_the_same_user(browser: Client, other_user: User, token: str) -> None:
+    others = Client()
+    others.force_login(other_user)
+    tokens = {"foreign": uploaded(others), "other_field": uploaded(browser, field="attachments")}
+    answer = post(browser, **{"file-token": token.format_map(tokens)})
+    assert answer.status_code == 200
+    assert not Document.objects.exists()
+    assert HeldFile.objects.count() == 2
+
+
+def test_limits_are_held_before_bytes_come(browser: Client) -> None:
+    ticket = ticket_on(browser.get(PAGE).content.decode(), "file")
+    answer = send(browser, ticket, b"MZ", name="virus.exe")
+    assert (answer.status_code, answer.json()["code"]) == (403, "extension_not_allowed")
+    for bad in ("", ticket[:-2] + "xx"):
+        answer = send(browser, bad, b"x")
+        assert (answer.status_code, answer.json()["code"]) == (403, "not_accepted")
+    assert not UploadSession.objects.exists()
+
+
+def test_a_ticket_is_its_users(browser: Client, other_user: User) -> None:
+    ticket = ticket_on(browser.get(PAGE).content.decode(), "file")
+    others = Client()
+    others.force_login(other_user)
+    assert send(others, ticket, b"x").status_code == 403
+
+
+def test_the_same_token_twice_is_one_file(browser: Client) -> None:
+    token = uploaded(browser, b"a", "attachments")
+    said = {"file-token": uploaded(browser), "attachments-token": [token, token]}
+    assert post(browser, **said).status_code == 302
+    assert Attachment.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_is_taken_in_a_transaction_only(browser: Client, user: User) -> None:
+    """If the save failed outside one, nobody would have the file."""
+    token = uploaded(browser)
+
+    def save(_request: Any) -> None:
+        form = DocumentForm({"title": "x", "file-token": token}, instance=Document(owner=user))
+        assert form.is_valid()
+        form.save()
+
+    with pytest.raises(transaction.TransactionManagementError, match="atomic"):
+        as_user(user, save)
+    assert HeldFile.objects.count() == 1
+
+
+def test_a_page_that_is_loaded_again_has_the_same_ticket(browser: Client) -> None:
+    """By it the page knows which uploads were begun for the field."""
+    tickets = {ticket_on(browser.get(PAGE).content.decode(), field) for field in ("file", "attachments") for _ in "12"}
+    assert len(tickets) == 2
+
+
+def test_files_of_forms_outlive_the_rows_of_other_sessions(
+    browser: Client, uploads_settings: Callable[..., None], store: Store
+) -> None:
+    uploads_settings(RETENTION=timedelta(microseconds=1), FORM_LIFETIME=timedelta(days=60))
+    token = uploaded(browser)
+    sessions.purge(limit=10)
+    assert post(browser, **{"file-token": token}).status_code == 302
+
+
+def test_a_portal_that_checks_files_hears_of_forms(uploads_settings: Callable[..., None]) -> None:
+    checker = {"checker": "uploads.contrib.clamd.check"}
+    mine = {"BACKEND": "portal.destination.PortalDestination", "OPTIONS": checker}
+    uploads_settings(DESTINATIONS={"default": mine})
+    assert "uploads.W011" in [message.id for message in check_settings()]
+    forms = {"BACKEND": "uploads.forms.destination.FormDestination", "OPTIONS": checker}
+    uploads_settings(DESTINATIONS={"default": mine, "forms": forms})
+    assert "uploads.W011" not in [message.id for message in check_settings()]
+
+
+def test_checks_name_what_fields_need(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "UploadForm" not in name]
+    assert "uploads.W012" in [message.id for message in check_settings()]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "uploads.forms.middleware.UploadFormMiddleware"]
+    assert [message.id for message in check_settings()] == []
+    settings.ROOT_URLCONF = "uploads.protocols.onlyoffice.urls"
+    assert "uploads.W013" in [message.id for message in check_settings()]
+
+
+def test_without_a_script_the_form_is_posted_as_ever(browser: Client) -> None:
+    answer = post(browser, file=SimpleUploadedFile("plain.pdf", b"plain"))
+    assert answer.status_code == 302
+    assert content(Document.objects.get().file) == b"plain"
+    answer = post(browser, file=SimpleUploadedFile("plain.exe", b"plain"))
+    assert "not accepted here" in answer.content.decode()
+
+
+def test_several_files(browser: Client, store: Store) -> None:
+    tokens = [uploaded(browser, b"a", "attachments", "a.txt"), uploaded(browser, b"b", "attachments", "b.txt")]
+    said = {"file-token": uploaded(browser), "attachments-token": tokens}
+    assert post(browser, attachments=SimpleUploadedFile("c.txt", b"c"), **said).status_code == 302
+    assert sorted(content(one.file) for one in Attachment.objects.all()) == [b"a", b"b", b"c"]
+
+
+def test_what_no_form_takes_is_deleted(browser: Client, store: Store, uploads_settings: Callable[..., None]) -> None:
+    token = uploaded(browser)
+    assert len(names_in(store)) == 1
+    sessions.expire_stale(batch_size=10)
+    assert HeldFile.objects.count() == 1
+    HeldFile.objects.update(since=timezone.now() - timedelta(days=2))
+    sessions.expire_stale(batch_size=10)
+    assert (HeldFile.objects.count(), names_in(store)) == (0, set())
+    assert "no longer kept" in post(browser, **{"file-token": token}).content.decode()
+
+
+def test_removing_it_from_the_form_deletes_it(browser: Client, store: Store) -> None:
+    uploaded(browser)
+    session = UploadSession.objects.get()
+    assert browser.delete(f"/uploads/{session.pk.hex}", headers={"Tus-Resumable": "1.0.0"}).status_code == 204
+    assert (HeldFile.objects.count(), names_in(store)) == (0, set())
+
+
+def test_a_file_that_a_form_took_is_not_deleted_by_its_client(browser: Client, store: Store) -> None:
+    post(browser, **{"file-token": uploaded(browser)})
+    session = UploadSession.objects.get()
+    assert browser.delete(f"/uploads/{session.pk.hex}", headers={"Tus-Resumable": "1.0.0"}).status_code == 204
+    assert names_in(store) == {Document.objects.get().file.name}
+
+
+def test_the_audit_leaves_files_of_forms_alone(
+    browser: Client, store: Store, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(OBJECT_PREFIX="documents", AUDIT_GRACE=timedelta(microseconds=1))
+    post(browser, **{"file-token": uploaded(browser)})
+    uploaded(browser)
+    assert sessions.audit(fix=True).orphans == 0
+    assert len(names_in(store)) == 2
+
+
+# The semantics of ClearableFileInput, to the letter
+
+
+class OptionalForm(forms.Form):
+    file = UploadField(required=False, validators=[lambda file: _refuse(file)])
+
+
+def _refuse(file: Any) -> None:
+    if content(file) == b"bad":
+        message = "no good"
+        raise ValidationError(message)
+
+
+class Initial:
+    url = "/old"
+
+    def __str__(self) -> str:
+        return "old.pdf"
+
+
+@pytest.mark.parametrize(
+    ("data", "initial", "cleaned", "changed"),
+    [
+        ({}, None, None, False),
+        ({}, Initial(), "initial", False),
+        ({"file-clear": "on"}, Initial(), False, True),
+        ({"file-clear": "on", "file-token": "{token}"}, Initial(), "contradiction", True),
+        ({"file-token": "{token}"}, Initial(), "stored", True),
+        ({"file-token": "{token}"}, None, "stored", True),
+    ],
+)
+def test_semantics(
+    browser: Client, user: User, data: dict[str, str], initial: Any, cleaned: Any, *, changed: bool
+) -> None:
+    def view(_request: Any) -> None:
+        page = str(OptionalForm()["file"])
+        token = send(browser, ticket_on(page, "file"), b"good")["file"]["details"]["token"]
+        said = {name: value.format(token=token) for name, value in data.items()}
+        form = OptionalForm(said, initial={"file": initial})
+        assert form.has_changed() == changed
+        if cleaned == "contradiction":
+            assert form.errors.as_data()["file"][0].code == "contradiction"
+            return
+        assert form.is_valid(), form.errors
+        found = form.cleaned_data["file"]
+        if cleaned == "stored":
+            assert isinstance(found, StoredFile)
+            assert (content(found), found.size, found.original_name) == (b"good", 4, "report.pdf")
+        else:
+            assert found is (initial if cleaned == "initial" else cleaned)
+
+    as_user(user, view)
+
+
+def test_validators_read_what_was_sent(browser: Client, user: User) -> None:
+    def view(_request: Any) -> None:
+        ticket = ticket_on(str(OptionalForm()["file"]), "file")
+        token = send(browser, ticket, b"bad")["file"]["details"]["token"]
+        form = OptionalForm({"file-token": token})
+        assert form.errors["file"] == ["no good"]
+
+    as_user(user, view)
+    assert HeldFile.objects.count() == 1
+
+
+def test_widgets(user: User, rf: RequestFactory) -> None:
+    """A disabled field, and one for somebody who has not signed in, are plain; omitted is omitted."""
+    assert "<upload-drop" not in str(OptionalForm()["file"])
+
+    class Disabled(forms.Form):
+        file = UploadField(disabled=True)
+        several = MultipleUploadField(required=False)
+
+    def view(_request: Any) -> None:
+        form = Disabled()
+        assert "<upload-drop" not in str(form["file"])
+        assert "multiple" in str(form["several"])
+        widget = form.fields["several"].widget
+        assert widget.value_omitted_from_data({}, {}, "several")
+        assert not widget.value_omitted_from_data({"several-token": "x"}, {}, "several")
+        assert 'type="module"' in str(form.media)
+
+    as_user(user, view)
+
+
+def test_the_admins_forms_have_it_by_one_line(admin_client: Client, admin_user: User, store: Store) -> None:
+    page = admin_client.get("/admin/portal/document/add/").content.decode()
+    assert page.count("<upload-drop") == 4, "the field, those that inlines are made of, and an empty row"
+    assert 'name="attachments-__prefix__-file"' in page
+    token = send(admin_client, ticket_on(page, "file"), b"main", "main.bin")["file"]["details"]["token"]
+    inline = ticket_on(page, "attachments-__prefix__-file")
+    attached = send(admin_client, inline, b"attached")["file"]["details"]["token"]
+    said = {
+        "owner": admin_user.pk,
+        "title": "By the admin",
+        "created_0": "2026-01-01",
+        "created_1": "00:00",
+        "file-token": token,
+        "attachments-TOTAL_FORMS": "1",
+        "attachments-INITIAL_FORMS": "0",
+        "attachments-0-file-token": attached,
+        "attachments-2-TOTAL_FORMS": "0",
+        "attachments-2-INITIAL_FORMS": "0",
+    }
+    answer = admin_client.post("/admin/portal/document/add/", said)
+    assert answer.status_code == 302, answer.content.decode()
+    document = Document.objects.get()
+    assert (content(document.file), content(document.attachments.get().file)) == (b"main", b"attached")
+    page = admin_client.get(f"/admin/portal/document/{document.pk}/change/").content.decode()
+    assert "Currently" in page
+
+
+class DocumentSerializer(serializers.ModelSerializer[Document]):
+    file = UploadTokenField(limits=Limits(label="api.document", upload_to="documents", max_size=10))
+
+    class Meta:
+        model = Document
+        fields = ("title", "file")
+
+
+def test_a_serializer_takes_a_token(api: APIClient, user: User, other_user: User, store: Store) -> None:
+    field = DocumentSerializer().fields["file"]
+    assert isinstance(field, UploadTokenField)
+    token = send(api, field.ticket(user), b"abc")["file"]["details"]["token"]
+    request = RequestFactory().get("/")
+
+    def serializer(whose: User) -> DocumentSerializer:
+        request.user = whose
+        return DocumentSerializer(data={"title": "x", "file": token}, context={"request": request})
+
+    assert not serializer(other_user).is_valid()
+    good = serializer(user)
+    assert good.is_valid(), good.errors
+    with transaction.atomic():
+        document = good.save(owner=user)
+    assert content(document.file) == b"abc"
+    assert DocumentSerializer(document).data["file"]
+    assert not serializer(user).is_valid()
+    answer = send(api, field.ticket(user), bytes(11))
+    assert answer.json()["code"] == "file_too_large"
+
+
+def image(width: int, height: int) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (width, height)).save(written, "PNG")
+    return written.getvalue()
+
+
+@isolate_apps("portal")
+@pytest.mark.parametrize(
+    ("name", "sent", "why"),
+    [
+        ("house.png", image(30, 20), ""),
+        ("house.png", b"no image", "not an image or a corrupted image"),
+        ("house.txt", image(30, 20), "File extension “txt” is not allowed"),
+    ],
+    ids=["an image", "no image", "another name"],
+)
+def test_a_field_for_images(browser: Client, user: User, name: str, sent: bytes, why: str) -> None:
+    """As Django's: what is no image is refused, and the model's columns for its dimensions are filled."""
+
+    class Picture(models.Model):
+        image = models.ImageField(upload_to="pictures", max_length=255, width_field="width", height_field="height")
+        width = models.IntegerField()
+        height = models.IntegerField()
+
+        class Meta:
+            app_label = "portal"
+
+    made = forms.modelform_factory(Picture, fields=["image"], field_classes={"image": ImageUploadField})
+
+    def ask(request: Any) -> Any:
+        page = str(made()["image"])
+        assert 'accept="image/*"' in page
+        token = send(browser, ticket_on(page, "image"), sent, name)["file"]["details"]["token"]
+        form = made({"image-token": token})
+        assert form.is_valid() is not bool(why), form.errors
+        assert why in str(form.errors)
+        if why:
+            return
+        picture = form.save(commit=False)
+        assert (picture.width, picture.height) == (30, 20)
+        assert form.cleaned_data["image"].image.format == "PNG"
+        Picture._meta.get_field("image").pre_save(picture, add=True)
+        assert content(picture.image) == sent
+        assert (picture.image.width, picture.image.height) == (30, 20)
+
+    as_user(user, ask)
+    assert HeldFile.objects.exists() is bool(why)

@@ -1,0 +1,95 @@
+"""The uploads that a user can go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from portal.models import Folder
+from tests.uploads.test_tus import Client
+from uploads.http import listing
+from uploads.models import UploadSession
+
+pytestmark = pytest.mark.usefixtures("file_store")
+
+
+def names(api: APIClient, url: str = "/tus/") -> list[str]:
+    answer = api.get(url)
+    assert answer.status_code == 200, answer.content
+    return [upload["name"] for upload in answer.json()["uploads"]]
+
+
+def test_page_by_page(api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPatch, other_user: User) -> None:
+    """Newest first, every one once, also those of the same moment; nobody else's, none that ended."""
+    monkeypatch.setattr(listing, "PAGE", 3)
+    client = Client(api)
+    for number in range(8):
+        client.create(10, name=f"{number}.bin")
+    UploadSession.objects.update(created_at=timezone.now())
+    client.delete(client.create(10, name="ended.bin")["Location"])
+    client.create(10, name="late.bin")
+    UploadSession.objects.filter(file_name="late.bin").update(expires_at=timezone.now() - timedelta(seconds=1))
+    stranger = APIClient()
+    stranger.force_authenticate(other_user)
+    assert names(stranger) == []
+    found: list[str] = []
+    said: Any = {"next": ""}
+    while said["next"] is not None:
+        said = api.get("/tus/", {"after": said["next"]}).json()
+        found += [upload["name"] for upload in said["uploads"]]
+    assert sorted(found) == [f"{number}.bin" for number in range(8)]
+
+
+def test_a_folders_page_tells_its_own(api: APIClient, user: User, root: Folder) -> None:
+    """Files that go to folders below it are its, too; those of another folder are not."""
+    other = Folder.objects.create(owner=user, parent=root, ancestors=root.path, title="other")
+    below: Any = {"HTTP_UPLOAD_METADATA": "filename YS5iaW4=,relativePath c3ViL2EuYmlu"}
+    here, there = Client(api, root), Client(api, other)
+    assert there.create(10, **below).status_code == 201
+    there.create(10, name="b.bin")
+    assert sorted(names(api, there.endpoint)) == ["a.bin", "b.bin"]
+    deep = Folder.objects.create(owner=user, parent=root, ancestors=root.path, title="third")
+    assert names(api, Client(api, deep).endpoint) == []
+    assert sorted(names(api, here.endpoint)) == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "x",
+        "~",
+        "2026-01-01T00:00:00~x",
+        "0001-01-01T00:00:00+14:00~" + "0" * 32,
+        "9999-12-31T23:59:59-14:00~" + "0" * 32,
+    ],
+)
+def test_nonsense_is_refused(api: APIClient, root: Folder, after: str) -> None:
+    answer = api.get("/tus/", {"after": after})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+def test_what_is_being_sent_says_so(api: APIClient, root: Folder, uploads_settings: Callable[..., None]) -> None:
+    said: Any = Client(api).create(10)
+    UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
+    (upload,) = api.get("/tus/").json()["uploads"]
+    assert upload["sending"] is True
+    assert said["Location"] == upload["upload"]
+
+
+def test_those_of_numbered_chunks_are_told_by_themselves(api: APIClient, root: Folder) -> None:
+    """Whoever goes on in order cannot go on with them; GET tells how they stand."""
+    Client(api).create(10, name="in order.bin")
+    said = {"filename": "numbered.bin", "type": "", "metadata": {"size": "10"}}
+    pk = api.post("/uppy/s3/multipart", said, format="json").json()["uploadId"]
+    part = api.put(f"/uppy/s3/multipart/{pk}/1", b"1234567890", content_type="application/octet-stream")
+    assert part.status_code == 200
+    assert names(api) == ["in order.bin"]
+    assert "numbered.bin" in names(api, "/tus/?numbered")
+    told = api.get(f"/tus/{pk}").json()
+    assert (told["state"], told["offset"], told["length"]) == ("open", 10, 10)

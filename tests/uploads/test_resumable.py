@@ -1,0 +1,337 @@
+"""Resumable Uploads for HTTP in all its drafts, and files in one plain request, on the URLs of tus."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from rest_framework.test import APIClient
+
+from portal.models import File, Folder
+from tests.data import MIB, some_bytes
+from uploads.exceptions import IncompleteBody, QuotaExceeded
+from uploads.models import UploadSession
+from uploads.stores.base import Store
+
+VERSIONS = ["3", "4", "5", "6", "8", "9", "10", ""]
+PARTIAL = "application/partial-upload"
+MISMATCH = "https://iana.org/assignments/http-problem-types#mismatching-upload-offset"
+INCONSISTENT = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length"
+pytestmark = [pytest.mark.django_db]
+
+
+class Client:
+    """A client of one draft on Django's test client."""
+
+    def __init__(self, api: APIClient, version: str) -> None:
+        self.api, self.version = api, version
+        self.flag = "Upload-Incomplete" if version == "3" else "Upload-Complete"
+        self.appended = 201 if version in ("3", "4", "5", "6") else 204
+
+    def headers(self, *, complete: bool | None, **headers: Any) -> dict[str, Any]:
+        said: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": self.version} if self.version else {}
+        if complete is not None:
+            value = complete != (self.version == "3")
+            said["HTTP_" + self.flag.upper().replace("-", "_")] = f"?{int(value)}"
+        return said | {name: str(value) for name, value in headers.items()}
+
+    def create(self, data: bytes, *, complete: bool, method: str = "POST", **headers: Any) -> Any:
+        headers.setdefault("HTTP_CONTENT_DISPOSITION", "inline; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt")
+        headers.setdefault("content_type", "text/plain")
+        return self.api.generic(method, "/tus/", data, **self.headers(complete=complete, **headers))
+
+    def append(self, url: str, offset: int, data: bytes, *, complete: bool, **headers: Any) -> Any:
+        headers.setdefault("content_type", PARTIAL)
+        said = self.headers(complete=complete, HTTP_UPLOAD_OFFSET=offset, **headers)
+        return self.api.generic("PATCH", url, data, **said)
+
+    def head(self, url: str) -> Any:
+        return self.api.head(url, **self.headers(complete=None))
+
+    def is_complete(self, answer: Any) -> bool:
+        return bool((answer[self.flag] == "?1") != (self.version == "3"))
+
+    def content(self, url: str) -> bytes:
+        return b"".join(self.api.get(url).streaming_content)
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda version: f"version-{version or 'none'}")
+def client_of(request: pytest.FixtureRequest, api: APIClient, root: Folder, file_store: Store) -> Client:
+    return Client(api, request.param)
+
+
+@pytest.fixture
+def latest(api: APIClient, root: Folder, file_store: Store) -> Client:
+    return Client(api, "9")
+
+
+def problem(answer: Any) -> tuple[int, str]:
+    assert answer["Content-Type"] == "application/problem+json"
+    return answer.status_code, answer.json()["type"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("size", [0, 1, 11 * MIB], ids=str)
+def test_a_file_in_one_request(client_of: Client, method: str, size: int) -> None:
+    data = some_bytes(size)
+    answer = client_of.create(data, complete=True, method=method)
+    assert (answer.status_code, client_of.is_complete(answer)) == (201, True)
+    assert client_of.content(answer.json()["url"]) == client_of.content(answer["Content-Location"]) == data
+    assert File.objects.get().title == "größe.txt"
+    assert File.objects.get().content_type == "text/plain"
+
+
+def test_a_file_in_several_requests(client_of: Client) -> None:
+    data = some_bytes(20 * MIB)
+    answer = client_of.create(data[: 6 * MIB], complete=False, HTTP_UPLOAD_LENGTH=len(data))
+    assert (answer.status_code, client_of.is_complete(answer)) == (201, False)
+    url = answer["Location"]
+    asked = client_of.head(url)
+    assert (asked.status_code, asked["Upload-Offset"], asked["Cache-Control"]) == (204, str(6 * MIB), "no-store")
+    assert (client_of.is_complete(asked), asked["Upload-Length"]) == (False, str(len(data)))
+    answer = client_of.append(url, 6 * MIB, data[6 * MIB : 7 * MIB], complete=False)
+    assert (answer.status_code, client_of.is_complete(answer)) == (client_of.appended, False)
+    answer = client_of.append(url, 7 * MIB, data[7 * MIB :], complete=True)
+    assert (answer.status_code, client_of.is_complete(answer)) == (201, True)
+    assert client_of.content(answer.json()["url"]) == data
+    assert client_of.is_complete(client_of.head(url))
+    if client_of.version:
+        assert answer["Upload-Draft-Interop-Version"] == client_of.version
+
+
+def test_a_file_whose_length_is_known_at_the_end(client_of: Client) -> None:
+    url = client_of.create(b"", complete=False)["Location"]
+    assert "Upload-Length" not in client_of.head(url)
+    assert client_of.append(url, 0, b"abc", complete=False).status_code == client_of.appended
+    answer = client_of.append(url, 3, b"", complete=True)
+    assert answer.status_code == 201
+    assert client_of.content(answer.json()["url"]) == b"abc"
+
+
+def test_all_bytes_are_not_the_end_until_the_client_says_so(client_of: Client) -> None:
+    answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=3)
+    assert (answer["Upload-Offset"], client_of.is_complete(answer)) == ("3", False)
+    assert not client_of.is_complete(client_of.head(answer["Location"]))
+    assert not File.objects.exists()
+    final = client_of.append(answer["Location"], 3, b"", complete=True)
+    assert (final.status_code, client_of.is_complete(final)) == (201, True)
+    again = client_of.append(answer["Location"], 3, b"", complete=True)
+    assert (again.status_code, again.json()) == (201, final.json())
+
+
+def test_tus_finishes_what_only_its_end_is_missing_of(latest: Client) -> None:
+    url = latest.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=3)["Location"]
+    assert latest.api.head(url, HTTP_TUS_RESUMABLE="1.0.0")["Upload-Offset"] == "3"
+    assert File.objects.count() == 1
+
+
+def test_an_offset_that_is_not_the_end(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False)["Location"]
+    for offset in (0, 2, 4):
+        answer = client_of.append(url, offset, b"d", complete=True)
+        assert problem(answer) == (409, MISMATCH)
+        assert (answer.json()["expected-offset"], answer.json()["provided-offset"]) == (3, offset)
+        assert (answer["Upload-Offset"], client_of.is_complete(answer)) == ("3", False)
+
+
+def test_lengths_that_contradict_each_other(client_of: Client) -> None:
+    assert problem(client_of.create(b"abc", complete=True, HTTP_UPLOAD_LENGTH=4)) == (400, INCONSISTENT)
+    assert not UploadSession.objects.unfinished().exists()
+    url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
+    assert problem(client_of.append(url, 3, b"de", complete=True)) == (400, INCONSISTENT)
+    assert problem(client_of.append(url, 3, b"de", complete=False, HTTP_UPLOAD_LENGTH=7)) == (400, INCONSISTENT)
+    assert client_of.head(url)["Upload-Offset"] == "3"
+    assert client_of.append(url, 3, b"def", complete=True).status_code == 201
+    assert problem(client_of.append(url, 6, b"more", complete=True)) == (400, INCONSISTENT)
+
+
+def test_more_than_the_file_ends_the_upload(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
+    assert problem(client_of.append(url, 3, b"defg", complete=False)) == (400, INCONSISTENT)
+    assert client_of.head(url).status_code == 410
+
+
+def test_a_truncated_body_without_a_length_is_not_the_file(client_of: Client) -> None:
+    chunked: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    chunked["wsgi.input"] = io.BytesIO(b"abc")
+    said = client_of.headers(complete=True, HTTP_UPLOAD_LENGTH=10)
+    answer = client_of.api.generic("POST", "/tus/", content_type="a/b", **said, **chunked)
+    assert problem(answer) == (400, INCONSISTENT)
+    assert not File.objects.exists()
+    assert not UploadSession.objects.unfinished().exists()
+
+
+def test_what_fails_after_all_has_come_is_told_from_what_has_not_come(
+    client_of: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_it(*_: Any) -> None:
+        raise QuotaExceeded(size=3, free=0, reserved=0)
+
+    url = client_of.create(b"", complete=False)["Location"]
+    monkeypatch.setattr("portal.destination.PortalDestination.publish", refuse_it)
+    answer = client_of.append(url, 0, b"abc", complete=True)
+    assert (answer.status_code, client_of.is_complete(answer)) == (422, True)
+    assert client_of.head(url).status_code == 422
+
+
+def test_a_length_that_is_not_known_has_its_own_limit(client_of: Client, uploads_settings: Any) -> None:
+    uploads_settings(MAX_FILE_SIZE=10)
+    created = client_of.create(b"", complete=False)
+    assert created["Upload-Limit"].startswith("max-size=10,")
+    assert client_of.append(created["Location"], 0, bytes(11), complete=False).status_code == 413
+
+
+@pytest.mark.parametrize("flag", [None, "1", "?2", "true"])
+def test_a_chunk_must_say_whether_it_is_the_last(latest: Client, flag: str | None) -> None:
+    url = latest.create(b"", complete=False)["Location"]
+    headers: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": "9", "HTTP_UPLOAD_OFFSET": "0"}
+    if flag is not None:
+        headers["HTTP_UPLOAD_COMPLETE"] = flag
+    assert latest.api.generic("PATCH", url, b"abc", content_type=PARTIAL, **headers).status_code == 400
+    assert latest.head(url)["Upload-Offset"] == "0"
+
+
+def test_a_chunk_says_what_it_is_since_version_6(client_of: Client) -> None:
+    url = client_of.create(b"", complete=False)["Location"]
+    answer = client_of.append(url, 0, b"abc", complete=False, content_type="application/octet-stream")
+    assert answer.status_code == (201 if client_of.version in ("3", "4", "5") else 415)
+
+
+def test_limits_are_told(client_of: Client, uploads_settings: Any) -> None:
+    uploads_settings(MAX_FILE_SIZE=1000)
+    told = client_of.api.options("/tus/")
+    assert (told.status_code, told["Upload-Limit"]) == (200, "max-size=1000, min-size=0")
+    answer = client_of.create(b"", complete=False, HTTP_UPLOAD_LENGTH=1001)
+    assert answer.status_code == 413
+    assert "max-size=1000" in answer["Upload-Limit"]
+    created = client_of.create(b"", complete=False)
+    assert re.fullmatch(r"max-size=1000, min-size=0, max-age=\d+", created["Upload-Limit"])
+
+
+def test_an_upload_is_cancelled(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False)["Location"]
+    assert client_of.api.delete(url, **client_of.headers(complete=None)).status_code == 204
+    assert client_of.head(url).status_code == 410
+
+
+def test_who_does_not_say_which_protocol_is_told_in_both(latest: Client) -> None:
+    url = latest.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
+    for answer in (latest.api.head(url), latest.api.get(url)):
+        assert (answer["Upload-Offset"], answer["Upload-Length"], answer["Upload-Complete"]) == ("3", "6", "?0")
+    assert latest.api.get(url).json()["offset"] == 3
+
+
+def test_tus_counts_before_headers_that_a_system_adds(latest: Client) -> None:
+    headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0", "HTTP_UPLOAD_COMPLETE": "?1"}
+    headers["HTTP_UPLOAD_DRAFT_INTEROP_VERSION"] = "6"
+    created = latest.api.post("/tus/", **headers, HTTP_UPLOAD_LENGTH="6")
+    answer = latest.api.generic(
+        "PATCH", created["Location"], b"abc", content_type="application/offset+octet-stream",
+        HTTP_UPLOAD_OFFSET="0", **headers,
+    )  # fmt: skip
+    assert (answer.status_code, answer["Upload-Offset"], "Upload-Complete" in answer) == (204, "3", False)
+
+
+def test_an_unknown_version_is_an_upload_without_resumption(api: APIClient, root: Folder, file_store: Store) -> None:
+    client = Client(api, "99")
+    answer = client.create(b"abc", complete=True)
+    assert answer.status_code == 201
+    assert "Upload-Draft-Interop-Version" not in answer
+    assert client.content(answer.json()["url"]) == b"abc"
+
+
+def test_a_body_that_is_cut_leaves_nothing_where_nobody_can_go_on(
+    latest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: Any, **__: Any) -> Iterator[bytes]:
+        yield b"abc"
+        raise IncompleteBody(received=3, declared=6)
+
+    for module in ("http.requests", "protocols.tus.dialects"):
+        monkeypatch.setattr(f"uploads.{module}.read_blocks", cut)
+    for complete in (True, False):
+        assert latest.create(b"abcdef", complete=complete).status_code == 400
+    assert not UploadSession.objects.unfinished().exists()
+
+
+def test_a_digest_that_is_wrong_keeps_nothing(client_of: Client) -> None:
+    def digest(data: bytes) -> dict[str, str]:
+        value = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        return {"HTTP_CONTENT_DIGEST": f"sha-256=:{value}:"}
+
+    url = client_of.create(b"", complete=False)["Location"]
+    assert client_of.append(url, 0, b"abc", complete=True, **digest(b"other")).status_code == 400
+    assert client_of.head(url)["Upload-Offset"] == "0"
+    assert client_of.append(url, 0, b"abc", complete=True, **digest(b"abc")).status_code == 201
+
+
+# Without any header of either protocol
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_plain_upload(api: APIClient, root: Folder, file_store: Store, method: str) -> None:
+    answer = api.generic(method, "/tus/?name=b.png", b"abc", content_type="application/octet-stream")
+    assert answer.status_code == 201
+    told = answer.json()
+    assert (told["state"], told["file"]["title"], told["file"]["size"]) == ("completed", "b.png", 3)
+    assert b"".join(api.get(told["url"]).streaming_content) == b"abc"
+
+
+def test_a_plain_form(api: APIClient, root: Folder, file_store: Store) -> None:
+    answer = api.post("/tus/", {"file": ContentFile(b"abc", "größe.txt")}, format="multipart")
+    assert (answer.status_code, answer.json()["file"]["title"]) == (201, "größe.txt")
+
+
+def test_a_form_is_a_form_though_its_system_adds_headers(
+    api: APIClient, root: Folder, file_store: Store, uploads_settings: Any, wire: Any
+) -> None:
+    uploads_settings(INTERIM_RESPONSES=True)
+    said = Client(api, "8").headers(complete=True) | {"gunicorn.socket": wire[0], "SERVER_PROTOCOL": "HTTP/1.1"}
+    answer = api.post("/tus/", {"file": ContentFile(b"abc", "a.txt")}, format="multipart", **said)
+    assert (answer.status_code, answer.json()["file"]["title"]) == (201, "a.txt")
+    assert b"".join(api.get(answer.json()["url"]).streaming_content) == b"abc"
+
+
+def test_a_file_without_a_name_says_its_kind(api: APIClient, root: Folder, file_store: Store) -> None:
+    answer = api.generic("POST", "/tus/", b"abc", content_type="image/png")
+    assert answer.json()["file"]["title"] == "upload.png"
+
+
+# 104
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, "99"])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_104_goes_to_known_versions_where_it_gets_through(
+    api: APIClient, root: Folder, file_store: Store, uploads_settings: Any, wire: Any, version: str, *, allowed: bool
+) -> None:
+    uploads_settings(INTERIM_RESPONSES=allowed)
+    ours, theirs = wire
+    theirs.setblocking(False)
+    server: dict[str, Any] = {"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"}
+    answer = api.generic("POST", "/tus/", b"abc", **Client(api, version).headers(complete=True), **server)
+    assert answer.status_code == 201
+    if allowed and version in VERSIONS[:-1]:
+        status, *lines = theirs.recv(4096).decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        assert status == "HTTP/1.1 104 Upload Resumption Supported"
+        assert headers["Upload-Draft-Interop-Version"] == version
+        assert api.head(headers["Location"])["Upload-Offset"] == "3"
+    else:
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)

@@ -1,0 +1,60 @@
+"""The app's texts can be translated, and are: German is complete."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import Client, RequestFactory
+from django.utils import translation
+from django.views.i18n import JavaScriptCatalog
+
+import uploads
+
+APP = Path(uploads.__file__).parent
+MARKED = {
+    "py": re.compile(r'\b(?:_|gettext|ngettext)\(\s*"((?:[^"\\]|\\.)*)"'),
+    "html": re.compile(r'{% translate "([^"]*)"'),
+    "js": re.compile(r'_\("((?:[^"\\]|\\.)*)"\)'),
+}
+
+
+def marked(suffix: str) -> Iterator[str]:
+    for path in sorted(APP.rglob(f"*.{suffix}")):
+        yield from MARKED[suffix].findall(path.read_text())
+
+
+def catalogue(domain: str) -> dict[str, str]:
+    text = (APP / "locale" / "de" / "LC_MESSAGES" / f"{domain}.po").read_text()
+    pairs = re.findall(r'^msgid "(.+)"\n(?:msgid_plural ".*"\n)?msgstr(?:\[0\])? "(.*)"$', text, re.MULTILINE)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize(("domain", "suffixes"), [("django", ("py", "html")), ("djangojs", ("js",))])
+def test_every_text_is_translated(domain: str, suffixes: tuple[str, ...]) -> None:
+    found = {text for suffix in suffixes for text in marked(suffix)}
+    assert len(found) > 30
+    known = catalogue(domain)
+    assert [text for text in sorted(found) if not known.get(text)] == []
+
+
+def test_the_admin_speaks_german(admin_client: Client) -> None:
+    with translation.override("de"):
+        page = admin_client.get("/admin/upload_sessions/uploadsession/", headers={"Accept-Language": "de"})
+    assert "davon gespeichert" in page.content.decode()
+
+
+def test_the_scripts_are_small() -> None:
+    """What a page loads of them, compressed, is 12 kB at most."""
+    scripts = APP / "static" / "uploads"
+    together = sum(len(gzip.compress((scripts / name).read_bytes())) for name in ("upload.js", "upload-drop.js"))
+    assert together <= 12_000
+
+
+def test_scripts_get_the_catalogue() -> None:
+    with translation.override("de"):
+        answer = JavaScriptCatalog.as_view(packages=["uploads"])(RequestFactory().get("/"))
+    assert "Dateien hier ablegen oder" in getattr(answer, "content", b"").decode()

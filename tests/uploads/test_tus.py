@@ -1,0 +1,392 @@
+"""tus 1.0.0: the protocol, and what its clients do beyond it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from portal.models import File, Folder
+from tests.data import MIB, some_bytes
+from tests.proxy import Proxy, refuse
+from uploads import sessions
+from uploads.exceptions import IncompleteBody, QuotaExceeded
+from uploads.http.turns import Turn
+from uploads.models import State, UploadSession
+from uploads.owners import key_of
+from uploads.sessions import Chunk
+from uploads.stores.base import Store
+
+TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}
+BYTES = "application/offset+octet-stream"
+pytestmark = [pytest.mark.django_db]
+
+
+def meta(**pairs: str) -> str:
+    return ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
+
+
+class Client:
+    """A client of the protocol on Django's test client."""
+
+    def __init__(self, api: APIClient, folder: Folder | None = None) -> None:
+        self.api = api
+        self.endpoint = f"/folders/{folder.pk}/tus/" if folder else "/tus/"
+
+    def create(self, size: int | None, data: bytes | None = None, name: str = "a.bin", **headers: Any) -> Any:
+        if size is None:
+            headers["HTTP_UPLOAD_DEFER_LENGTH"] = "1"
+        else:
+            headers.setdefault("HTTP_UPLOAD_LENGTH", str(size))
+        headers.setdefault("HTTP_UPLOAD_METADATA", meta(filename=name))
+        kind = {} if data is None else {"content_type": BYTES}
+        return self.api.generic("POST", self.endpoint, data or b"", **kind, **TUS | headers)
+
+    def patch(self, url: str, offset: object, data: bytes, **headers: Any) -> Any:
+        headers = {"HTTP_UPLOAD_OFFSET": str(offset), "content_type": BYTES} | TUS | headers
+        return self.api.generic("PATCH", url, data, **headers)
+
+    def head(self, url: str, **headers: Any) -> Any:
+        return self.api.head(url, **TUS | headers)
+
+    def delete(self, url: str) -> Any:
+        return self.api.delete(url, **TUS)
+
+    def content(self, url: str) -> bytes:
+        file = self.api.get(self.api.get(url).json()["url"])
+        return b"".join(file.streaming_content)
+
+
+@pytest.fixture
+def tus(api: APIClient, root: Folder, file_store: Store) -> Client:
+    return Client(api)
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 * MIB, 31 * MIB + 7], ids=str)
+@pytest.mark.parametrize("how", ["one-patch", "with-creation", "deferred"])
+def test_a_file_comes_as_it_was_sent(api: APIClient, root: Folder, store: Store, size: int, how: str) -> None:
+    tus, data = Client(api, root), some_bytes(size)
+    created = tus.create(None if how == "deferred" else size, data if how == "with-creation" else None)
+    url = created["Location"]
+    assert created.status_code == 201
+    if how == "with-creation" or (size == 0 and how != "deferred"):
+        assert created["Upload-Offset"] == str(size)
+    else:
+        told = {"HTTP_UPLOAD_LENGTH": str(size)} if how == "deferred" else {}
+        answer = tus.patch(url, 0, data, **told)
+        assert (answer.status_code, answer["Upload-Offset"]) == (204, str(size))
+        assert answer["Content-Location"] == api.get(url).json()["url"]
+    assert tus.head(url)["Upload-Offset"] == tus.head(url)["Upload-Length"] == str(size)
+    assert tus.content(url) == data
+    assert api.get(url).json()["file"]["folder_id"] == root.pk
+
+
+def test_chunks_follow_each_other_and_an_offset_that_is_not_the_end_is_refused(tus: Client) -> None:
+    url = tus.create(10)["Location"]
+    assert tus.patch(url, 0, b"01234")["Upload-Offset"] == "5"
+    for offset in (0, 4, 6):
+        wrong = tus.patch(url, offset, b"5")
+        assert code_of(wrong) == (409, "offset_mismatch")
+        assert wrong["Upload-Offset"] == "5"
+    assert tus.patch(url, 5, b"56789").status_code == 204
+    assert tus.content(url) == b"0123456789"
+
+
+def test_what_is_announced_is_told_without_a_login(db: None) -> None:
+    answer = APIClient().options("/tus/")
+    assert (answer.status_code, answer["Tus-Version"], answer["Tus-Resumable"]) == (200, "1.0.0", "1.0.0")
+    assert answer["Tus-Extension"].split(",") == [
+        "creation", "creation-with-upload", "creation-defer-length", "expiration", "termination", "checksum",
+    ]  # fmt: skip
+    assert {"sha1", "md5", "sha256"} <= set(answer["Tus-Checksum-Algorithm"].split(","))
+    assert int(answer["Tus-Max-Size"]) > 40 * 2**40
+    assert APIClient().options("/tus/whatever", HTTP_TUS_RESUMABLE="0.2.2").status_code == 200
+
+
+def test_the_version_must_be_said_and_be_ours(tus: Client) -> None:
+    url = tus.create(3)["Location"]
+    refused = [
+        tus.patch(url, 0, b"abc", HTTP_TUS_RESUMABLE="0.2.2"),
+        tus.api.generic("PATCH", url, b"abc", content_type=BYTES, HTTP_UPLOAD_OFFSET="0"),
+        tus.create(3, HTTP_TUS_RESUMABLE="2.0.0"),
+        tus.api.generic("POST", "/tus/", b"", HTTP_UPLOAD_LENGTH="3"),
+        tus.head(url, HTTP_TUS_RESUMABLE="0.2.2"),
+    ]
+    assert [(answer.status_code, answer["Tus-Version"]) for answer in refused] == [(412, "1.0.0")] * 5
+    assert tus.api.head(url)["Upload-Offset"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"HTTP_UPLOAD_LENGTH": "-1"}, "invalid_request"),
+        ({"HTTP_UPLOAD_LENGTH": "3.5"}, "invalid_request"),
+        ({"HTTP_UPLOAD_LENGTH": "9" * 30}, "invalid_request"),
+        ({"HTTP_UPLOAD_LENGTH": "٣"}, "invalid_request"),
+        ({"HTTP_UPLOAD_DEFER_LENGTH": "1"}, "invalid_request"),
+        ({"HTTP_UPLOAD_METADATA": "filename !!!"}, "invalid_request"),
+        ({"HTTP_UPLOAD_METADATA": "filename YQ==,filename YQ=="}, "invalid_request"),
+        ({"HTTP_UPLOAD_METADATA": "filename YQ==,,"}, "invalid_request"),
+        ({"HTTP_UPLOAD_CONCAT": "partial"}, "concatenation_unsupported"),
+    ],
+    ids=ascii,
+)
+def test_a_creation_that_is_none_is_refused(tus: Client, headers: dict[str, Any], code: str) -> None:
+    assert code_of(tus.create(3, **headers)) == (400, code)
+    assert not UploadSession.objects.exists()
+
+
+def test_neither_a_length_nor_that_it_comes_later(tus: Client) -> None:
+    assert code_of(tus.api.generic("POST", "/tus/", b"", **TUS)) == (400, "invalid_request")
+    two: dict[str, Any] = {"HTTP_UPLOAD_DEFER_LENGTH": "2"}
+    assert code_of(tus.api.generic("POST", "/tus/", b"", **TUS | two)) == (400, "invalid_request")
+
+
+def test_what_is_too_large_is_refused_before_and_after_it_comes(tus: Client, uploads_settings: Any) -> None:
+    uploads_settings(MAX_FILE_SIZE=10)
+    assert tus.api.options("/tus/")["Tus-Max-Size"] == "10"
+    assert tus.create(11).status_code == 413
+    deferred = tus.create(None)["Location"]
+    assert tus.patch(deferred, 0, b"", HTTP_UPLOAD_LENGTH="11").status_code == 413
+    url = tus.create(3)["Location"]
+    assert code_of(tus.patch(url, 0, b"abcd")) == (400, "chunk_beyond_file")
+    assert tus.patch(url, 0, b"abc").status_code == 204
+
+
+def test_a_length_is_said_once(tus: Client) -> None:
+    url = tus.create(None)["Location"]
+    asked = tus.head(url)
+    assert (asked["Upload-Defer-Length"], "Upload-Length" in asked) == ("1", False)
+    assert tus.patch(url, 0, b"ab").status_code == 204
+    assert tus.patch(url, 2, b"", HTTP_UPLOAD_LENGTH="4").status_code == 204
+    asked = tus.head(url)
+    assert (asked["Upload-Length"], "Upload-Defer-Length" in asked) == ("4", False)
+    assert code_of(tus.patch(url, 2, b"cd", HTTP_UPLOAD_LENGTH="5")) == (400, "length_inconsistent")
+    assert tus.patch(url, 2, b"cd", HTTP_UPLOAD_LENGTH="4").status_code == 204
+    assert tus.content(url) == b"abcd"
+
+
+def test_a_length_below_what_is_stored_is_refused(tus: Client) -> None:
+    url = tus.create(None)["Location"]
+    tus.patch(url, 0, b"abc")
+    assert code_of(tus.patch(url, 3, b"", HTTP_UPLOAD_LENGTH="2")) == (400, "length_inconsistent")
+    assert tus.patch(url, 3, b"", HTTP_UPLOAD_LENGTH="3").status_code == 204
+    assert tus.content(url) == b"abc"
+
+
+def test_metadata_are_the_sessions_and_come_back(tus: Client) -> None:
+    given = meta(filename="größe.txt", filetype="text/x-special", relativePath="null", note="ja")
+    url = tus.create(3, HTTP_UPLOAD_METADATA=f"{given},empty")["Location"]
+    session = UploadSession.objects.get()
+    assert (session.file_name, session.content_type) == ("größe.txt", "text/x-special")
+    assert session.metadata == {
+        "filename": "größe.txt", "filetype": "text/x-special", "relativePath": "null", "note": "ja", "empty": "",
+    }  # fmt: skip
+    assert tus.head(url)["Upload-Metadata"] == f"{given},empty"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name", "folders"),
+    [
+        ({"name": "a.txt"}, "a.txt", []),
+        ({"filename": "null", "name": "b.txt"}, "b.txt", []),
+        ({"filename": "c.txt", "relativePath": "one/two/c.txt"}, "c.txt", ["one", "two"]),
+        ({"filename": "c.txt", "relativePath": "c.txt"}, "c.txt", []),
+        ({"filetype": "image/png"}, "upload.png", []),
+        ({"filetype": "not a type"}, "upload", []),
+        ({"filename": "../../etc/passwd"}, ".._.._etc_passwd", []),
+    ],
+    ids=ascii,
+)
+def test_names_and_folders(tus: Client, root: Folder, pairs: dict[str, str], name: str, folders: list[str]) -> None:
+    assert tus.create(3, HTTP_UPLOAD_METADATA=meta(**pairs)).status_code == 201
+    session = UploadSession.objects.get()
+    assert session.file_name == name
+    assert [Folder.objects.get(pk=pk).title for pk in session.path] == [root.title, *folders]
+
+
+@pytest.mark.parametrize("value", [b"a\xff\0b.txt", b"data:;base64,YQ==", "größe".encode(), b""], ids=ascii)
+def test_metadata_of_any_kind_come_back(tus: Client, value: bytes) -> None:
+    given = f"filename {base64.b64encode(value).decode()}".strip()
+    created = tus.create(3, HTTP_UPLOAD_METADATA=given)
+    assert created.status_code == 201
+    assert tus.head(created["Location"])["Upload-Metadata"] == given
+
+
+def test_an_empty_chunk_with_a_checksum_is_a_question(tus: Client) -> None:
+    url = tus.create(3)["Location"]
+    checksum = base64.b64encode(hashlib.sha1(b"").digest()).decode()  # noqa: S324 - the protocol's
+    assert tus.patch(url, 0, b"", HTTP_UPLOAD_CHECKSUM=f"sha1 {checksum}").status_code == 204
+    assert tus.patch(url, 0, b"abc").status_code == 204
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "md5", "sha256"])
+def test_a_chunk_that_is_not_what_was_hashed_does_not_count(tus: Client, algorithm: str) -> None:
+    def checksum(data: bytes) -> dict[str, str]:
+        digest = hashlib.new(algorithm, data).digest()
+        return {"HTTP_UPLOAD_CHECKSUM": f"{algorithm} {base64.b64encode(digest).decode()}"}
+
+    data = some_bytes(12 * MIB)
+    url = tus.create(len(data))["Location"]
+    assert code_of(tus.patch(url, 0, data, **checksum(b"other"))) == (460, "digest_mismatch")
+    assert tus.head(url)["Upload-Offset"] == "0"
+    assert tus.patch(url, 0, data, **checksum(data)).status_code == 204
+    assert tus.content(url) == data
+
+
+@pytest.mark.parametrize("checksum", ["crc32 YQ==", "sha1 not-base64", "sha1"])
+def test_a_checksum_that_is_none(tus: Client, checksum: str) -> None:
+    url = tus.create(3)["Location"]
+    answer = tus.patch(url, 0, b"abc", HTTP_UPLOAD_CHECKSUM=checksum)
+    assert answer.status_code in (400, 460)
+    assert tus.head(url)["Upload-Offset"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"content_type": "application/octet-stream"}, (415, "content_type_unsupported")),
+        ({"HTTP_UPLOAD_OFFSET": "-1"}, (400, "invalid_request")),
+        ({"HTTP_UPLOAD_OFFSET": "x"}, (400, "invalid_request")),
+        ({"HTTP_CONTENT_ENCODING": "gzip"}, (415, "content_encoding_unsupported")),
+    ],
+)
+def test_a_chunk_that_is_none_is_refused(tus: Client, headers: dict[str, str], expected: tuple[int, str]) -> None:
+    url = tus.create(3)["Location"]
+    assert code_of(tus.patch(url, 0, b"abc", **headers)) == expected
+    assert tus.head(url)["Upload-Offset"] == "0"
+
+
+def test_an_upload_can_be_ended(tus: Client) -> None:
+    url = tus.create(3)["Location"]
+    assert tus.delete(url).status_code == 204
+    assert [tus.head(url).status_code, tus.patch(url, 0, b"abc").status_code] == [410, 410]
+
+
+def test_a_finished_upload_takes_no_more_and_its_file_stays(tus: Client) -> None:
+    url = tus.create(3, b"abc")["Location"]
+    assert tus.patch(url, 0, b"abc").status_code == 409
+    assert tus.patch(url, 3, b"d").status_code == 409
+    assert tus.patch(url, 3, b"").status_code == 204
+    assert tus.delete(url).status_code == 204
+    assert (tus.content(url), File.objects.count()) == (b"abc", 1)
+
+
+def test_an_expired_upload_is_gone(tus: Client) -> None:
+    url = tus.create(3)["Location"]
+    assert "Upload-Expires" in tus.head(url)
+    sessions.expire_now(UploadSession.objects.get())
+    assert [tus.head(url).status_code, tus.patch(url, 0, b"a").status_code] == [410, 410]
+
+
+def test_methods_may_be_disguised(tus: Client) -> None:
+    url = tus.create(3)["Location"]
+    disguised = {"HTTP_X_HTTP_METHOD_OVERRIDE": "PATCH", "HTTP_UPLOAD_OFFSET": "0", "content_type": BYTES}
+    assert tus.api.generic("POST", url, b"abc", **TUS | disguised).status_code == 204
+    assert tus.content(url) == b"abc"
+
+
+def test_an_upload_is_its_owners(tus: Client, other_user: User) -> None:
+    url = tus.create(3)["Location"]
+    stranger = Client(APIClient())
+    stranger.api.force_authenticate(other_user)
+    answers = [stranger.head(url), stranger.patch(url, 0, b"abc"), stranger.delete(url), stranger.api.get(url)]
+    assert [answer.status_code for answer in answers] == [404] * 4
+    nobody = Client(APIClient())
+    assert [answer.status_code for answer in (nobody.head(url), nobody.create(3))] == [401, 401]
+    assert nobody.head(url)["Tus-Resumable"] == "1.0.0"
+
+
+@pytest.mark.parametrize("name", ["unknown", "0" * 32])
+def test_an_upload_that_never_was(tus: Client, name: str) -> None:
+    assert [tus.head(f"/tus/{name}").status_code, tus.delete(f"/tus/{name}").status_code] == [404, 404]
+
+
+def test_a_foreign_folder_takes_nothing(tus: Client, other_user: User) -> None:
+    tus.endpoint = f"/folders/{Folder.objects.create(owner=other_user, title='theirs').pk}/tus/"
+    assert code_of(tus.create(3)) == (404, "folder_not_found")
+
+
+def test_what_the_store_did_not_take_with_the_creation_can_follow(api: APIClient, root: Folder, proxy: Proxy) -> None:
+    tus, data = Client(api), some_bytes(12 * MIB)
+    proxy.inject("UploadPart", refuse, times=100)
+    created = tus.create(len(data), data)
+    proxy.heal()
+    assert (created.status_code, created["Upload-Offset"]) == (201, "0")
+    assert tus.patch(created["Location"], 0, data).status_code == 204
+    assert tus.content(created["Location"]) == data
+
+
+def test_a_file_that_cannot_be_completed_is_not_reported_as_stored(
+    tus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_it(*_: Any) -> None:
+        raise QuotaExceeded(size=3, free=0, reserved=0)
+
+    url = tus.create(3)["Location"]
+    monkeypatch.setattr("portal.destination.PortalDestination.publish", refuse_it)
+    assert code_of(tus.patch(url, 0, b"abc")) == (422, "completion_failed")
+    assert tus.head(url).status_code == 422
+    told = tus.api.get(url).json()
+    assert (told["state"], told["file"]) == (State.FAILED, None)
+    assert "you have only" in told["failure"]
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_nor_is_one_that_comes_with_its_creation(tus: Client, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    def refuse_it(*_: Any) -> None:
+        raise QuotaExceeded(size=3, free=0, reserved=0)
+
+    monkeypatch.setattr("portal.destination.PortalDestination.publish", refuse_it)
+    assert code_of(tus.create(size, bytes(size))) == (422, "completion_failed")
+
+
+def test_an_empty_file_is_not_acknowledged_before_it_is_there(tus: Client, uploads_settings: Any, user: User) -> None:
+    uploads_settings(UPLOAD_THREADS=1)
+    turn = Turn()
+    turn.take(key_of(user))
+    assert tus.create(0).status_code == 429
+    turn.end()
+    assert not UploadSession.objects.unfinished().exists()
+    assert tus.create(0).status_code == 201
+    assert File.objects.count() == 1
+
+
+def test_another_door_can_finish_it(tus: Client, small_chunks: None) -> None:
+    url = tus.create(6)["Location"]
+    tus.patch(url, 0, b"abc")
+    session = UploadSession.objects.get()
+    api = f"/api/2.0/files/1/session/{session.pk.hex}"
+    assert tus.api.get(api).json()["response"]["bytes_uploaded"] == 3
+    answer = tus.api.generic("POST", api, b"def", content_type="application/octet-stream")
+    assert answer.status_code == 201
+    assert tus.content(url) == b"abcdef"
+
+
+def test_numbered_chunks_are_not_for_this_door(tus: Client, small_chunks: None) -> None:
+    url = tus.create(6)["Location"]
+    sessions.receive_numbered(UploadSession.objects.get(), Chunk(iter([b"abc"])), 1)
+    assert [tus.head(url).status_code, tus.patch(url, 0, b"abc").status_code] == [409, 409]
+
+
+def test_blocks_are_told_apart_from_a_cut_body(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrived of a PATCH whose connection ended stays."""
+
+    def cut(*_: Any, **__: Any) -> Iterator[bytes]:
+        yield b"abc"
+        raise IncompleteBody(received=3, declared=6)
+
+    url = tus.create(6)["Location"]
+    with monkeypatch.context() as patched:
+        patched.setattr("uploads.protocols.tus.dialects.read_blocks", cut)
+        assert code_of(tus.patch(url, 0, b"abcdef")) == (400, "incomplete_body")
+    assert tus.head(url)["Upload-Offset"] == "3"

@@ -1,0 +1,73 @@
+"""A check by ClamAV's daemon: ``{"BACKEND": …, "OPTIONS": {"checker": "uploads.contrib.clamd.check"}}``.
+
+Speaks ``INSTREAM`` (clamd(8)) to ``UPLOADS["CLAMD"]``, so that clamd needs no access to the store.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from typing import BinaryIO
+
+from uploads import conf
+from uploads.exceptions import CheckerUnavailable, FileRefused, FileUncheckable
+from uploads.models import UploadSession
+
+BLOCK = 2**18
+PATIENCE = 600
+"""Seconds in which clamd takes a block, or says what it found."""
+CANNOT_TELL = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
+"""Findings which only say that clamd did not see everything."""
+
+
+def check(session: UploadSession, file: BinaryIO) -> None:
+    """Raise FileRefused for what clamd finds, FileUncheckable for what it cannot look into, else CheckerUnavailable."""
+    try:
+        with _connected(conf.current().CLAMD) as clamd:
+            _send(clamd, file)
+            answer = _answer(clamd)
+    except OSError as error:
+        raise CheckerUnavailable from error
+    _, _, found = answer.rpartition("stream: ")
+    if found.endswith(" FOUND"):
+        name = found.removesuffix(" FOUND")
+        raise (FileUncheckable if name.startswith(CANNOT_TELL) else FileRefused)(reason=name)
+    if "size limit exceeded" in found:
+        raise FileUncheckable(reason="it is larger than the virus scanner takes")
+    if found != "OK":
+        raise CheckerUnavailable
+
+
+def _connected(address: str) -> socket.socket:
+    if address.startswith("/"):
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(PATIENCE)
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)
+
+
+def _send(clamd: socket.socket, file: BinaryIO) -> None:
+    clamd.sendall(b"zINSTREAM\0")
+    while block := file.read(BLOCK):
+        # What is too large is told before the end, and what is sent after that resets the connection.
+        if select.select([clamd], [], [], 0)[0]:
+            return
+        try:
+            clamd.sendall(struct.pack("!L", len(block)) + block)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+    clamd.sendall(struct.pack("!L", 0))
+
+
+def _answer(clamd: socket.socket) -> str:
+    said = b""
+    while not said.endswith(b"\0") and (more := clamd.recv(4096)):
+        said += more
+    return said.rstrip(b"\0\n").decode(errors="replace")

@@ -1,0 +1,58 @@
+"""Destinations by their aliases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+from uploads import conf
+from uploads.conf import DEFAULT_ALIAS
+from uploads.destinations.base import Destination
+from uploads.exceptions import NotFound
+
+if TYPE_CHECKING:
+    from uploads.models import UploadSession
+
+
+FORMS = "forms"
+"""The alias of the destination that keeps files until a form takes them."""
+_BUILT_IN = {FORMS: "uploads.forms.destination.FormDestination"}
+
+
+def aliases() -> list[str]:
+    """Return what the settings name."""
+    return list(_all())
+
+
+def all_aliases() -> list[str]:
+    """Return also those that the settings need not name."""
+    return list(_BUILT_IN | _all())
+
+
+def configured(alias: str) -> dict[str, Any]:
+    """Return what the settings say of a destination, in the long form; raise NotFound if they say nothing."""
+    try:
+        said = (_BUILT_IN | _all())[alias]
+    except KeyError as error:
+        raise NotFound from error
+    return {"BACKEND": said} if isinstance(said, str) else said
+
+
+def get_destination(alias: str = DEFAULT_ALIAS) -> Destination:
+    """Return the portal's destination of that alias; raise NotFound if it has none."""
+    said = configured(alias)
+    destination: Destination = import_string(said["BACKEND"])(**said.get("OPTIONS", {}))
+    destination.alias = alias
+    return destination
+
+
+def destination_of(session: UploadSession) -> Destination:
+    """Return the destination that the session was opened for."""
+    return get_destination(session.destination)
+
+
+def _all() -> dict[str, Any]:
+    config = conf.current()
+    single = {DEFAULT_ALIAS: config.DESTINATION} if config.DESTINATION else {}
+    return single | dict(config.DESTINATIONS)

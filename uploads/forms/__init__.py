@@ -1,0 +1,17 @@
+"""Form fields whose files come by upload sessions, however large: the form itself stays small.
+
+::
+
+    class DocumentForm(forms.ModelForm):
+        file = UploadField()
+
+Include ``uploads.forms.urls`` and add ``uploads.forms.middleware.UploadFormMiddleware`` to MIDDLEWARE.
+"""
+
+from __future__ import annotations
+
+from uploads.forms.fields import ImageUploadField, MultipleUploadField, UploadField
+from uploads.forms.files import StoredFile
+from uploads.forms.widgets import AdminUploadWidget, UploadWidget
+
+__all__ = ["AdminUploadWidget", "ImageUploadField", "MultipleUploadField", "StoredFile", "UploadField", "UploadWidget"]

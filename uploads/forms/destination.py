@@ -1,0 +1,90 @@
+"""Where files wait for the form that takes them; the object lies where the form's model will look for it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import models
+from django.utils import timezone
+
+from uploads import names, sessions
+from uploads.destinations.base import Destination, Folder, PublishedFile
+from uploads.exceptions import NotAccepted
+from uploads.forms.tickets import limits_of, token
+from uploads.models import HeldFile
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from uploads.models import UploadSession
+
+PLACE = "@forms"
+PREFIX = "form-uploads"
+"""Where files go whose field does not say: no destination's place, so that no audit looks there."""
+
+
+class FormDestination(Destination):
+    """Keeps finished files for ``FORM_LIFETIME``. What a field takes, its signed ticket says."""
+
+    def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
+        return Folder(PLACE, [PLACE])
+
+    def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
+        limits = limits_of(session, fresh=session._state.adding)
+        session.storage = limits.storage
+        limits.check(session)
+
+    def object_name(self, session: UploadSession) -> str:
+        limits = limits_of(session)
+        title = names.for_storage(session.file_name)
+        if limits.model_field:
+            field = _field(limits.model_field)
+            wanted = field.generate_filename(field.model(), title)
+        else:
+            now: datetime = timezone.localtime() if timezone.is_aware(timezone.now()) else timezone.now()
+            wanted = posixpath.join(now.strftime(limits.upload_to or PREFIX), title)
+        name = names.fitting(wanted, session.mark, limits.longest)
+        if len(name) > limits.longest:
+            raise NotAccepted(
+                reason=f"its name in the store needs {len(name)} characters, the field has {limits.longest}"
+            )
+        return name
+
+    def publish(self, session: UploadSession) -> PublishedFile:
+        HeldFile.objects.get_or_create(session=session)
+        details = {"token": token(session)}
+        return PublishedFile(id=session.pk.hex, folder_id=PLACE, title=session.file_name, details=details)
+
+    def withdraw(self, session: UploadSession) -> None:
+        for held in HeldFile.objects.select_related("session").filter(session=session):
+            sessions.give_up_held(held)
+
+    def places(self) -> Iterable[tuple[str, str]]:
+        return ()  # Those of the portal's own files: nothing is looked for there.
+
+    def in_use(self, names: Collection[str]) -> Collection[str]:
+        """Return the names that a form is awaited for, or that any FileField of the portal has."""
+        if not names:
+            return ()
+        held = HeldFile.objects.filter(session__object_name__in=names)
+        found = set(held.values_list("session__object_name", flat=True))
+        for field in _file_fields():
+            rows = field.model._base_manager.filter(**{f"{field.name}__in": names})
+            found |= set(rows.values_list(field.name, flat=True))
+        return found
+
+
+def _field(path: str) -> Any:
+    label, _, name = path.rpartition(".")
+    return apps.get_model(label)._meta.get_field(name)
+
+
+def _file_fields() -> Iterator[Any]:
+    for model in apps.get_models():
+        for field in model._meta.local_fields:
+            if isinstance(field, models.FileField):
+                yield field

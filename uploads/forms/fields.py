@@ -1,0 +1,164 @@
+"""Fields with the semantics of Django's FileField, whose files come by upload sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.files.storage import default_storage, storages
+from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import validate_image_file_extension
+from django.db import models
+from django.forms.widgets import FILE_INPUT_CONTRADICTION
+from django.utils.translation import gettext_lazy as _
+
+from uploads import names
+from uploads.exceptions import UploadError
+from uploads.forms.files import GONE, StoredFile
+from uploads.forms.middleware import current_user
+from uploads.forms.tickets import Limits, held_by
+from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token, UploadWidget, tokens_of
+
+
+class UploadField(forms.FileField):
+    """A ``FileField``; what it cleans to is a ``StoredFile``, or Django's own UploadedFile where there is no script.
+
+    ``max_size`` is in bytes. In a ModelForm, ``upload_to``, storage and lengths are those of the model's field;
+    elsewhere they can be given.
+    """
+
+    widget = UploadWidget
+    default_error_messages = {
+        "gone": GONE,
+        "too_large": _("The file is larger than %(maximum)d bytes."),
+    }
+
+    def __init__(
+        self,
+        *,
+        max_size: int | None = None,
+        extensions: Iterable[str] = (),
+        storage: str = "default",
+        upload_to: str = "",
+        **options: Any,
+    ) -> None:
+        widget = options.get("widget")
+        if widget is not None and _is_admins(widget):  # The admin gives its own to every FileField.
+            options["widget"] = AdminUploadWidget
+        self.limits = Limits(
+            storage=storage, upload_to=upload_to, max_size=max_size, extensions=tuple(e.lower() for e in extensions)
+        )
+        super().__init__(**options)
+
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> Any:
+        self.widget.limits = self.limits = _of_form(self.limits, form, field_name)
+        return super().get_bound_field(form, field_name)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Return what has been sent already, which Django's own field would forget in a form that is shown again."""
+        return tokens_of(data) or super().bound_data(data, initial)
+
+    def to_python(self, data: Any) -> Any:
+        if not isinstance(data, Token):
+            file = super().to_python(data)
+            if isinstance(file, UploadedFile):
+                self._check_plain(file)
+            return file
+        try:
+            session = held_by(data, current_user(), self.limits)
+        except UploadError as error:
+            raise ValidationError(str(error), error.code) from error
+        if session is None:
+            raise ValidationError(self.error_messages["gone"], "gone")
+        return StoredFile(session)
+
+    def _check_plain(self, file: Any) -> None:
+        most, name = self.limits.max_size, (file.name or "").lower()
+        if most is not None and (file.size or 0) > most:
+            raise ValidationError(self.error_messages["too_large"], "too_large", {"maximum": most})
+        if self.limits.extensions and not name.endswith(self.limits.extensions):
+            message = _("Files of this type are not accepted here; accepted are %(allowed)s.")
+            raise ValidationError(message, "extension_not_allowed", {"allowed": ", ".join(self.limits.extensions)})
+
+
+class MultipleUploadField(UploadField):
+    """Several files; cleans to a list of them."""
+
+    widget = MultipleUploadWidget
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        if data is FILE_INPUT_CONTRADICTION or not data:
+            return super().clean(data, initial) or []
+        return [super(MultipleUploadField, self).clean(one, None) for one in data]
+
+
+class ImageUploadField(UploadField):
+    """What Django's ``ImageField`` is to its ``FileField``; needs Pillow. Cleaning reads the image."""
+
+    default_validators = [validate_image_file_extension]
+    default_error_messages = {"invalid_image": forms.ImageField.default_error_messages["invalid_image"]}
+
+    def to_python(self, data: Any) -> Any:
+        from PIL import Image
+
+        file = super().to_python(data)
+        if file is None:
+            return None
+        try:
+            file.image = Image.open(file.open())
+            file.image.verify()
+        except UploadError as error:  # The store is away.
+            raise ValidationError(str(error), error.code) from error
+        except Exception as error:  # Pillow says in many ways that something is wrong.
+            raise ValidationError(self.error_messages["invalid_image"], "invalid_image") from error
+        finally:
+            if isinstance(file, StoredFile):
+                file.close()  # It is opened again by whoever reads it.
+            else:
+                file.seek(0)
+        file.content_type = Image.MIME.get(file.image.format or "")
+        return file
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        return {"accept": "image/*"} | super().widget_attrs(widget)
+
+
+def _is_admins(widget: Any) -> bool:
+    from django.contrib.admin.widgets import AdminFileWidget
+
+    kind = widget if isinstance(widget, type) else type(widget)
+    return issubclass(kind, AdminFileWidget) and not issubclass(kind, UploadWidget)
+
+
+def _of_form(limits: Limits, form: forms.BaseForm, name: str) -> Limits:
+    """Return the limits of a field of this form, with what its model says."""
+    label = f"{type(form).__module__}.{type(form).__qualname__}.{name}"[:500]
+    model = getattr(getattr(form, "_meta", None), "model", None)
+    column: Any = None
+    if model is not None and any(field.name == name for field in model._meta.get_fields()):
+        column = model._meta.get_field(name)
+    values: dict[str, Any] = {"label": label}
+    if isinstance(column, models.FileField):
+        # A form class of the admin's is made anew in each process, and inlines have several of it.
+        values["label"] = f"{column.model._meta.label_lower}.{name}"
+        values |= {"storage": _alias_of(column.storage), "longest": column.max_length or limits.longest}
+        if not callable(column.upload_to) and values["longest"] < names.least_length(column.upload_to):
+            message = f"{column} is too short for the names of objects: give it max_length=255."
+            raise ImproperlyConfigured(message)
+        if callable(column.upload_to):
+            values["model_field"] = values["label"]
+        else:
+            values["upload_to"] = str(column.upload_to)
+    return Limits(**vars(limits) | values)
+
+
+def _alias_of(storage: Any) -> str:
+    if storage is default_storage:
+        return "default"
+    for alias in storages.backends:
+        if storages[alias] is storage or storages[alias] == storage:
+            return alias
+    message = f"{storage!r} is none of STORAGES: give it an alias there."
+    raise ValueError(message)

@@ -1,0 +1,31 @@
+"""Lets form fields see who is asking: what a form may take is bound to its user, and forms know no request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+
+_request: ContextVar[HttpRequest | None] = ContextVar("uploads_form_request", default=None)
+
+
+class UploadFormMiddleware:
+    """Behind ``AuthenticationMiddleware``."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        token = _request.set(request)
+        try:
+            return self.get_response(request)
+        finally:
+            _request.reset(token)
+
+
+def current_user() -> Any:
+    """Return who asks; None outside a request, and for somebody who has not signed in."""
+    user = getattr(_request.get(), "user", None)
+    return user if user is not None and user.is_authenticated else None

@@ -1,0 +1,92 @@
+"""Widgets: ``ClearableFileInput``, with ``<upload-drop>`` around its input and tokens for what has been sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminFileWidget
+from django.core.exceptions import ImproperlyConfigured
+from django.forms.widgets import FILE_INPUT_CONTRADICTION, Script
+from django.urls import NoReverseMatch, reverse
+
+from uploads import conf
+from uploads.forms.middleware import current_user
+from uploads.forms.tickets import KEY, Limits, held_by, ticket
+
+
+class Token(str):
+    """What a form is sent of a file that is stored already."""
+
+    __slots__ = ()
+
+
+class UploadWidget(forms.ClearableFileInput):
+    """Without a script, or for somebody who has not signed in, it is what it derives from."""
+
+    template_name = "uploads/forms/upload.html"
+    limits = Limits()
+
+    class Media:
+        js = (Script("uploads/upload-drop.js", type="module"),)
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        user = current_user()
+        context["upload"] = None
+        if user is not None and not context["widget"]["attrs"].get("disabled"):
+            most = self.limits.max_size or conf.current().MAX_FILE_SIZE
+            context["upload"] = {
+                "endpoint": _endpoint(),
+                "metadata": json.dumps({KEY: ticket(user, self.limits)}),
+                "accept": ",".join(self.limits.extensions) or context["widget"]["attrs"].get("accept", ""),
+                "max_size": most,
+                "multiple": self.allow_multiple_selected,
+                "tokens": [(token, session) for token in tokens_of(value) if (session := held_by(token, user))],
+            }
+        return context
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        plain = super().value_from_datadict(data, files, name)
+        if self.allow_multiple_selected and plain and plain is not FILE_INPUT_CONTRADICTION:
+            plain = files.getlist(name) if hasattr(files, "getlist") else files[name]
+        given = [Token(text) for text in dict.fromkeys(_all(data, f"{name}-token")) if text]
+        if not given:
+            return plain
+        if plain is False or plain is FILE_INPUT_CONTRADICTION:  # "clear" is ticked as well
+            return FILE_INPUT_CONTRADICTION
+        return [*(plain or ()), *given] if self.allow_multiple_selected else given[-1]
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        return super().value_omitted_from_data(data, files, name) and f"{name}-token" not in data
+
+
+class MultipleUploadWidget(UploadWidget):
+    allow_multiple_selected = True
+
+
+class AdminUploadWidget(UploadWidget, AdminFileWidget):
+    """In the admin's clothes."""
+
+    template_name = "uploads/forms/admin_upload.html"
+
+
+def _endpoint() -> str:
+    try:
+        return reverse("upload_forms:tus:uploads")
+    except NoReverseMatch as error:
+        message = 'Upload fields need their URLs: path("uploads/", include("uploads.forms.urls")).'
+        raise ImproperlyConfigured(message) from error
+
+
+def _all(data: Any, name: str) -> list[str]:
+    if hasattr(data, "getlist"):
+        return list(data.getlist(name))
+    value = data.get(name, [])
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def tokens_of(value: Any) -> list[Token]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [one for one in values if isinstance(one, Token)]

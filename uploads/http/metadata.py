@@ -1,0 +1,45 @@
+"""What clients say of a file beside its bytes: its name, type, folder and path, as browsers' libraries spell them."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Mapping
+
+from uploads.sessions import FileRequest, Rules
+
+NAMES = "filename", "name"
+TYPES = "filetype", "type"
+FOLDERS = "folderId", "folder_id"
+ABSENT = "", "null", "undefined"
+"""What JavaScript makes of a value that is not there."""
+UNNAMED = "upload"
+_CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+
+
+def said(pairs: Mapping[str, str], keys: tuple[str, ...]) -> str:
+    """Return the first value under one of ``keys`` that says something, or empty text."""
+    return next((pairs[key] for key in keys if pairs.get(key, "") not in ABSENT), "")
+
+
+def content_type(text: str) -> str:
+    """Return a content type without its parameters, or empty text for what is none."""
+    kind = text.partition(";")[0].strip().lower()
+    return kind if _CONTENT_TYPE.fullmatch(kind) else ""
+
+
+def named(name: str, kind: str) -> str:
+    """Return the file's name, or one that says at least what kind of file it is."""
+    return name if name.strip() else f"{UNNAMED}{mimetypes.guess_extension(kind) or ''}"
+
+
+def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> FileRequest:
+    """Return what metadata say of a file of ``size`` bytes, or None if nobody knows yet."""
+    kind = content_type(said(pairs, TYPES))
+    name = named(said(pairs, NAMES), kind)
+    folders = said(pairs, ("relativePath",)).split("/")
+    if folders[-1] == name:  # The path of the file itself, as browsers have it.
+        folders.pop()
+    return FileRequest(
+        name=name, size=size, relative_path="/".join(folders), content_type=kind, metadata=pairs, rules=rules
+    )

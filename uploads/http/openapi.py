@@ -1,0 +1,43 @@
+"""What describes views to drf-spectacular; where that is not installed, it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Protocol, TypeVar, cast
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Nothing:
+    """Takes any name and any arguments."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    def __getattr__(self, _: str) -> Any:
+        return self
+
+
+class Describe(Protocol):
+    """Returns a decorator that leaves the method what it is."""
+
+    def __call__(self, **said: Any) -> Callable[[Method], Method]: ...
+
+
+def _undescribed(**_: Any) -> Callable[[Method], Method]:
+    return lambda method: method
+
+
+OpenApiParameter: Any = _Nothing()
+OpenApiResponse: Any = _Nothing()
+OpenApiTypes: Any = _Nothing()
+inline_serializer: Any = _Nothing()
+extend_schema: Describe = _undescribed
+
+if find_spec("drf_spectacular"):
+    from drf_spectacular import types, utils
+
+    OpenApiParameter, OpenApiResponse, OpenApiTypes = utils.OpenApiParameter, utils.OpenApiResponse, types.OpenApiTypes
+    inline_serializer = utils.inline_serializer
+    extend_schema = cast("Describe", utils.extend_schema)

@@ -1,0 +1,106 @@
+"""What requests of any dialect say: their queries, the range and the name of what they carry, and files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from django.http import QueryDict
+from django.http.request import HttpRequest
+from multipart import parse_options_header
+
+from uploads.exceptions import ContentRangeInvalid, InvalidRequest
+from uploads.http.body import below, declared_length, interrupter, is_sending, read_blocks, require_identity
+from uploads.http.forms import as_utf8, fields_before_file, form_events, is_form, rest_of_file
+from uploads.sessions import ByteRange, Chunk
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+_EXTENDED_NAME = re.compile(r"filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FileBody:
+    """A file that came in one request."""
+
+    name: str
+    """As the client calls it; empty if it does not say."""
+    fields: dict[str, str]
+    """Of the query, and of the form before the file; their names in lower case."""
+    chunk: Chunk
+
+
+def read_file(request: Request) -> FileBody:
+    """Return the file that the request carries, as the first file of a form or as the whole body."""
+    http = below(request)
+    require_identity(http)
+    given = read_range(http)
+    if given and (given.first or given.total not in (None, given.last + 1)):
+        value = http.META["HTTP_CONTENT_RANGE"]
+        raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
+    fields = read_query(http)
+    if not is_form(http):
+        return FileBody(disposed_name(http), fields, Chunk(read_blocks(http), **circumstances(http)))
+    events = form_events(http)
+    name, before = fields_before_file(events, typed=False)
+    return FileBody(name, fields | before, Chunk(rest_of_file(events, alone=True), **circumstances(http)))
+
+
+def circumstances(http: HttpRequest) -> dict[str, Any]:
+    """Return what is to be said of any chunk: how much may come, and how to end or watch its coming."""
+    return {
+        "at_most": declared_length(http),
+        "interrupt": interrupter(http),
+        "is_sending": partial(is_sending, http),
+    }
+
+
+def disposed_name(http: HttpRequest) -> str:
+    """Return the file name that Content-Disposition says, in either of the two ways (RFC 6266); empty if none."""
+    header = http.META.get("HTTP_CONTENT_DISPOSITION", "")
+    options = parse_options_header(header)[1]
+    extended = _EXTENDED_NAME.search(header)
+    return unquote(extended[1], errors="replace") if extended else as_utf8(options.get("filename", ""))
+
+
+def read_query(request: HttpRequest | Request) -> dict[str, str]:
+    """Return the query with names in lower case: clients write chunkNumber, ChunkNumber, …
+
+    As it came: middleware of the host may have rewritten the names in ``request.GET``.
+    """
+    text = request.META.get("QUERY_STRING", "")
+    try:
+        raw = text.encode("latin-1")  # what WSGI makes of bytes
+    except UnicodeEncodeError:
+        raw = text.encode()
+    return {name.lower(): str(value) for name, value in QueryDict(raw).items()}
+
+
+def read_range(request: HttpRequest) -> ByteRange | None:
+    """Return what Content-Range says (RFC 9110); raise ContentRangeInvalid for what is none."""
+    value = request.META.get("HTTP_CONTENT_RANGE")
+    if value is None:
+        return None
+    match = _CONTENT_RANGE.match(value)
+    if not match or int(match[1]) > int(match[2]):
+        raise ContentRangeInvalid(value=value, reason="it must be like bytes 0-1023/4096")
+    return ByteRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Return the object that a body is in JSON; raise InvalidRequest if it is none."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        msg = "The body is not valid JSON."
+        raise InvalidRequest(msg) from error
+    if not isinstance(fields, dict):
+        msg = "The body must be a JSON object."
+        raise InvalidRequest(msg)
+    return fields

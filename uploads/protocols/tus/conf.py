@@ -1,0 +1,34 @@
+"""The door's own settings, and what its protocols demand of a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uploads import conf
+from uploads.conf import setting
+from uploads.sessions import Rules
+
+KEEPING = Rules(progressive=True, repeats=False, yields=True)
+"""What came of a chunk stays, whatever ends it."""
+WHOLE = Rules(repeats=False, yields=True)
+"""A chunk whose sender hashed it counts only if it is what he hashed."""
+
+
+@dataclass(frozen=True)
+class DoorSettings:
+    """The part of ``settings.UPLOADS`` that is this door's."""
+
+    INTERIM_RESPONSES: bool = setting(
+        False,  # noqa: FBT003 - a setting's value
+        39,
+        "True or False",
+        "Whether what is between the app and its clients forwards 104 (Upload Resumption Supported); the doctor knows.",
+        lambda value: isinstance(value, bool),
+    )
+
+
+conf.register(DoorSettings)
+
+
+def current() -> DoorSettings:
+    return conf.of(DoorSettings)

@@ -1,0 +1,29 @@
+"""What only these protocols refuse, and the problems that the standard names."""
+
+from __future__ import annotations
+
+from uploads.exceptions import ChunkBeyondFile, LengthInconsistent, OffsetMismatch, UploadError
+
+TYPES = {
+    OffsetMismatch: "https://iana.org/assignments/http-problem-types#mismatching-upload-offset",
+    ChunkBeyondFile: "https://iana.org/assignments/http-problem-types#inconsistent-upload-length",
+    LengthInconsistent: "https://iana.org/assignments/http-problem-types#inconsistent-upload-length",
+}
+"""Problems that the standard names."""
+
+
+class VersionUnsupported(UploadError):
+    code = "version_unsupported"
+    status = 412
+    text = "This server speaks tus 1.0.0: send it in Tus-Resumable."
+
+
+class ConcatenationUnsupported(UploadError):
+    code = "concatenation_unsupported"
+    text = "Uploads are not put together of others here: send the file as one upload."
+
+
+class ContentTypeUnsupported(UploadError):
+    code = "content_type_unsupported"
+    status = 415
+    text = "The bytes of a file are sent as {expected}."

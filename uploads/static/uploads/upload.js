@@ -1,0 +1,518 @@
+/**
+ * Uploads files in a browser, and goes on with them: after a cut line, a killed server, a reload, in another browser.
+ * How to use it: docs/browser.md.
+ *
+ * @typedef {import("./types.js").UploadOptions} UploadOptions
+ */
+
+const MIB = 2 ** 20;
+const LEAST_PART = 8 * MIB;
+const LATER = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
+const FINAL = new Set(["completed", "failed", "cancelled"]);
+const DEFAULTS = {
+  endpoint: "/tus/",
+  metadata: {},
+  relativePath: "",
+  headers: {},
+  resume: true,
+  patience: 12,
+  leastChunk: MIB,
+  mostChunk: 256 * MIB,
+  stall: 60,
+  parallel: 1,
+  parts: "/uppy/",
+};
+
+/** Why an upload stopped; `code` is the server's, or `network`, `file_changed`, `sent_elsewhere`. */
+export class UploadError extends Error {
+  constructor(code, message, { status = 0, wait = 0 } = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.wait = wait;
+  }
+}
+
+/** One file on its way. Events: `state`, `progress`. */
+export class UploadSession extends EventTarget {
+  #options;
+  #queue;
+  #failures = 0;
+  #polls = 0;
+  #chunk = 8 * MIB;
+  #lost = false;
+  #anew = false;
+  #xhrs = new Set();
+  #etags = new Map();
+  #wake = null;
+  #running = null;
+  #samples = [];
+
+  /** @param {File} file @param {UploadOptions} [options] @param {UploadQueue} [queue] */
+  constructor(file, options = {}, queue = new UploadQueue()) {
+    super();
+    this.#options = { ...DEFAULTS, ...options };
+    this.#queue = queue;
+    this.file = file;
+    /** @type {import("./types.js").UploadState} */
+    this.state = "waiting";
+    /** Bytes that the server has stored for good. */
+    this.stored = 0;
+    /** Bytes on their way, those stored included. */
+    this.sent = 0;
+    /** @type {UploadError | null} */
+    this.error = null;
+    /** What the portal says of the finished file: `file`, `url`. */
+    this.result = null;
+    /** The upload's own URL, once it has one. */
+    this.url = options.url ?? null;
+    this.#lost = Boolean(this.url);
+  }
+
+  /** Bytes a second, of the last ten seconds. */
+  get speed() {
+    const [first, last] = [this.#samples[0], this.#samples.at(-1)];
+    return first && last.at > first.at ? (1000 * (last.sent - first.sent)) / (last.at - first.at) : 0;
+  }
+
+  /** Seconds to go, or null if nobody can tell. */
+  get secondsLeft() {
+    return this.state === "sending" && this.speed ? (this.file.size - this.sent) / this.speed : null;
+  }
+
+  get isOver() {
+    return FINAL.has(this.state);
+  }
+
+  /** Begin, or go on; resolves when it is over or paused. */
+  start() {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+      this.#queue.next();
+    });
+    return this.#running;
+  }
+
+  pause() {
+    if (this.isOver || this.state === "paused") return;
+    this.#set("paused");
+    this.#stop();
+  }
+
+  resume() {
+    if (this.state === "paused") this.#again();
+  }
+
+  retry() {
+    if (this.state !== "failed") return;
+    this.#anew = false;
+    this.#again();
+  }
+
+  /** Give the upload up: what is stored of it is deleted. */
+  async cancel() {
+    if (this.state === "cancelled") return;
+    this.#set("cancelled");
+    this.#stop();
+    this.#queue.next();
+    if (this.url) await this.#end();
+  }
+
+  #end() {
+    return this.#call("DELETE", this.url, {}, { keepalive: true }).catch(() => {});
+  }
+
+  #again() {
+    this.error = null;
+    this.#failures = 0;
+    this.#lost = Boolean(this.url);
+    this.#set("waiting");
+    this.#queue.next();
+  }
+
+  #stop() {
+    for (const xhr of this.#xhrs) xhr.abort();
+    this.#wake?.();
+  }
+
+  get #stopped() {
+    return this.state === "paused" || this.state === "cancelled";
+  }
+
+  async #run() {
+    while (!this.#stopped) {
+      try {
+        await this.#ready();
+        if (this.#stopped) return;
+        if (!this.url) await this.#open();
+        else if (this.#lost) await this.#ask();
+        if (this.#stopped) return;
+        if (this.stored < this.file.size) await (this.#numbered ? this.#sendParts() : this.#send());
+        else if (await this.#finish()) return;
+      } catch (error) {
+        if (this.#stopped) return;
+        if (!(await this.#recover(error))) return;
+      }
+    }
+  }
+
+  async #ready() {
+    while (navigator.onLine === false && !this.#stopped) {
+      this.#set("offline");
+      await this.#sleep(3600, "online");
+    }
+    while (this.#queue.pausedUntil > Date.now() && !this.#stopped) {
+      this.#set("retrying");
+      await this.#sleep((this.#queue.pausedUntil - Date.now()) / 1000);
+    }
+  }
+
+  async #recover(thrown) {
+    const error = thrown instanceof UploadError ? thrown : new UploadError("network", String(thrown?.message ?? thrown));
+    const gone = error.status === 404 || error.status === 410;
+    if (gone && this.url) {
+      Object.assign(this, { url: null, stored: 0, sent: 0 });
+      this.#etags.clear();
+      this.#anew = !this.#anew;
+      if (this.#anew) return true;
+    }
+    const passing = ["network", "offset_mismatch"].includes(error.code) || LATER.has(error.status);
+    if (!passing || ++this.#failures > this.#options.patience) {
+      this.error = error;
+      this.#set("failed");
+      return false;
+    }
+    if (error.status === 429) this.#queue.pausedUntil = Date.now() + 1000 * (error.wait || 5);
+    this.#lost = Boolean(this.url);
+    this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
+    this.error = error;
+    this.#set(navigator.onLine === false ? "offline" : "retrying");
+    // Not all at once: many clients come back from the same failure.
+    const backoff = Math.min(30, 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2);
+    await this.#sleep(Math.max(error.wait, backoff), "online");
+    this.error = null;
+    return true;
+  }
+
+  async #open() {
+    this.#set("creating");
+    const head = await this.#reading(this.file.slice(0, MIB).arrayBuffer());
+    const about = {
+      filename: this.file.name,
+      filetype: this.file.type,
+      modified: String(this.file.lastModified),
+      crc32: crc32(new Uint8Array(head)),
+      ...(this.#options.relativePath && { relativePath: this.#options.relativePath }),
+      ...this.#options.metadata,
+    };
+    const open = this.#options.resume && !this.#anew && (await this.#queue.take(about, this.file.size, this.#options));
+    if (open) {
+      this.url = new URL(open.upload, location.href).href;
+      this.#lost = true;
+      if (open.sending) {
+        const message = "This file is being sent from another page or browser.";
+        throw new UploadError("sent_elsewhere", message, { status: 423, wait: 2 });
+      }
+      await this.#ask();
+      return;
+    }
+    if (this.#numbered) {
+      const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
+      const answer = await this.#post(new URL("s3/multipart", this.#base("parts")), said);
+      this.url = new URL((await answer.json()).uploadId, this.#base("endpoint")).href;
+    } else {
+      const answer = await this.#call("POST", this.#base("endpoint"), {
+        "Upload-Length": String(this.file.size),
+        "Upload-Metadata": Object.entries(about).map(([key, value]) => `${key} ${base64(value)}`).join(","),
+      });
+      this.url = new URL(answer.headers.get("Location"), this.#base("endpoint")).href;
+    }
+    this.#lost = false;
+    if (this.state === "cancelled") await this.#end();
+  }
+
+  /** Ask how far it is: what was on its way when a line broke may have arrived. */
+  async #ask() {
+    if (this.#numbered) {
+      const parts = await (await this.#call("GET", this.#part())).json();
+      this.#etags = new Map(parts.map((part) => [part.PartNumber, part.ETag]));
+      this.#moved(parts.reduce((sum, part) => sum + part.Size, 0));
+    } else {
+      const answer = await this.#call("HEAD", this.url);
+      this.#moved(Number(answer.headers.get("Upload-Offset")));
+    }
+    this.#lost = false;
+  }
+
+  get #numbered() {
+    return this.#options.parallel > 1 && this.file.size > LEAST_PART;
+  }
+
+  #base(option) {
+    return new URL(this.#options[option], location.href);
+  }
+
+  #part(what = "") {
+    return new URL(`s3/multipart/${this.url.split("/").pop()}${what}`, this.#base("parts"));
+  }
+
+  async #sendParts() {
+    this.#set("sending");
+    const { size: all } = this.file;
+    const size = Math.max(LEAST_PART, Math.ceil(all / 9000));
+    const count = Math.ceil(all / size);
+    const todo = Array.from({ length: count }, (_, index) => index + 1).filter((number) => !this.#etags.has(number));
+    const loaded = {};
+    let failed;
+    const moved = () =>
+      this.#moved(
+        this.#etags.size * size - (this.#etags.has(count) && count * size - all),
+        Object.values(loaded).reduce((sum, bytes) => sum + bytes, 0),
+      );
+    const one = async () => {
+      for (let number; !this.#stopped && !failed && (number = todo.shift()); ) {
+        const part = this.file.slice((number - 1) * size, number * size);
+        const xhr = await this.#transmit("PUT", this.#part(`/${number}`), {}, part, (bytes) => {
+          loaded[number] = bytes;
+          moved();
+        });
+        delete loaded[number];
+        this.#etags.set(number, xhr.getResponseHeader("ETag"));
+        moved();
+      }
+    };
+    // What others are sending is not thrown away.
+    await Promise.all(Array.from({ length: this.#options.parallel }, () => one().catch((error) => (failed ??= error))));
+    if (failed) throw failed;
+  }
+
+  async #send() {
+    this.#set("sending");
+    const began = performance.now();
+    const chunk = this.file.slice(this.stored, Math.min(this.stored + this.#chunk, this.file.size));
+    const headers = { "Upload-Offset": String(this.stored), "Content-Type": "application/offset+octet-stream" };
+    const xhr = await this.#transmit("PATCH", this.url, headers, chunk, (bytes) => this.#progress(this.stored + bytes));
+    this.#moved(Number(xhr.getResponseHeader("Upload-Offset")));
+    const seconds = (performance.now() - began) / 1000;
+    if (seconds < 4) this.#chunk = Math.min(this.#options.mostChunk, 2 * this.#chunk);
+    if (seconds > 16) this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
+  }
+
+  async #transmit(method, url, headers, chunk, progress) {
+    await this.#reading(chunk.slice(0, 1).arrayBuffer());
+    const all = { ...(await headersOf(this.#options)), ...headers };
+    return new Promise((resolve, reject) => {
+      if (this.#stopped) return reject(new UploadError("network", ""));
+      const xhr = new XMLHttpRequest();
+      let timer;
+      const watch = (seconds) => {
+        clearTimeout(timer);
+        timer = setTimeout(() => xhr.abort(), 1000 * seconds);
+      };
+      xhr.open(method, url);
+      for (const [name, value] of Object.entries(all)) xhr.setRequestHeader(name, value);
+      xhr.upload.onprogress = ({ loaded }) => {
+        watch(this.#options.stall);
+        progress(loaded);
+      };
+      xhr.upload.onload = () => {
+        watch(5 * this.#options.stall);
+        if (this.sent === this.file.size && !this.#stopped) this.#set("completing");
+      };
+      xhr.onloadend = () => {
+        clearTimeout(timer);
+        this.#xhrs.delete(xhr);
+        const told = xhr.getResponseHeader("Upload-Offset") ?? xhr.getResponseHeader("ETag");
+        if (xhr.status >= 200 && xhr.status < 300 && told !== null) resolve(xhr);
+        else if (xhr.status) reject(refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After")));
+        else reject(new UploadError("network", "The connection was lost."));
+      };
+      this.#xhrs.add(xhr);
+      watch(this.#options.stall);
+      xhr.send(chunk);
+    });
+  }
+
+  async #finish() {
+    const said = await (await this.#call("GET", this.url)).json();
+    if (this.#stopped) return true;
+    if (said.state === "completed") {
+      this.result = said;
+      this.#set("completed");
+      return true;
+    }
+    if (said.state === "failed") throw new UploadError(said.code || "completion_failed", said.failure, { status: 422 });
+    if (said.state === "open" && this.#numbered) await this.#complete();
+    else if (said.state === "open" && this.file.size === 0) await this.#call("HEAD", this.url);
+    else this.#set(said.state === "checking" ? "checking" : "completing");
+    await this.#sleep(Math.min(5, 0.5 * 2 ** this.#polls++));
+    return false;
+  }
+
+  #complete() {
+    return this.#post(this.#part("/complete"), { parts: [...this.#etags].map(([PartNumber, ETag]) => ({ PartNumber, ETag })) });
+  }
+
+  #post(url, said) {
+    return this.#call("POST", url, { "Content-Type": "application/json" }, { body: JSON.stringify(said) });
+  }
+
+  #call(method, url, headers = {}, extra = {}) {
+    return call(method, url, this.#options, headers, extra);
+  }
+
+  async #reading(promise) {
+    return promise.catch(() => {
+      throw new UploadError("file_changed", "The file can no longer be read: it was changed, moved or deleted.");
+    });
+  }
+
+  #moved(offset, onTheWay = 0) {
+    if (offset > this.stored) this.#failures = 0;
+    this.stored = offset;
+    this.#progress(offset + onTheWay);
+  }
+
+  #progress(sent) {
+    const at = Date.now();
+    if (sent < this.sent) this.#samples = [];
+    this.sent = sent;
+    this.#samples.push({ at, sent });
+    while (this.#samples.length > 2 && this.#samples[0].at < at - 10000) this.#samples.shift();
+    this.dispatchEvent(new Event("progress"));
+  }
+
+  #set(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.dispatchEvent(new Event("state"));
+  }
+
+  #sleep(seconds, event = "") {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#wake?.(), 1000 * seconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        if (event) removeEventListener(event, this.#wake);
+        this.#wake = null;
+        resolve();
+      };
+      if (event) addEventListener(event, this.#wake);
+    });
+  }
+}
+
+/** Uploads of which some run at a time. What holds for all of them is given once. */
+export class UploadQueue {
+  #options;
+  #open = null;
+
+  /** @param {UploadOptions & {concurrency?: number}} [options] */
+  constructor(options = {}) {
+    this.#options = { concurrency: 3, ...options };
+    /** @type {UploadSession[]} */
+    this.sessions = [];
+    /** When the server said that there are too many requests: nothing is sent before this moment (ms). */
+    this.pausedUntil = 0;
+  }
+
+  /** @param {File} file @param {UploadOptions} [options] @returns {UploadSession} */
+  add(file, options = {}) {
+    const session = new UploadSession(file, { ...this.#options, ...options }, this);
+    this.sessions.push(session);
+    queueMicrotask(() => this.next());
+    return session;
+  }
+
+  /** Return the handle of an upload: to cancel it. */
+  adopt(file, url, state = "paused") {
+    const session = new UploadSession(file, { ...this.#options, url: new URL(url, location.href).href }, this);
+    return Object.assign(session, { state });
+  }
+
+  remove(session) {
+    this.sessions = this.sessions.filter((other) => other !== session);
+  }
+
+  next() {
+    const busy = this.sessions.filter((session) => !session.isOver && !["waiting", "paused"].includes(session.state));
+    const waiting = this.sessions.filter((session) => session.state === "waiting");
+    waiting.slice(0, Math.max(0, this.#options.concurrency - busy.length)).forEach((session) => session.start());
+  }
+
+  /** Return the user's open uploads, whatever page or browser began them. */
+  async openUploads(options = this.#options) {
+    const found = [];
+    let after = "";
+    do {
+      const url = new URL(options.endpoint ?? DEFAULTS.endpoint, location.href);
+      if (options.parallel > 1) url.searchParams.set("numbered", "");
+      if (after) url.searchParams.set("after", after);
+      const page = await (await call("GET", url, { ...DEFAULTS, ...options })).json();
+      found.push(...page.uploads);
+      after = page.next;
+    } while (after && found.length < 5000);
+    return found;
+  }
+
+  /** Take the open upload of a file, if there is one; the same one is given to nobody else. */
+  async take(about, size, options) {
+    this.#open ??= this.openUploads(options).catch(() => []);
+    const open = await this.#open;
+    const index = open.findIndex((upload) => isOf(upload, about, size));
+    return index < 0 ? null : open.splice(index, 1)[0];
+  }
+}
+
+/** Same name, size, change, first bytes, place. */
+function isOf(upload, about, size) {
+  return upload.length === size && Object.keys(about).every((key) => (upload.metadata[key] ?? "") === about[key]);
+}
+
+async function call(method, url, options, headers = {}, extra = {}) {
+  const answer = await fetch(url, {
+    method,
+    headers: { ...(await headersOf(options)), ...headers },
+    credentials: "same-origin",
+    cache: "no-store",
+    ...extra,
+  }).catch(() => {
+    throw new UploadError("network", "The connection was lost.");
+  });
+  if (!answer.ok) throw refusal(answer.status, await answer.text(), answer.headers.get("Retry-After"));
+  return answer;
+}
+
+async function headersOf({ endpoint, headers }) {
+  const given = typeof headers === "function" ? await headers() : headers;
+  const cookie = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1];
+  const ours = new URL(endpoint, location.href).origin === location.origin;
+  const token = ours && (document.querySelector("[name=csrfmiddlewaretoken]")?.value ?? cookie);
+  return { "Tus-Resumable": "1.0.0", Accept: "application/json", ...(token && { "X-CSRFToken": token }), ...given };
+}
+
+function refusal(status, text, retryAfter) {
+  let said = {};
+  try {
+    said = JSON.parse(text) ?? {};
+  } catch {} // a proxy's page
+  return new UploadError(said.code ?? `http_${status}`, said.title ?? `The server answered ${status}.`, {
+    status,
+    wait: Number(retryAfter) || 0,
+  });
+}
+
+function base64(text) {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+}
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, value) => {
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
+
+function crc32(bytes) {
+  let sum = -1;
+  for (const byte of bytes) sum = TABLE[(sum ^ byte) & 255] ^ (sum >>> 8);
+  return ((sum ^ -1) >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,65 @@
+"""For the tests of a portal: ``pytest_plugins = ["uploads.testing"]`` in its ``conftest.py``.
+
+Files are kept in a directory of the test's own, whatever the portal's storages are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uploads import conf, sessions
+from uploads.conf import DEFAULT_ALIAS
+from uploads.models import UploadSession
+from uploads.sessions import Chunk, FileRequest
+
+BLOCK = 2**20
+
+
+@pytest.fixture
+def upload_storage(settings: Any, tmp_path: Path) -> Any:
+    """Let uploads be stored in a directory of the test's own; return the storage."""
+    from django.core.files.storage import storages
+
+    alias = conf.current().STORAGE
+    storage = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(tmp_path / "uploads")},
+    }
+    settings.STORAGES = {**settings.STORAGES, alias: storage}
+    return storages[alias]
+
+
+@pytest.fixture
+def upload_session(db: None, upload_storage: Any) -> Callable[..., UploadSession]:
+    """Open a session of a user, as a client would: ``upload_session(user, "a.txt", 3, folder_id="12")``."""
+
+    def open_session(
+        user: Any, name: str, size: int, *, folder_id: object = "", destination: str = DEFAULT_ALIAS, **said: Any
+    ) -> UploadSession:
+        request = FileRequest(name=name, size=size, destination=destination, **said)
+        return sessions.create(user, str(folder_id), request)
+
+    return open_session
+
+
+@pytest.fixture
+def uploaded(upload_session: Callable[..., UploadSession]) -> Callable[..., UploadSession]:
+    """Upload a file in one line, as a client would: ``uploaded(user, "a.txt", b"abc", folder_id="12")``.
+
+    Returns the session, ``completed``: the portal's file is ``session.file_id``. Raises whatever refuses it.
+    """
+
+    def upload(user: Any, name: str, content: bytes, **options: Any) -> UploadSession:
+        session = upload_session(user, name, len(content), **options)
+
+        def blocks() -> Iterator[bytes]:
+            for start in range(0, len(content), BLOCK):
+                yield content[start : start + BLOCK]
+
+        return sessions.receive(session, Chunk(blocks(), at_most=len(content)))
+
+    return upload
