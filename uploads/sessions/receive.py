@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 
 from django.utils import timezone
@@ -19,7 +18,7 @@ from uploads.exceptions import (
     UploadGone,
 )
 from uploads.models import PAST_SENDING, Mode, State, UploadPart, UploadSession
-from uploads.parts import combine_crc32
+from uploads.parts import combine_crc32, update_crc32
 from uploads.sessions.admission import (
     check_bounds,
     check_open,
@@ -132,7 +131,7 @@ def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
     """
     size = crc32 = 0
     for block in chunk.blocks:
-        size, crc32 = size + len(block), zlib.crc32(block, crc32)
+        size, crc32 = size + len(block), update_crc32(block, crc32)
         if size > (session.last_size or 0):
             break
     if size and (size, crc32) != (session.last_size, session.last_crc32):

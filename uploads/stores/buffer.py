@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 
-from uploads.parts import combine_crc32
+from uploads.parts import combine_crc32, update_crc32
 
 
 class Buffer:
@@ -28,7 +27,7 @@ class Buffer:
     def append(self, block: memoryview) -> None:
         self._blocks.append(block)
         self._size += len(block)
-        self.crc32 = zlib.crc32(block, self.crc32)
+        self.crc32 = update_crc32(block, self.crc32)
 
     def extend(self, other: Buffer) -> None:
         self._blocks += other._blocks

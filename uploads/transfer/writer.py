@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -11,6 +10,7 @@ from typing import Self, TypeVar
 
 from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import UploadPart, UploadSession
+from uploads.parts import update_crc32
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import piece_of
@@ -216,7 +216,7 @@ def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
     crc32 = 0
     blocks = iter(store.read(piece.piece))
     while (block := waited_for(next, blocks, None)) is not None:
-        crc32 = zlib.crc32(block, crc32)
+        crc32 = update_crc32(block, crc32)
         yield block
     if crc32 != piece.crc32:
         logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
