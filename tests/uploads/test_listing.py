@@ -47,7 +47,7 @@ def test_page_by_page(api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_folders_page_tells_its_own(api: APIClient, user: User, root: Folder) -> None:
-    """Files that go to folders below it are its, too; those of another folder are not."""
+    """What was begun in it and goes to folders below it is its, too; not what was begun in those, or elsewhere."""
     other = Folder.objects.create(owner=user, parent=root, ancestors=root.path, title="other")
     below: Any = {"HTTP_UPLOAD_METADATA": "filename YS5iaW4=,relativePath c3ViL2EuYmlu"}
     here, there = Client(api, root), Client(api, other)
@@ -56,7 +56,10 @@ def test_a_folders_page_tells_its_own(api: APIClient, user: User, root: Folder) 
     assert sorted(names(api, there.endpoint)) == ["a.bin", "b.bin"]
     deep = Folder.objects.create(owner=user, parent=root, ancestors=root.path, title="third")
     assert names(api, Client(api, deep).endpoint) == []
-    assert sorted(names(api, here.endpoint)) == ["a.bin", "b.bin"]
+    assert names(api, here.endpoint) == []
+    here.create(10, **(below | {"HTTP_UPLOAD_METADATA": "filename YS5iaW4=,relativePath b3RoZXIvYS5iaW4="}))
+    assert names(api, here.endpoint) == ["a.bin"]
+    assert sorted(names(api, there.endpoint)) == ["a.bin", "b.bin"]
 
 
 @pytest.mark.parametrize(

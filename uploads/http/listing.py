@@ -12,7 +12,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from uploads.exceptions import InvalidRequest
+from uploads.http.metadata import folders
 from uploads.models import Mode, State, UploadSession
+from uploads.names import split_path
 
 PAGE = 50
 
@@ -22,8 +24,7 @@ def open_sessions(
 ) -> tuple[list[UploadSession], str | None]:
     """Return a page of the sessions that ``user`` can go on with, in order or ``numbered``, and where the next begins.
 
-    The newest come first. With a ``folder`` (its id), only those for it and for what is below it: a page may have fewer
-    then. By key, not by number, so that no page costs more than the first and nothing moves while one leafs. Raises
+    The newest come first. With a ``folder`` (its id), only those begun in it: a page may have fewer then. By key, not by number, so that no page costs more than the first and nothing moves while one leafs. Raises
     InvalidRequest for an ``after`` that no page gave.
     """
     alive = {"state": State.OPEN, "destination": destination, "expires_at__gt": timezone.now()}
@@ -36,8 +37,14 @@ def open_sessions(
     page = found[:PAGE]
     after_this = f"{page[-1].created_at.isoformat()}~{page[-1].pk.hex}" if len(found) > PAGE else None
     if folder is not None:
-        page = [session for session in page if str(folder) in map(str, session.path)]
+        page = [session for session in page if _began_in(session) == str(folder)]
     return page, after_this
+
+
+def _began_in(session: UploadSession) -> str:
+    """Return the id of the folder from which a relativePath led on to the session's own."""
+    below = len(split_path("/".join(folders(session.metadata))))
+    return str(session.path[-1 - below]) if below < len(session.path) else ""
 
 
 def _parsed(after: str) -> tuple[datetime, uuid.UUID]:

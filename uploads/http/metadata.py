@@ -37,9 +37,13 @@ def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> Fi
     """Return what metadata say of a file of ``size`` bytes, or None if nobody knows yet."""
     kind = content_type(said(pairs, TYPES))
     name = named(said(pairs, NAMES), kind)
-    folders = said(pairs, ("relativePath",)).split("/")
-    if folders[-1] == name:  # The path of the file itself, as browsers have it.
-        folders.pop()
     return FileRequest(
-        name=name, size=size, relative_path="/".join(folders), content_type=kind, metadata=pairs, rules=rules
+        name=name, size=size, relative_path="/".join(folders(pairs)), content_type=kind, metadata=pairs, rules=rules
     )
+
+
+def folders(pairs: Mapping[str, str]) -> list[str]:
+    """Return the folders that the file's path leads through; browsers' paths end with the file itself."""
+    *above, last = said(pairs, ("relativePath",)).split("/")
+    name = named(said(pairs, NAMES), content_type(said(pairs, TYPES)))
+    return above if last == name else [*above, last]
