@@ -16,7 +16,7 @@ from portal import settings as portal_settings
 from portal.models import Folder
 from tests.helpers import Uploader
 from tests.proxy import Proxy, proxied
-from uploads import sessions
+from uploads import sessions, signals
 from uploads.models import UploadSession
 from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
@@ -187,3 +187,20 @@ def open_session(user: User, root: Folder) -> Callable[..., UploadSession]:
 
 def pytest_report_header() -> str:
     return f"database: {os.environ.get('DATABASE_URL', 'SQLite')}"
+
+
+@pytest.fixture
+def not_awaited() -> Iterator[list[UploadSession]]:
+    """The sessions whose check a portal without Celery has not begun yet."""
+    from uploads.tasks import begin_check
+
+    waiting: list[UploadSession] = []
+
+    def note(*, session: UploadSession, **_: Any) -> None:
+        waiting.append(session)
+
+    signals.session_checking.disconnect(begin_check)
+    signals.session_checking.connect(note)
+    yield waiting
+    signals.session_checking.disconnect(note)
+    signals.session_checking.connect(begin_check)

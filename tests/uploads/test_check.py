@@ -65,23 +65,6 @@ def checking(uploads_settings: Callable[..., None]) -> None:
 
 
 @pytest.fixture
-def not_awaited() -> Iterator[list[UploadSession]]:
-    """The sessions whose check a portal without Celery has not begun yet."""
-    from uploads.tasks import begin_check
-
-    waiting: list[UploadSession] = []
-
-    def note(*, session: UploadSession, **_: Any) -> None:
-        waiting.append(session)
-
-    signals.session_checking.disconnect(begin_check)
-    signals.session_checking.connect(note)
-    yield waiting
-    signals.session_checking.disconnect(note)
-    signals.session_checking.connect(begin_check)
-
-
-@pytest.fixture
 def whole(open_session: OpenSession, file_store: Store) -> Callable[[bytes], UploadSession]:
     def upload(content: bytes) -> UploadSession:
         session = open_session(len(content))

@@ -8,6 +8,7 @@ import io
 import re
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
+from uploads import sessions
 from uploads.exceptions import IncompleteBody, QuotaExceeded
 from uploads.models import UploadSession
 from uploads.stores.base import Store
@@ -33,14 +35,16 @@ class Client:
     def __init__(self, api: APIClient, version: str) -> None:
         self.api, self.version = api, version
         self.flag = "Upload-Incomplete" if version == "3" else "Upload-Complete"
-        self.appended = 201 if version in ("3", "4", "5", "6") else 204
+        self.is_early = version in ("3", "4", "5", "6")
+        self.appended = 201 if self.is_early else 204
+        self.gone = 404 if self.is_early else 410
 
     def headers(self, *, complete: bool | None, **headers: Any) -> dict[str, Any]:
         said: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": self.version} if self.version else {}
         if complete is not None:
             value = complete != (self.version == "3")
             said["HTTP_" + self.flag.upper().replace("-", "_")] = f"?{int(value)}"
-        return said | {name: str(value) for name, value in headers.items()}
+        return said | {name: value if name.startswith("wsgi.") else str(value) for name, value in headers.items()}
 
     def create(self, data: bytes, *, complete: bool, method: str = "POST", **headers: Any) -> Any:
         headers.setdefault("HTTP_CONTENT_DISPOSITION", "inline; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt")
@@ -150,19 +154,91 @@ def test_lengths_that_contradict_each_other(client_of: Client) -> None:
     assert client_of.head(url)["Upload-Offset"] == "3"
     assert client_of.append(url, 3, b"def", complete=True).status_code == 201
     assert problem(client_of.append(url, 6, b"more", complete=True)) == (400, INCONSISTENT)
+    assert problem(client_of.append(url, 6, b"", complete=False)) == (400, INCONSISTENT)
+    again = client_of.append(url, 3, b"def", complete=True)  # Its answer was lost, say.
+    assert (problem(again), again["Upload-Offset"]) == ((409, MISMATCH), "6")
+    assert client_of.is_complete(again) == client_of.is_early
+
+
+def chunked(data: bytes) -> dict[str, Any]:
+    said: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    return said | {"wsgi.input": io.BytesIO(data)}
+
+
+def test_the_end_of_a_body_tells_as_much_as_its_length(client_of: Client) -> None:
+    too_long = client_of.create(b"", complete=True, HTTP_UPLOAD_LENGTH=3, **chunked(b"abcdef"))
+    assert problem(too_long) == (400, INCONSISTENT)
+    url = client_of.create(b"abc", complete=False)["Location"]
+    final = client_of.append(url, 3, b"", complete=True, **chunked(b""))
+    assert final.status_code == 201
+    again = client_of.append(url, 3, b"", complete=True, **chunked(b""))
+    assert (again.status_code, again.json()) == (201, final.json())
+    assert problem(client_of.append(url, 3, b"", complete=True, **chunked(b"more"))) == (400, INCONSISTENT)
+
+
+def test_an_error_says_where_to_go_on_in_early_versions(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=9)["Location"]
+    answer = client_of.append(url, 3, b"", complete=True, **chunked(b"de"))
+    assert problem(answer) == (400, INCONSISTENT)
+    assert answer.get("Upload-Offset") == ("5" if client_of.is_early else None)
+    assert client_of.head(url)["Upload-Offset"] == "5"
+
+
+def test_a_question_carries_nothing_in_early_versions(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False)["Location"]
+    for method in ("HEAD", "DELETE"):
+        said = client_of.headers(complete=True, HTTP_UPLOAD_OFFSET=3)
+        answer = client_of.api.generic(method, url, **said)
+        assert (answer.status_code == 400) == client_of.is_early
+
+
+def test_a_file_begins_at_its_beginning(client_of: Client) -> None:
+    assert client_of.create(b"abc", complete=False, HTTP_UPLOAD_OFFSET=5).status_code == 400
+    assert client_of.create(b"abc", complete=False, HTTP_UPLOAD_OFFSET=0).status_code == 201
+
+
+@pytest.mark.parametrize("flag", ["true", "1", "yes", ""])
+def test_a_flag_that_is_none_counts_as_not_sent(client_of: Client, flag: str) -> None:
+    said = client_of.headers(complete=None, HTTP_UPLOAD_LENGTH=3)
+    answer = client_of.api.generic("POST", "/tus/", b"abc", **said, HTTP_UPLOAD_COMPLETE=flag)
+    assert (answer.status_code, answer.json()["state"]) == (201, "completed")
+
+
+@pytest.mark.parametrize(("length", "told"), [("6;a=b", "6"), ("abc", None), ("-6", None), ("06", "6")])
+def test_a_length_is_a_structured_field(client_of: Client, length: str, told: str | None) -> None:
+    answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=length)
+    assert answer.status_code == 201
+    assert client_of.head(answer["Location"]).get("Upload-Length") == told
+    huge = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH="9" * 30)
+    assert huge.status_code == 413
+
+
+def test_a_chunk_is_told_from_tus_by_its_type(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False)["Location"]
+    answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, HTTP_UPLOAD_OFFSET="3")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.usefixtures("not_awaited")
+def test_what_is_being_checked_is_complete_in_drafts_that_mean_the_bytes(
+    client_of: Client, uploads_settings: Any
+) -> None:
+    uploads_settings(DESTINATION="tests.uploads.test_check.Checks", CHECK_WAIT=timedelta(0))
+    url = client_of.create(b"", complete=False)["Location"]
+    answer = client_of.append(url, 0, b"away", complete=True)
+    assert answer.status_code == 202
+    for told in (answer, client_of.head(url)):
+        assert client_of.is_complete(told) == (client_of.version in ("3", "4", "5", "6", "8"))
 
 
 def test_more_than_the_file_ends_the_upload(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
     assert problem(client_of.append(url, 3, b"defg", complete=False)) == (400, INCONSISTENT)
-    assert client_of.head(url).status_code == 410
+    assert client_of.head(url).status_code == client_of.gone
 
 
 def test_a_truncated_body_without_a_length_is_not_the_file(client_of: Client) -> None:
-    chunked: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    chunked["wsgi.input"] = io.BytesIO(b"abc")
-    said = client_of.headers(complete=True, HTTP_UPLOAD_LENGTH=10)
-    answer = client_of.api.generic("POST", "/tus/", content_type="a/b", **said, **chunked)
+    answer = client_of.create(b"", complete=True, HTTP_UPLOAD_LENGTH=10, **chunked(b"abc"))
     assert problem(answer) == (400, INCONSISTENT)
     assert not File.objects.exists()
     assert not UploadSession.objects.unfinished().exists()
@@ -179,6 +255,16 @@ def test_what_fails_after_all_has_come_is_told_from_what_has_not_come(
     answer = client_of.append(url, 0, b"abc", complete=True)
     assert (answer.status_code, client_of.is_complete(answer)) == (422, True)
     assert client_of.head(url).status_code == 422
+
+
+@pytest.mark.usefixtures("not_awaited")
+def test_a_file_that_is_refused_has_come(client_of: Client, uploads_settings: Any) -> None:
+    uploads_settings(DESTINATION="tests.uploads.test_check.Checks", CHECK_WAIT=timedelta(0))
+    url = client_of.create(b"", complete=False)["Location"]
+    assert client_of.append(url, 0, b"bad", complete=True).status_code == 202
+    sessions.check(UploadSession.objects.get())
+    answer = client_of.append(url, 3, b"", complete=True)
+    assert (answer.status_code, answer.json()["code"], client_of.is_complete(answer)) == (422, "file_refused", True)
 
 
 def test_a_length_that_is_not_known_has_its_own_limit(client_of: Client, uploads_settings: Any) -> None:
@@ -198,6 +284,15 @@ def test_a_chunk_must_say_whether_it_is_the_last(latest: Client, flag: str | Non
     assert latest.head(url)["Upload-Offset"] == "0"
 
 
+def test_a_chunk_that_does_not_say_is_the_last_in_early_versions(client_of: Client) -> None:
+    url = client_of.create(b"abc", complete=False)["Location"]
+    said = client_of.headers(complete=None, HTTP_UPLOAD_OFFSET=3)
+    answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, **said)
+    assert answer.status_code == (201 if client_of.is_early else 400)
+    if client_of.is_early:
+        assert client_of.content(answer.json()["url"]) == b"abcdef"
+
+
 def test_a_chunk_says_what_it_is_since_version_6(client_of: Client) -> None:
     url = client_of.create(b"", complete=False)["Location"]
     answer = client_of.append(url, 0, b"abc", complete=False, content_type="application/octet-stream")
@@ -212,13 +307,15 @@ def test_limits_are_told(client_of: Client, uploads_settings: Any) -> None:
     assert answer.status_code == 413
     assert "max-size=1000" in answer["Upload-Limit"]
     created = client_of.create(b"", complete=False)
-    assert re.fullmatch(r"max-size=1000, min-size=0, max-age=\d+", created["Upload-Limit"])
+    lifetime = "expires" if client_of.is_early else "max-age"
+    assert re.fullmatch(rf"max-size=1000, min-size=0, {lifetime}=\d+", created["Upload-Limit"])
 
 
 def test_an_upload_is_cancelled(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     assert client_of.api.delete(url, **client_of.headers(complete=None)).status_code == 204
-    assert client_of.head(url).status_code == 410
+    assert client_of.head(url).status_code == client_of.gone
+    assert client_of.api.delete(url, **client_of.headers(complete=None)).status_code == client_of.gone
 
 
 def test_who_does_not_say_which_protocol_is_told_in_both(latest: Client) -> None:

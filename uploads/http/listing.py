@@ -24,8 +24,9 @@ def open_sessions(
 ) -> tuple[list[UploadSession], str | None]:
     """Return a page of the sessions that ``user`` can go on with, in order or ``numbered``, and where the next begins.
 
-    The newest come first. With a ``folder`` (its id), only those begun in it: a page may have fewer then. By key, not by number, so that no page costs more than the first and nothing moves while one leafs. Raises
-    InvalidRequest for an ``after`` that no page gave.
+    The newest come first. With a ``folder`` (its id), only those begun in it: a page may have fewer then. By key, not
+    by number, so that no page costs more than the first and nothing moves while one leafs. Raises InvalidRequest for an
+    ``after`` that no page gave.
     """
     alive = {"state": State.OPEN, "destination": destination, "expires_at__gt": timezone.now()}
     rows = UploadSession.objects.of(user).filter(**alive)

@@ -179,8 +179,11 @@ def _highest_chunk(size: int, file: FileRequest) -> int:
 
 
 def _as_stored(moment: datetime | None) -> datetime | None:
-    """Return the moment as the portal's dates are, aware or not."""
-    return timezone.make_naive(moment) if moment and not settings.USE_TZ else moment
+    """Return the moment as the portal's dates are, aware or not; None if that is before year 1 or after 9999."""
+    try:
+        return timezone.make_naive(moment) if moment and not settings.USE_TZ else moment
+    except OverflowError:
+        return None
 
 
 def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:

@@ -31,7 +31,7 @@ def receive_whole(create: Callable[[int | None], UploadSession], chunk: Chunk) -
         return session
     except BaseException as error:
         give_up(session)
-        if isinstance(error, ChunkBeyondFile):
+        if isinstance(error, ChunkBeyondFile) and chunk.total is None:
             raise FileTooLarge(maximum=session.file_size) from error
         raise
 

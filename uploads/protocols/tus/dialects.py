@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,9 @@ from rest_framework.response import Response
 
 from uploads.exceptions import (
     CompletionFailed,
+    FileRefused,
     FileTooLarge,
+    FileUncheckable,
     InvalidRequest,
     LengthInconsistent,
     OffsetMismatch,
@@ -36,14 +39,14 @@ CHECKSUM_MISMATCH = 460
 """The status that tus 1.0 has for a chunk that is not what its client hashed."""
 
 
-def limit(session: UploadSession | None = None) -> str:
-    """Return Upload-Limit: what holds for any upload, or for this one."""
+def limit(session: UploadSession | None = None, lifetime: str = "max-age") -> str:
+    """Return Upload-Limit: what holds for any upload, or for this one, whose ``lifetime`` is called so."""
     bounds = {"max-size": largest_ever(), "min-size": 0}
     if session is not None:
         if not session.size_known:
             bounds["max-size"] = session.file_size
         left = session.expires_at - timezone.now()
-        bounds["max-age"] = max(0, int(left.total_seconds()))
+        bounds[lifetime] = max(0, int(left.total_seconds()))
     return ", ".join(f"{name}={value}" for name, value in bounds.items())
 
 
@@ -53,9 +56,16 @@ class Dialect:
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
 
+    def number(self, header: str) -> int | None:
+        """Return a header's number, None if it has none; raises InvalidRequest for what is none."""
+        return headers.number(self.request, header)
+
     def always(self) -> dict[str, str]:
         """Return the headers of every answer."""
         return {}
+
+    def require_sense(self) -> None:
+        """Raise InvalidRequest for a request that says what has no meaning in it."""
 
     def of_error(self, response: Response, error: UploadError) -> None:
         """Say of an error what its body does not."""
@@ -67,6 +77,15 @@ class Dialect:
     def progress(self, session: UploadSession) -> dict[str, str]:
         """Return the headers that say how far an upload is."""
         return {"Upload-Offset": str(session.bytes_certain)}
+
+    def limit(self, session: UploadSession) -> str:
+        """Return Upload-Limit for this upload."""
+        return limit(session)
+
+    @property
+    def tells_offset(self) -> bool:
+        """Whether errors say how far an upload is that can go on."""
+        return False
 
     def state(self, session: UploadSession) -> dict[str, str]:
         """Return the headers that answer who asks how far an upload is."""
@@ -87,7 +106,10 @@ class Dialect:
 
     def offset(self, session: UploadSession) -> int:
         """Return where the request appends; raise OffsetMismatch if an upload that has all its bytes ends elsewhere."""
-        start = headers.required_number(self.request, "Upload-Offset")
+        start = self.number("Upload-Offset")
+        if start is None:
+            message = "Upload-Offset is missing."
+            raise InvalidRequest(message)
         if session.state in PAST_SENDING and start != session.file_size:
             complete = session.state == State.COMPLETED
             raise OffsetMismatch(offset=start, expected=session.file_size, complete=complete)
@@ -115,7 +137,7 @@ class Tus(Dialect):
         if isinstance(error, VersionUnsupported):
             response["Tus-Version"] = self.VERSION
         if error.code == "digest_mismatch":
-            response.status_code = CHECKSUM_MISMATCH
+            response.status_code = response.data["status"] = CHECKSUM_MISMATCH
 
     def progress(self, session: UploadSession) -> dict[str, str]:
         open_still = session.state == State.OPEN or session.is_finishing
@@ -136,7 +158,7 @@ class Tus(Dialect):
         self.require_version()
         if "Upload-Concat" in self.request.headers:
             raise ConcatenationUnsupported
-        size, deferred = headers.number(self.request, "Upload-Length"), self.request.headers.get("Upload-Defer-Length")
+        size, deferred = self.number("Upload-Length"), self.request.headers.get("Upload-Defer-Length")
         if deferred not in (None, "1"):
             message = "Upload-Defer-Length must be 1."
             raise InvalidRequest(message)
@@ -147,14 +169,14 @@ class Tus(Dialect):
         return replace(metadata.file_request(as_text(pairs), size, conf.KEEPING), metadata=pairs)
 
     def first_chunk(self) -> Chunk | None:
-        empty = headers.number(self.request, "Upload-Length") == 0
+        empty = self.number("Upload-Length") == 0
         carries = content_type(self.request)[0] == TUS_BYTES and declared_length(self.request) != 0
         return self._chunk(0) if carries or empty else None
 
     def chunk(self, session: UploadSession) -> Chunk:
         if content_type(self.request)[0] != TUS_BYTES:
             raise ContentTypeUnsupported(expected=TUS_BYTES)
-        return self._chunk(self.offset(session), total=headers.number(self.request, "Upload-Length"))
+        return self._chunk(self.offset(session), total=self.number("Upload-Length"))
 
     def _chunk(self, start: int, total: int | None = None) -> Chunk:
         require_identity(self.request)
@@ -175,7 +197,11 @@ class Tus(Dialect):
         if name not in CHECKSUMS:
             message = f"Upload-Checksum: {name} is none of {', '.join(CHECKSUMS)}."
             raise InvalidRequest(message)
-        return {CHECKSUMS[name]: decode("Upload-Checksum", value.strip())}
+        digest = decode("Upload-Checksum", value.strip())
+        if len(digest) != hashlib.new(CHECKSUMS[name], usedforsecurity=False).digest_size:
+            message = f"Upload-Checksum: this is no {name}."
+            raise InvalidRequest(message)
+        return {CHECKSUMS[name]: digest}
 
     def is_final(self, session: UploadSession) -> bool:
         return False
@@ -192,17 +218,23 @@ class Version:
     """Whether the flag says the opposite, as Upload-Incomplete did."""
     typed: bool = True
     """Whether a chunk must be called application/partial-upload."""
-    appended: int = 204
-    """The status that answers a chunk after which more is to come."""
+    early: bool = False
+    """Drafts to -05: a chunk after which more is to come is answered with 201, one that says nothing of it is the last;
+    every answer of an upload that can go on says its offset; an upload that ended is 404; questions carry no offset."""
+    processed: bool = True
+    """Whether an upload is complete when its file is there, not when all its bytes are."""
 
 
 STANDARD = Version(None)
 VERSIONS = {
-    "3": Version(3, "Upload-Incomplete", negated=True, typed=False, appended=201),
-    "4": Version(4, typed=False, appended=201),
-    "5": Version(5, typed=False, appended=201),
-    "6": Version(6, appended=201),
-    **{str(number): Version(number) for number in (7, 8, 9, 10)},
+    "3": Version(3, "Upload-Incomplete", negated=True, typed=False, early=True, processed=False),
+    "4": Version(4, typed=False, early=True, processed=False),
+    "5": Version(5, typed=False, early=True, processed=False),
+    "6": Version(6, early=True, processed=False),
+    "7": Version(7, processed=False),
+    "8": Version(8, processed=False),
+    "9": Version(9),
+    "10": Version(10),
 }
 """Drafts -01 to -13 by their interop versions; what is not here is treated like the standard, but gets no 104."""
 
@@ -211,24 +243,46 @@ class Resumable(Dialect):
     """Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload)."""
 
     BYTES = "application/partial-upload"
-    _BOOLEAN = re.compile(r"\?([01])(;.*)?")
+    _BOOLEAN = re.compile(r"\?([01]) *(;.*)?")
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
         self.version = VERSIONS.get(request.headers.get("Upload-Draft-Interop-Version", "").strip(), STANDARD)
-        self.appended = self.version.appended
+        self.appended = 201 if self.version.early else 204
+
+    def number(self, header: str) -> int | None:
+        return headers.integer(self.request, header)
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the file ends with this request; raises InvalidRequest if the request does not say."""
+    def says_complete(self) -> bool | None:
+        """Whether the file ends with this request; None if it does not say, or something that is no boolean."""
         name, negated = self.version.flag, self.version.negated
         if name not in self.request.headers and "Upload-Incomplete" in self.request.headers:
             name, negated = "Upload-Incomplete", True
         match = self._BOOLEAN.fullmatch(self.request.headers.get(name, "").strip())
-        if not match:
-            message = f"{name} must be ?1 or ?0."
+        return (match[1] == "1") != negated if match else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file ends with this request; raises InvalidRequest if nobody can tell."""
+        said = self.says_complete
+        if said is None and not (self.version.early and self.request.method == "PATCH"):
+            message = f"{self.version.flag} must be ?1 or ?0."
             raise InvalidRequest(message)
-        return (match[1] == "1") != negated
+        return said is not False
+
+    def limit(self, session: UploadSession) -> str:
+        return limit(session, "expires" if self.version.early else "max-age")
+
+    @property
+    def tells_offset(self) -> bool:
+        return self.version.early
+
+    def require_sense(self) -> None:
+        sent = MEANT_FOR_BYTES & {*self.request.headers}
+        if self.version.early and self.request.method in ("HEAD", "DELETE") and sent:
+            message = f"{self.request.method} has no {min(sent)}."
+            raise InvalidRequest(message)
 
     def always(self) -> dict[str, str]:
         number = self.version.number
@@ -237,15 +291,20 @@ class Resumable(Dialect):
     def of_error(self, response: Response, error: UploadError) -> None:
         super().of_error(response, error)
         if isinstance(error, OffsetMismatch):
-            response[self.version.flag] = self._flag(complete=bool(error.context.get("complete")))
-        if isinstance(error, CompletionFailed) and self.request.method != "HEAD" and self.is_complete:
+            complete = self.version.early and bool(error.context.get("complete"))
+            response[self.version.flag] = self._flag(complete=complete)  # Later it says whether this request did it.
+        processed = isinstance(error, CompletionFailed | FileRefused | FileUncheckable)
+        if processed and self.request.method != "HEAD" and self.is_complete:
             response[self.version.flag] = self._flag(complete=True)  # All came; what follows it failed.
+        if self.version.early and response.status_code == 410:
+            response.status_code = response.data["status"] = 404
         if isinstance(error, FileTooLarge):
             response["Upload-Limit"] = limit()
 
     def progress(self, session: UploadSession) -> dict[str, str]:
-        flag = self._flag(complete=session.state == State.COMPLETED)
-        return super().progress(session) | {self.version.flag: flag, "Upload-Limit": limit(session)}
+        complete = session.state == State.COMPLETED or (session.is_finishing and not self.version.processed)
+        said = {self.version.flag: self._flag(complete=complete), "Upload-Limit": self.limit(session)}
+        return super().progress(session) | said
 
     def _flag(self, *, complete: bool) -> str:
         return "?1" if complete != self.version.negated else "?0"
@@ -254,6 +313,9 @@ class Resumable(Dialect):
         kind = metadata.content_type(self.request.headers.get("Content-Type", ""))
         if kind in (self.BYTES, TUS_BYTES):
             kind = ""
+        if self.number("Upload-Offset"):
+            message = "A file begins at offset 0."
+            raise InvalidRequest(message)
         query = read_query(self.request)
         name = query.get("name") or query.get("filename") or disposed_name(self.request)
         name = metadata.named(name, kind)
@@ -261,7 +323,7 @@ class Resumable(Dialect):
 
     def length(self, start: int = 0) -> int | None:
         """Return the file's size as the request says or implies it; raise LengthInconsistent for two of them."""
-        said, body = headers.number(self.request, "Upload-Length"), declared_length(self.request)
+        said, body = self.number("Upload-Length"), declared_length(self.request)
         if not self.is_complete or body is None:
             return said
         if said is not None and said != start + body:
@@ -272,11 +334,12 @@ class Resumable(Dialect):
         return self._chunk(0) if self.is_complete or declared_length(self.request) != 0 else None
 
     def chunk(self, session: UploadSession) -> Chunk:
-        if session.state in PAST_SENDING and declared_length(self.request) != 0:
-            raise LengthInconsistent(total="more", known=session.file_size)
         if self.version.typed and content_type(self.request)[0] != self.BYTES:
             raise ContentTypeUnsupported(expected=self.BYTES)
-        return self._chunk(self.offset(session))
+        start = self.offset(session)
+        if session.state in PAST_SENDING and (declared_length(self.request) or not self.is_complete):
+            raise LengthInconsistent(total="more", known=session.file_size)
+        return self._chunk(start)
 
     def _chunk(self, start: int) -> Chunk:
         require_identity(self.request)
@@ -301,14 +364,19 @@ FLAGS = {"Upload-Complete", "Upload-Incomplete"}
 OF_TUS = {"Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat"}
 
 
+MEANT_FOR_BYTES = {*FLAGS, "Upload-Offset", "Upload-Length"}
+
+
 def spoken_in(request: HttpRequest) -> Dialect:
     """Return the dialect of a request; tus counts first: some systems add headers of the other by themselves."""
     said = {*request.headers}
-    begins = request.method in ("POST", "PUT")
     if "Tus-Resumable" in said:
         return Tus(request)
-    if said & FLAGS or (not begins and "Upload-Draft-Interop-Version" in said):
+    resumable = said & (FLAGS | {"Upload-Draft-Interop-Version"})
+    if request.method in ("POST", "PUT"):
+        if resumable:  # A flag that is none counts as not sent: the file comes whole.
+            return Resumable(request) if Resumable(request).says_complete is not None else Dialect(request)
+        return Tus(request) if said & OF_TUS else Dialect(request)
+    if resumable or content_type(request)[0] == Resumable.BYTES:
         return Resumable(request)
-    if request.method == "PATCH" or said & OF_TUS:
-        return Tus(request)
-    return Dialect(request)
+    return Tus(request) if request.method == "PATCH" or said & OF_TUS else Dialect(request)

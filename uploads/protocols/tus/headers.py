@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uploads.models import UploadSession
 
 LONGEST_NUMBER = 18
+"""Digits; what has more is larger than any file, and counts as the smallest of these."""
 
 
 def number(request: HttpRequest, name: str) -> int | None:
@@ -21,20 +22,24 @@ def number(request: HttpRequest, name: str) -> int | None:
     text = request.headers.get(name)
     if text is None:
         return None
-    text = text.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+    value = _digits(text)
+    if value is None:
         message = f"{name} must be a number of bytes."
         raise InvalidRequest(message)
-    return int(text)
-
-
-def required_number(request: HttpRequest, name: str) -> int:
-    """Return the header's number; raise InvalidRequest if it has none."""
-    value = number(request, name)
-    if value is None:
-        message = f"{name} is missing."
-        raise InvalidRequest(message)
     return value
+
+
+def integer(request: HttpRequest, name: str) -> int | None:
+    """Return the number of a structured field (RFC 9651); one of another type counts as not sent, says the draft."""
+    return _digits(request.headers.get(name, "").partition(";")[0])
+
+
+def _digits(text: str) -> int | None:
+    text = text.strip()
+    if not (text.isascii() and text.isdigit()):
+        return None
+    text = text.lstrip("0")
+    return int(text or 0) if len(text) <= LONGEST_NUMBER else 10**LONGEST_NUMBER
 
 
 def expires(session: UploadSession) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from django.db import Error
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -17,8 +19,10 @@ from uploads.destinations import get_destination
 from uploads.exceptions import (
     ChunkBeyondFile,
     DatabaseUnavailable,
+    LengthInconsistent,
     ModeConflict,
     SessionBusy,
+    SessionClosed,
     UploadError,
 )
 from uploads.http import interim, metadata, routes
@@ -33,15 +37,16 @@ from uploads.protocols.tus.dialects import CHECKSUMS, Dialect, Resumable, Tus, l
 from uploads.protocols.tus.errors import TYPES
 from uploads.sessions import Chunk, FileRequest
 
-OVERRIDABLE = ("PATCH", "DELETE", "HEAD", "GET", "PUT", "OPTIONS")
-
 
 class DoorView(UploadView):
     """What both URLs share: which protocol is spoken, and errors in it."""
 
+    session: UploadSession | None = None
+    """What the request appends to, once it is found."""
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         override = request.headers.get("X-HTTP-Method-Override", "").upper()
-        if request.method == "POST" and override in OVERRIDABLE:
+        if request.method == "POST" and override:
             request.method = override
         self.dialect = spoken_in(request)
         return super().dispatch(request, *args, **kwargs)
@@ -53,7 +58,17 @@ class DoorView(UploadView):
         response = problem(error, TYPES)
         if response is not None and isinstance(error, UploadError):
             self.dialect.of_error(response, error)
+            self._say_offset(response)
         return response
+
+    def _say_offset(self, response: Response) -> None:
+        """Say how far the upload is that the request was for, where its protocol wants that of errors, too."""
+        if self.session is None or not self.dialect.tells_offset or "Upload-Offset" in response:
+            return
+        with suppress(Error):
+            self.session.refresh_from_db()
+            if self.session.state == State.OPEN:
+                response["Upload-Offset"] = str(self.session.bytes_certain)
 
     def get_authenticators(self) -> Any:
         return [] if self.dialect.request.method == "OPTIONS" else super().get_authenticators()
@@ -180,7 +195,7 @@ class CollectionViewSet(DoorView):
         file, chunk = self.dialect.file(), self.dialect.first_chunk()
         session = self.open(self.folder_of(file), file)
         if self.speaks_interim:
-            self._interim({"Location": self.absolute(session), "Upload-Limit": limit(session)})
+            self._interim({"Location": self.absolute(session), "Upload-Limit": self.dialect.limit(session)})
         if chunk is not None:
             session = self._receive_first(session, chunk)
             if self.dialect.is_final(session):
@@ -259,6 +274,7 @@ class UploadViewSet(DoorView):
         super().initial(request, *args, **kwargs)
         if isinstance(self.dialect, Tus) and request.method != "OPTIONS":
             self.dialect.require_version(lenient=request.method in ("HEAD", "GET"))
+        self.dialect.require_sense()
 
     def head(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell where to go on; an older request that still writes lets go."""
@@ -278,12 +294,16 @@ class UploadViewSet(DoorView):
 
     def append(self, request: Request, session_id: str, **_: str) -> Response:
         """Store what comes next of the file."""
-        session = self.find(session_id)
+        self.session = session = self.find(session_id)
         try:
             session = self.receive(session, self.dialect.chunk(session))
         except ChunkBeyondFile:
             if isinstance(self.dialect, Resumable):  # The client does not know what it sends (draft, section 4.4).
                 sessions.give_up(session)
+            raise
+        except SessionClosed as error:
+            if isinstance(self.dialect, Resumable):  # Only the end of a body without a length told that it has bytes.
+                raise LengthInconsistent(total="more", known=session.file_size) from error
             raise
         if self.dialect.is_final(session):
             return self.final(session)
@@ -292,6 +312,7 @@ class UploadViewSet(DoorView):
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the upload. The file of a finished one is the portal's, and stays."""
+        sessions.alive(self.find(session_id))
         self.end(session_id)
         return Response(status=204)
 
