@@ -212,8 +212,8 @@ class UploadSessionAdmin(SessionAdmin):
             },
         ),
     )
-    change_form_template = "admin/upload_sessions/uploadsession/change_form.html"
-    change_list_template = "admin/upload_sessions/uploadsession/change_list.html"
+    change_form_template = "uploads/admin/change_form.html"
+    change_list_template = "uploads/admin/change_list.html"
 
     class Media:
         css = {"all": ("uploads/admin.css",)}

@@ -18,8 +18,10 @@ class UploadsConfig(AppConfig):
         import uploads.protocols.onlyoffice.door
         import uploads.protocols.tus.door
         from uploads.checks import check_settings
+        from uploads.forms.checks import check_forms
 
         checks.register(check_settings, "uploads")
+        checks.register(check_forms, "uploads")
         if find_spec("celery"):
             import uploads.tasks
         if find_spec("drf_spectacular"):

@@ -9,13 +9,13 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.core.files.storage import storages
 from django.utils.module_loading import import_string
 
 from uploads import conf, doors, stores
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import Destination, aliases, get_destination
-from uploads.destinations.registry import FORMS, configured
+from uploads.destinations.registry import configured, storages_in_use
 
 IN_TRANSACTION = (
     "runs every request in a transaction, so that no upload could be acknowledged",
@@ -34,7 +34,6 @@ HARMFUL = {
     "silk.middleware.SilkyMiddleware": READS_BODIES,
 }
 """Middleware that is known to keep uploads from working: what it does, what to do, the check. The doctor finds more."""
-FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
 EXPIRY, COMPLETION = "uploads.tasks.expire_sessions", "uploads.tasks.complete_sessions"
 
 
@@ -89,36 +88,10 @@ def _check_destinations() -> Iterator[CheckMessage]:
         yield Error("settings.UPLOADS names no DESTINATION.", hint=hint, id="uploads.E002")
     for alias in aliases():
         yield from _check_destination(alias)
-    yield from _check_forms()
 
 
-def _check_forms() -> Iterator[CheckMessage]:
-    """Find what fields for uploads need and do not have, and files of forms that nobody checks although others are."""
-    middleware = FORM_MIDDLEWARE in settings.MIDDLEWARE
-    try:
-        reverse("upload_forms:tus:uploads")
-    except NoReverseMatch:
-        if middleware:
-            hint = 'path("uploads/", include("uploads.forms.urls"))'
-            text = f"{FORM_MIDDLEWARE} is there, but the URLs that upload fields send to are not."
-            yield Warning(text, hint=hint, id="uploads.W013")
-        return
-    if not middleware:
-        yield Warning(
-            f"The URLs of upload fields are included, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
-            hint="Without it the fields are plain file inputs.",
-            id="uploads.W012",
-        )
-    checked = [alias for alias in aliases() if _has_check(alias)]
-    if checked and not _has_check(FORMS):
-        yield Warning(
-            f"Files of the destination {checked[0]!r} are checked before they are published, those of forms are not.",
-            hint=f"Name a checker in UPLOADS['DESTINATIONS'][{FORMS!r}], or silence this.",
-            id="uploads.W011",
-        )
-
-
-def _has_check(alias: str) -> bool:
+def has_check(alias: str) -> bool:
+    """Tell whether files of a destination are checked, as far as the settings are right."""
     try:
         destination: object = get_destination(alias)
     except (ImportError, TypeError):
@@ -184,13 +157,20 @@ def _check_schedule() -> Iterator[CheckMessage]:
 
 
 def _check_storage() -> Iterator[CheckMessage]:
-    alias = conf.current().STORAGE
-    if alias not in settings.STORAGES:
-        yield Error(f"settings.UPLOADS['STORAGE'] names {alias!r}, which is not in STORAGES.", id="uploads.E022")
+    named = conf.current().STORAGE
+    if named not in settings.STORAGES:
+        yield Error(f"settings.UPLOADS['STORAGE'] names {named!r}, which is not in STORAGES.", id="uploads.E022")
         return
-    try:
-        store = stores.get_store(alias)
-    except ImproperlyConfigured as error:
-        yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
-        return
-    yield from store.check()
+    for alias in storages_in_use() or [named]:
+        try:
+            store = stores.get_store(alias)
+        except ImproperlyConfigured as error:
+            yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
+            continue
+        yield from store.check()
+        if any(base.__module__.startswith("django_tenants.") for base in type(storages[alias]).__mro__):
+            yield Warning(
+                f"STORAGES[{alias!r}] has another place for each tenant, which threads and tasks do not know of.",
+                hint="Use a storage with one place, and let the destination name the tenant's in its prefix.",
+                id="uploads.W014",
+            )

@@ -240,6 +240,13 @@ class Settings:
         "Whether the store completes uploads that have parts nobody names (Ceph does not); `None` means: try it out.",
         lambda value: value is None or isinstance(value, bool),
     )
+    PERMISSION_CLASSES: Collection[str] | None = setting(
+        None,
+        50,
+        "collection of dotted paths",
+        "REST framework's permissions for uploads beside being signed in; `None` means `DEFAULT_PERMISSION_CLASSES`.",
+        lambda value: value is None or (isinstance(value, (list, tuple)) and all(map(is_name, value))),
+    )
     KEEP_CLIENTS: bool = setting(
         True,  # noqa: FBT003 - the default
         47,

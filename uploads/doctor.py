@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from uploads import conf, doors
 from uploads.clock import DatabaseNow
+from uploads.destinations.registry import storages_in_use
 from uploads.doors import Finding
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError
 from uploads.models import TaskRun, UploadSession
@@ -30,7 +31,8 @@ OVERDUE = timedelta(minutes=15)
 def examine(url: str = "") -> Iterator[Finding]:
     """Yield findings as they are made; ``url`` is the portal's public address, to examine the way of a chunk to it."""
     yield from _settings()
-    yield from _store()
+    for alias in storages_in_use() or [conf.current().STORAGE]:
+        yield from _store(alias)
     yield from _clocks()
     yield from _tasks()
     if url:
@@ -46,9 +48,9 @@ def _settings() -> Iterator[Finding]:
         yield Finding("settings", good=True, text="the system checks find nothing")
 
 
-def _store() -> Iterator[Finding]:
+def _store(alias: str) -> Iterator[Finding]:
     config = conf.current()
-    store, prefix = get_store(config.STORAGE), f"{config.OBJECT_PREFIX}/doctor/{uuid.uuid4().hex}"
+    store, prefix = get_store(alias), f"{config.OBJECT_PREFIX}/doctor/{uuid.uuid4().hex}"
     try:
         yield _read_and_write(store, f"{prefix}/object")
         yield from _multipart(store, f"{prefix}/multipart")
@@ -61,7 +63,7 @@ def _store() -> Iterator[Finding]:
         problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
     except UploadError as error:
         why = error.__cause__ or error
-        yield Finding("store", good=False, text=f"STORAGES[{config.STORAGE!r}] does not work: {why}")
+        yield Finding("store", good=False, text=f"STORAGES[{alias!r}] does not work: {why}")
         return
     finally:
         with suppress(UploadError):

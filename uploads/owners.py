@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
+from django.db import router
 from django.db.models import Model
 
 LONGEST = 255
@@ -73,4 +74,5 @@ def _find(kind: str, keys: Iterable[str]) -> dict[str, Any]:
     except (LookupError, ValueError, ValidationError):
         return {}  # Not a row, or of a model that the portal no longer has.
     # Without a hint: the router would look for users where the sessions are.
-    return {str(user.pk): user for user in model._base_manager.filter(pk__in=typed)}  # noqa: SLF001
+    users = model._base_manager.using(router.db_for_write(model))  # noqa: SLF001
+    return {str(user.pk): user for user in users.filter(pk__in=typed)}

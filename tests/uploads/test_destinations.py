@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.core.files.storage import Storage
+from django.db.models import Manager, QuerySet
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
@@ -132,6 +134,109 @@ def test_the_rules_of_the_model_hold_before_bytes_come(
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "not_accepted")
     assert "too much" in answer.json()["message"]
     upload(uploader, b"abc")
+
+
+class LooksAtItsFile(Files):
+    """As models do: at the file's name, and at its bytes, which are not there before they come."""
+
+    def fill(self, file: Any, session: UploadSession) -> None:
+        super().fill(file, session)
+
+        def clean() -> None:
+            if not file.content or file.content.name.endswith(".exe"):
+                raise ValidationError({"content": "no such file"})
+            if file.content.size > 3:
+                raise ValidationError({"size": "too much"})
+
+        file.clean = clean
+
+
+def test_a_rule_that_looks_at_the_file_is_asked_when_it_is_there(
+    use: Callable[..., None], uploader: Uploader, root: Folder
+) -> None:
+    use("LooksAtItsFile")
+    assert uploader.api.post(uploader.url, {"FileName": "a.exe", "FileSize": 1}, format="json").status_code == 403
+    upload(uploader, b"abc")
+    answer = uploader.send(uploader.create(4), b"abcd")
+    assert (answer.status_code, "too much" in answer.content.decode()) == (409, True)
+    assert File.objects.count() == 1
+
+
+def test_what_lies_in_the_bin_is_not_replaced(
+    use: Callable[..., None], uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(same_title="replace")
+    upload(uploader, b"old", name="a.txt")
+    hidden = File.objects.get()
+
+    class Visible(Manager[File]):
+        def get_queryset(self) -> QuerySet[File]:
+            return super().get_queryset().exclude(pk=hidden.pk)
+
+    visible = Visible()
+    visible.model = File
+    monkeypatch.setattr(File._meta, "default_manager", visible)
+    upload(uploader, b"newer", name="a.txt")
+    assert sorted(map(content_of, File._base_manager.all())) == [b"newer", b"old"]
+
+
+def test_a_name_that_does_not_fit_is_refused_before_bytes_come(
+    use: Callable[..., None], uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    field = File._meta.get_field("content")
+    monkeypatch.setattr(field, "upload_to", lambda _file, name: f"{'deep/' * 10}{name}")
+    monkeypatch.setattr(field, "max_length", 100)
+    answer = uploader.api.post(uploader.url, {"FileName": "a.txt", "FileSize": 1}, format="json")
+    assert (answer.status_code, "characters" in answer.json()["message"]) == (403, True)
+
+
+class Unfilled(ModelDestination):
+    model = "portal.File"
+    folder_field = "folder"
+
+
+def test_fields_that_nothing_fills_are_named(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    use("Unfilled")
+    said = " ".join(message.msg for message in check_settings())
+    for field in ("content_type", "size", "crc32"):
+        assert f"nothing fills portal.File.{field}" in said
+    use("Unfilled", size_field="size", content_type_field="content_type")
+    assert [message.msg.count("nothing fills") for message in check_settings()] == [1]
+
+
+class ForeignStorage(Storage):
+    """One that nobody can write to in parts."""
+
+
+class AtFiles(Files):
+    """Its files go to another storage than the default."""
+
+    storages = ("files",)
+
+
+class ToAReplica:
+    def db_for_read(self, model: Any, **_: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **_: Any) -> str:
+        return "default"
+
+
+def test_the_store_that_a_destination_uses_is_looked_at(use: Callable[..., None], settings: Any) -> None:
+    path = f"{__name__}.ForeignStorage"
+    settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": path}, "files": settings.STORAGES["default"]}
+    use("AtFiles")
+    assert [message.id for message in check_settings()] == []
+    use("Files")
+    assert [message.id for message in check_settings()] == ["uploads.E023"]
+
+
+def test_reads_that_decide_are_the_writers(use: Callable[..., None], settings: Any, user: User) -> None:
+    use(same_title="replace")
+    settings.DATABASE_ROUTERS = [f"{__name__}.ToAReplica"]
+    destination: Any = get_destination()
+    assert {destination._seen.db, destination._all.db, destination.uploadable(user).db} == {"default"}
 
 
 def test_the_content_of_a_file_is_replaced(use: Callable[..., None], uploader: Uploader, other_user: User) -> None:

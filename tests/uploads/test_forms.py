@@ -26,8 +26,8 @@ from portal.forms import DocumentForm
 from portal.models import Attachment, Document
 from tests.uploads.test_tus import BYTES, TUS, meta
 from uploads import sessions
-from uploads.checks import check_settings
 from uploads.forms import ImageUploadField, MultipleUploadField, StoredFile, UploadField
+from uploads.forms.checks import check_forms
 from uploads.forms.middleware import UploadFormMiddleware
 from uploads.forms.serializers import UploadTokenField
 from uploads.forms.tickets import Limits
@@ -203,19 +203,19 @@ def test_a_portal_that_checks_files_hears_of_forms(uploads_settings: Callable[..
     checker = {"checker": "uploads.contrib.clamd.check"}
     mine = {"BACKEND": "portal.destination.PortalDestination", "OPTIONS": checker}
     uploads_settings(DESTINATIONS={"default": mine})
-    assert "uploads.W011" in [message.id for message in check_settings()]
+    assert "uploads.W011" in [message.id for message in check_forms()]
     forms = {"BACKEND": "uploads.forms.destination.FormDestination", "OPTIONS": checker}
     uploads_settings(DESTINATIONS={"default": mine, "forms": forms})
-    assert "uploads.W011" not in [message.id for message in check_settings()]
+    assert "uploads.W011" not in [message.id for message in check_forms()]
 
 
 def test_checks_name_what_fields_need(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "UploadForm" not in name]
-    assert "uploads.W012" in [message.id for message in check_settings()]
+    assert "uploads.W012" in [message.id for message in check_forms()]
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "uploads.forms.middleware.UploadFormMiddleware"]
-    assert [message.id for message in check_settings()] == []
+    assert [message.id for message in check_forms()] == []
     settings.ROOT_URLCONF = "uploads.protocols.onlyoffice.urls"
-    assert "uploads.W013" in [message.id for message in check_settings()]
+    assert "uploads.W013" in [message.id for message in check_forms()]
 
 
 def test_without_a_script_the_form_is_posted_as_ever(browser: Client) -> None:

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Count, Sum, When
 from django.http import HttpRequest, HttpResponse
@@ -41,6 +42,7 @@ def connect() -> None:
     signals.lease_taken_over.connect(lambda **_: TAKEOVERS.inc(), weak=False, dispatch_uid="metrics-takeovers")
 
 
+@login_not_required
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer staff, or who knows METRICS_TOKEN, in Prometheus' text format."""
     token = getattr(settings, "METRICS_TOKEN", "")

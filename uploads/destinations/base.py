@@ -173,6 +173,11 @@ class Destination:
         """Return where in its storage the object of the session goes: a tenant's own place, say."""
         return conf.current().OBJECT_PREFIX
 
+    @property
+    def storages(self) -> Collection[str]:
+        """The aliases of the storages that its files go to: the system checks and the doctor look at them."""
+        return {conf.current().STORAGE}
+
     def places(self) -> Iterable[tuple[str, str]]:
         """Return the storages (aliases) and prefixes that the audit looks at; those of one tenant, if it is for one."""
         config = conf.current()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ImproperlyConfigured, ValidationError
 from django.core.files.storage import default_storage, storages
 from django.db import models, router, transaction
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
     from uploads.models import UploadSession
+
+logger = logging.getLogger(__name__)
 
 TITLES = "title", "name"
 """Fields that are taken for the file's title, if none is named."""
@@ -79,11 +83,12 @@ class ModelDestination(Destination):
         field = self._title_field
         if not field:
             return ()
-        return set(self._beside(str(folder.id), user).filter(**{f"{field}__in": titles}).values_list(field, flat=True))
+        seen = self._beside(self._seen, str(folder.id), user)
+        return set(seen.filter(**{f"{field}__in": titles}).values_list(field, flat=True))
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
         field = self._file_field.name
-        return set(self._model._base_manager.filter(**{f"{field}__in": names}).values_list(field, flat=True))
+        return set(self._all.filter(**{f"{field}__in": names}).values_list(field, flat=True))
 
     def places(self) -> Iterable[tuple[str, str]]:
         """Return the fixed beginning of ``upload_to``; none where it is a function, or has none."""
@@ -96,19 +101,27 @@ class ModelDestination(Destination):
     def databases(self) -> Collection[str]:  # type: ignore[override]
         return {router.db_for_write(self._model)}
 
+    @property
+    def storages(self) -> Collection[str]:
+        return {self._storage}
+
     # The life of a session
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
         session.storage = self._storage
-        self._clean(self._row_for(session), exclude={self._file_field.name})
+        self._clean_early(self._row_for(session), session)
 
     def object_name(self, session: UploadSession) -> str:
         field = self._file_field
         wanted = field.generate_filename(self._row_for(session), names.for_storage(session.file_name))
-        return names.fitting(wanted, session.mark, field.max_length or conf.MAX_NAME)
+        longest = field.max_length or conf.MAX_NAME
+        name = names.fitting(wanted, session.mark, longest)
+        if len(name) > longest:  # A function made it, so that nobody knew before.
+            raise NotAccepted(reason=f"its name in the store needs {len(name)} characters, {field.name} has {longest}")
+        return name
 
     def publish(self, session: UploadSession) -> PublishedFile:
-        file = self._model._base_manager.filter(**{self._file_field.name: session.object_name}).first()
+        file = self._all.filter(**{self._file_field.name: session.object_name}).first()
         if file is None:  # else it was published before, and the answer to that COMMIT was lost
             folders = self._folders
             if folders is not None:  # Held: nobody else chooses a title in it meanwhile.
@@ -126,13 +139,14 @@ class ModelDestination(Destination):
     def uploadable(self, user: AbstractBaseUser) -> models.QuerySet[Any]:
         """Return the folders that the user may upload to; where the model has none, the files that he may replace."""
         model = self._folders or self._model
+        rows = model._default_manager.db_manager(router.db_for_write(model))  # A replica may not know yet.
         if self.permission:
-            allowed: models.QuerySet[Any] = getattr(model._default_manager, self.permission)(user)
+            allowed: models.QuerySet[Any] = getattr(rows, self.permission)(user)
             return allowed
         owner = _user_field(model)
         if not owner or not isinstance(user, get_user_model()):
-            return model._default_manager.none()
-        return model._default_manager.filter(**{owner: user})
+            return rows.none()
+        return rows.filter(**{owner: user})
 
     def fill(self, file: Any, session: UploadSession) -> None:
         """Set more fields of the row. Runs before bytes come, for its name and its rules, and when they are there."""
@@ -146,24 +160,26 @@ class ModelDestination(Destination):
             name, storage = old.name, old.storage
             transaction.on_commit(lambda: storage.delete(name), using=router.db_for_write(self._model), robust=True)
         setattr(file, field.name, session.object_name)
-        self._clean(file)
+        with _refusing():
+            file.full_clean()
         file.save()
 
     def _row_for(self, session: UploadSession) -> Any:
         """Return the row that the session's file will be, not saved yet; or the one whose content it will be."""
         title_field, owner = self._title_field, session.owner
-        beside = self._beside(session.folder_id, owner)
         file = None
         if session.file_id:
-            file = self._model._base_manager.filter(pk=session.file_id).first()
+            file = self._all.filter(pk=session.file_id).first()
             if file is None:
                 raise FileNotFound
         elif title_field and self.same_title == REPLACE and not session.create_new:
-            file = beside.filter(**{title_field: session.file_name}).first()
+            seen = self._beside(self._seen, session.folder_id, owner)
+            file = seen.filter(**{title_field: session.file_name}).first()
         if file is None:
             file = self._model()
             if title_field:
                 free = self.same_title != KEEP or session.create_new
+                beside = self._beside(self._all, session.folder_id, owner)
                 setattr(file, title_field, self._free(beside, session.file_name) if free else session.file_name)
             if self.folder_field:
                 setattr(file, self._column(self.folder_field).attname, session.folder_id)
@@ -181,25 +197,44 @@ class ModelDestination(Destination):
         longest = self._column(field).max_length or names.MAX_LENGTH
         return next(name for name in names.variants(title, longest) if not beside.filter(**{field: name}).exists())
 
-    def _beside(self, folder_id: str, owner: Any) -> models.QuerySet[Any]:
-        """Return the files whose titles must not be the same: those of the folder, or of the owner."""
-        files = self._model._base_manager.all()
+    @property
+    def _seen(self) -> models.QuerySet[Any]:
+        """The rows that the portal shows: the others, in a bin say, are nobody's to replace."""
+        return self._model._default_manager.using(router.db_for_write(self._model))
+
+    @property
+    def _all(self) -> models.QuerySet[Any]:
+        return self._model._base_manager.using(router.db_for_write(self._model))
+
+    def _beside(self, files: models.QuerySet[Any], folder_id: str, owner: Any) -> models.QuerySet[Any]:
+        """Return those of the files whose titles must not be the same: those of the folder, or of the owner."""
         if self.folder_field:
             return files.filter(**{self._column(self.folder_field).attname: folder_id})
         if self._owner_field and owner is not None:
             return files.filter(**{f"{self._owner_field}_id": owner.pk})
         return files
 
-    def _clean(self, file: Any, exclude: Collection[str] = ()) -> None:
-        try:
-            file.full_clean(exclude=set(exclude))
-        except ValidationError as error:
-            raise NotAccepted(reason=" ".join(error.messages)) from error
+    def _clean_early(self, file: Any, session: UploadSession) -> None:
+        """Ask the model's rules as far as they do not look at the file, which has a name only."""
+        field = self._file_field
+        if not getattr(file, field.name):
+            file.__dict__[field.attname] = session.file_name
+        exclude = {field.name}
+        with _refusing():
+            file.clean_fields(exclude=exclude)
+            try:
+                file.clean()
+            except ValidationError:
+                raise
+            except Exception as error:
+                logger.debug("%s.clean() is left for later: %r", self._model._meta.label, error)
+            file.validate_unique(exclude=exclude)
+            file.validate_constraints(exclude=exclude)
 
     def _find(self, user: AbstractBaseUser, file_id: str) -> Any:
         files = self.uploadable(user)
         if self._folders is not None:
-            files = self._model._default_manager.filter(**{f"{self.folder_field}__in": files})
+            files = self._seen.filter(**{f"{self.folder_field}__in": files})
         try:
             file = files.filter(pk=file_id).first()
         except (ValueError, ValidationError):
@@ -260,11 +295,13 @@ class ModelDestination(Destination):
     @property
     def _storage(self) -> str:
         """The alias of the storage that the field has."""
-        storage = self._file_field.storage
+        field = self._file_field
+        # Asked again: tests give portals other STORAGES, and the field keeps what it found first.
+        storage = field._storage_callable() if hasattr(field, "_storage_callable") else field.storage
         if storage is default_storage:
             return "default"
         for alias in storages.backends:
-            if storages[alias] is storage:
+            if storages[alias] in (storage, field.storage):
                 return alias
         message = f"The storage of {self._file_field} is none of STORAGES: give it an alias there."
         raise ImproperlyConfigured(message)
@@ -289,21 +326,50 @@ class ModelDestination(Destination):
         asked = type(self).uploadable is not ModelDestination.uploadable
         if folders is not None and not (asked or self.permission or _user_field(folders)):
             yield f"it does not say who may upload to a {folders._meta.label}: name a method in permission"
+        if type(self).fill is ModelDestination.fill:
+            yield from self._unfilled()
         if self.same_title not in (FREE, REPLACE, KEEP):
             yield f"same_title is {self.same_title!r}, which is none of {FREE}, {REPLACE}, {KEEP}"
         if (file_field.max_length or conf.MAX_NAME) < names.least_length(file_field.upload_to):
             yield f"{file_field} is too short for the names of objects: give it max_length=255"
 
+    def _unfilled(self) -> Iterator[str]:
+        """Say which fields of a row would have no value, so that no file would ever be accepted."""
+        users = _user_fields(self._model)
+        if len(users) > 1 and not self.owner_field:
+            yield f"it has several keys to the user, {', '.join(users)}: name the owner's in owner_field"
+        names = "file", "title", "owner", "folder", "size", "content_type"
+        known = {self._file_field.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
+        for field in self._model._meta.concrete_fields:
+            given = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.blank or field.generated
+            parent = isinstance(field, models.OneToOneField) and field.remote_field.parent_link
+            if not (given or parent or field.name in known):
+                yield f"nothing fills {field}: give it a default, or set it in fill()"
+
 
 def _user_field(model: type[models.Model]) -> str:
     """Return the name of the one foreign key to the user that a model has; empty if it has none or several."""
-    user = get_user_model()
-    found = [
-        field.name
-        for field in model._meta.get_fields()
-        if isinstance(field, models.ForeignKey) and field.related_model is user
-    ]
+    found = _user_fields(model)
     return found[0] if len(found) == 1 else ""
+
+
+def _user_fields(model: type[models.Model]) -> list[str]:
+    user = get_user_model()
+    fields = model._meta.get_fields()
+    return [field.name for field in fields if isinstance(field, models.ForeignKey) and field.related_model is user]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what a model's rules say into what a client is told."""
+    try:
+        yield
+    except ValidationError as error:
+        found = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
+        said = [
+            text if name == NON_FIELD_ERRORS else f"{name}: {text}" for name, texts in found.items() for text in texts
+        ]
+        raise NotAccepted(reason=" ".join(said)) from error
 
 
 def _until(parts: Iterable[str], sign: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
@@ -45,6 +46,15 @@ def get_destination(alias: str = DEFAULT_ALIAS) -> Destination:
     destination: Destination = import_string(said["BACKEND"])(**said.get("OPTIONS", {}))
     destination.alias = alias
     return destination
+
+
+def storages_in_use() -> list[str]:
+    """Return the aliases of the storages that the files of destinations go to, as far as these are right."""
+    found: dict[str, None] = {}
+    for alias in aliases():
+        with suppress(Exception):  # of many kinds; another check says what is wrong with it
+            found |= dict.fromkeys(get_destination(alias).storages)
+    return list(found)
 
 
 def destination_of(session: UploadSession) -> Destination:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from itertools import combinations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
@@ -23,6 +24,14 @@ class UploadFormMiddleware:
             return self.get_response(request)
         finally:
             _request.reset(token)
+
+
+def current_parameters() -> Iterator[dict[str, Any]]:
+    """Yield what the URL of the page may share with another one: none of its parameters, one of them, several."""
+    match = getattr(_request.get(), "resolver_match", None)
+    given = match.kwargs.items() if match else ()
+    for count in range(len(given) + 1):
+        yield from map(dict, combinations(given, count))
 
 
 def current_user() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -12,7 +13,8 @@ from django.forms.widgets import FILE_INPUT_CONTRADICTION, Script
 from django.urls import NoReverseMatch, reverse
 
 from uploads import conf
-from uploads.forms.middleware import current_user
+from uploads.forms.middleware import current_parameters, current_user
+from uploads.forms.routes import form_routes
 from uploads.forms.tickets import KEY, Limits, held_by, ticket
 
 
@@ -73,11 +75,12 @@ class AdminUploadWidget(UploadWidget, AdminFileWidget):
 
 
 def _endpoint() -> str:
-    try:
-        return reverse("upload_forms:tus:uploads")
-    except NoReverseMatch as error:
-        message = 'Upload fields need their URLs: path("uploads/", include("uploads.forms.urls")).'
-        raise ImproperlyConfigured(message) from error
+    for name in form_routes():
+        for parameters in current_parameters():
+            with suppress(NoReverseMatch):
+                return reverse(name, kwargs=parameters)
+    message = 'Upload fields need their URLs: path("uploads/", include("uploads.forms.urls")).'
+    raise ImproperlyConfigured(message)
 
 
 def _all(data: Any, name: str) -> list[str]:

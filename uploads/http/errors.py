@@ -39,7 +39,8 @@ def as_upload_error(error: Exception) -> UploadError | None:
         case NotAuthenticated():
             return Unauthenticated()
         case AuthenticationFailed():
-            return Unauthenticated(str(error.detail))
+            detail = error.detail  # simplejwt's is a dictionary that has the text under this name
+            return Unauthenticated(first_text(detail.get("detail", detail) if isinstance(detail, dict) else detail))
         case ValidationError():
             return InvalidRequest(first_text(error.detail))
         case DataError():  # what PostgreSQL says of a NUL in a token or name

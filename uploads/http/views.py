@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
 from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils.datastructures import MultiValueDict
+from django.utils.module_loading import import_string
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAuthenticated
@@ -19,7 +20,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
-from uploads import owners, sessions
+from uploads import conf, owners, sessions
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import destination_of
 from uploads.destinations.base import answering, called_by
@@ -77,6 +78,7 @@ class UploadView(ViewSet):
     content_negotiation_class = JSONAlways
     versioning_class = None  # The protocol has its version in its path, and the host's are not for it.
     scope = "uploads"
+    _ignore_model_permissions = True  # REST framework's switch: permissions of a model's rows mean nothing here.
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +118,8 @@ class UploadView(ViewSet):
 
     def get_permissions(self) -> Any:
         # What a portal demands of all its views (a second factor, a tenant) holds here, too.
-        demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES
+        named = conf.current().PERMISSION_CLASSES
+        demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES if named is None else map(import_string, named)
         return [permission() for permission in (*self.permission_classes, *demanded)]
 
     @property

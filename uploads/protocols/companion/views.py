@@ -37,6 +37,8 @@ SIZES = ("size", "fileSize")
 class DoorView(UploadView):
     """Answers errors as problems: the plugin shows their status alone."""
 
+    schema = None  # It is the plugin's protocol, for the plugin.
+
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return lambda error, _: problem(error)
 

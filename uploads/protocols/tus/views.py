@@ -41,6 +41,7 @@ from uploads.sessions import Chunk, FileRequest
 class DoorView(UploadView):
     """What both URLs share: which protocol is spoken, and errors in it."""
 
+    schema = None  # These protocols say by headers what OpenAPI says by bodies.
     session: UploadSession | None = None
     """What the request appends to, once it is found."""
 

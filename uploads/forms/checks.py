@@ -1,0 +1,48 @@
+"""System checks for upload fields: what they need of URLs and middleware, and whether anybody looks at their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning
+from django.core.exceptions import ImproperlyConfigured
+
+from uploads.checks import has_check
+from uploads.destinations import aliases
+from uploads.destinations.registry import FORMS
+from uploads.forms.routes import form_routes
+
+FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
+
+
+def check_forms(**_: Any) -> list[CheckMessage]:
+    try:
+        return list(_check_forms())
+    except ImproperlyConfigured:
+        return []  # Another check says what is wrong with the settings.
+
+
+def _check_forms() -> Iterator[CheckMessage]:
+    """Find what fields for uploads need and do not have, and files of forms that nobody checks although others are."""
+    middleware = FORM_MIDDLEWARE in settings.MIDDLEWARE
+    if not form_routes():
+        if middleware:
+            hint = 'path("uploads/", include("uploads.forms.urls"))'
+            text = f"{FORM_MIDDLEWARE} is there, but the URLs that upload fields send to are not."
+            yield Warning(text, hint=hint, id="uploads.W013")
+        return
+    if not middleware:
+        yield Warning(
+            f"The URLs of upload fields are included, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
+            hint="Without it the fields are plain file inputs.",
+            id="uploads.W012",
+        )
+    checked = [alias for alias in aliases() if has_check(alias)]
+    if checked and not has_check(FORMS):
+        yield Warning(
+            f"Files of the destination {checked[0]!r} are checked before they are published, those of forms are not.",
+            hint=f"Name a checker in UPLOADS['DESTINATIONS'][{FORMS!r}], or silence this.",
+            id="uploads.W011",
+        )
