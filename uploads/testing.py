@@ -13,24 +13,30 @@ import pytest
 
 from uploads import conf, sessions
 from uploads.conf import DEFAULT_ALIAS
+from uploads.destinations import ModelDestination, aliases, get_destination
+from uploads.destinations.registry import storages_in_use
 from uploads.models import UploadSession
 from uploads.sessions import Chunk, FileRequest
+from uploads.stores import alias_of
 
 BLOCK = 2**20
 
 
 @pytest.fixture
-def upload_storage(settings: Any, tmp_path: Path) -> Any:
+def upload_storage(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let uploads be stored in a directory of the test's own; return the storage."""
-    from django.core.files.storage import storages
+    from django.core.files.storage import default_storage, storages
 
-    alias = conf.current().STORAGE
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(tmp_path / "uploads")},
     }
-    settings.STORAGES = {**settings.STORAGES, alias: storage}
-    return storages[alias]
+    used = [conf.current().STORAGE, *storages_in_use()]
+    settings.STORAGES = settings.STORAGES | dict.fromkeys(used, storage)
+    for destination in map(get_destination, aliases()):
+        if isinstance(destination, ModelDestination) and destination.column.storage is not default_storage:
+            monkeypatch.setattr(destination.column, "storage", storages[alias_of(destination.column)])
+    return storages[used[-1]]
 
 
 @pytest.fixture

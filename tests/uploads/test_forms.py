@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import models, transaction
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import isolate_apps
+from django.urls import include, path
 from django.utils import timezone
 from PIL import Image
 from rest_framework import serializers
@@ -31,6 +34,7 @@ from uploads.forms.checks import check_forms
 from uploads.forms.middleware import UploadFormMiddleware
 from uploads.forms.serializers import UploadTokenField
 from uploads.forms.tickets import Limits
+from uploads.forms.widgets import UploadWidget
 from uploads.models import HeldFile, UploadSession
 from uploads.stores.base import Store
 
@@ -322,6 +326,57 @@ def test_semantics(
     as_user(user, view)
 
 
+class Strict(forms.Form):
+    file = UploadField(max_length=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [("a.pdf", b"", "empty"), ("longer-name.pdf", b"x", "max_length"), ("short.pdf", b"x", "")],
+)
+def test_djangos_own_rules_hold_for_what_was_sent(
+    browser: Client, user: User, name: str, data: bytes, code: str
+) -> None:
+    def view(_request: Any) -> None:
+        token = send(browser, ticket_on(str(Strict()["file"]), "file"), data, name)["file"]["details"]["token"]
+        sent = Strict({"file-token": token}).errors.as_data().get("file", [])
+        files: Any = {"file": SimpleUploadedFile(name, data)}
+        plain = Strict({}, files).errors.as_data().get("file", [])
+        assert [error.code for error in sent] == [error.code for error in plain] == ([code] if code else [])
+
+    as_user(user, view)
+
+
+def test_a_file_is_for_one_row(browser: Client, user: User) -> None:
+    """A queue of another row of the page may have found the same open upload."""
+
+    def view(_request: Any) -> None:
+        token = send(browser, ticket_on(str(OptionalForm()["file"]), "file"), b"good")["file"]["details"]["token"]
+        rows = [OptionalForm({f"{row}-file-token": token}, prefix=row) for row in ("a", "b")]
+        assert [form.is_valid() for form in rows] == [True, False]
+        assert OptionalForm({"a-file-token": token}, prefix="a").is_valid()
+
+    as_user(user, view)
+
+
+@pytest.mark.parametrize("clear", [{}, {"file-clear": "on"}])
+def test_a_form_that_is_shown_again_has_both_files(browser: Client, user: User, clear: dict[str, str]) -> None:
+    def view(_request: Any) -> None:
+        token = send(browser, ticket_on(str(OptionalForm()["file"]), "file"), b"good")["file"]["details"]["token"]
+        page = str(OptionalForm({"file-token": token} | clear, initial={"file": Initial()})["file"])
+        assert f'value="{token}"' in page
+        assert 'href="/old"' in page
+        assert "file-clear" in page
+
+    as_user(user, view)
+
+
+def test_an_image_field_accepts_what_its_widget_says() -> None:
+    chosen = ImageUploadField(widget=UploadWidget(attrs={"accept": "image/png"}))
+    assert chosen.widget.attrs["accept"] == "image/png"
+    assert ImageUploadField().widget.attrs["accept"] == "image/*"
+
+
 def test_validators_read_what_was_sent(browser: Client, user: User) -> None:
     def view(_request: Any) -> None:
         ticket = ticket_on(str(OptionalForm()["file"]), "file")
@@ -351,6 +406,24 @@ def test_widgets(user: User, rf: RequestFactory) -> None:
         assert 'type="module"' in str(form.media)
 
     as_user(user, view)
+
+
+nested = [path("forms/", include("uploads.forms.urls"))]
+urlpatterns = [path("<slug:tenant>/app/", include((nested, "app")))]
+
+
+def test_the_urls_may_lie_in_a_namespace_and_behind_a_parameter(user: User, rf: RequestFactory, settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    request: Any = rf.get("/acme/app/documents/3/")
+    request.user = user
+    request.resolver_match = SimpleNamespace(kwargs={"pk": 3, "tenant": "acme"})
+
+    def show(_request: Any) -> HttpResponse:
+        return HttpResponse(str(OptionalForm()["file"]))
+
+    answer: Any = UploadFormMiddleware(show)(request)
+    assert 'endpoint="/acme/app/forms/"' in answer.content.decode()
+    assert check_forms() == []
 
 
 def test_the_admins_forms_have_it_by_one_line(admin_client: Client, admin_user: User, store: Store) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.db import connection
 from django.http import Http404
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.authtoken.models import Token
-from rest_framework.permissions import BasePermission
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission, DjangoModelPermissionsOrAnonReadOnly
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import UserRateThrottle
@@ -20,7 +24,7 @@ from rest_framework.throttling import UserRateThrottle
 from portal.destination import PortalDestination
 from portal.models import File as PortalFile
 from portal.models import Folder as PortalFolder
-from tests.helpers import Chunk, Uploader
+from tests.helpers import Chunk, Uploader, chunk_of
 from uploads import sessions
 from uploads.destinations import Destination, Folder, PublishedFile
 from uploads.http import turns
@@ -115,6 +119,62 @@ def test_what_the_portal_demands_of_all_views_holds(
     user.is_staff = True
     uploader.api.force_authenticate(user)
     assert uploader.send(session, b"ab").status_code == 201
+
+
+def test_permissions_of_models_rows_mean_nothing_here(
+    file_store: Store, uploader: Uploader, uploads_settings: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = uploader.create(2)
+    monkeypatch.setattr(api_settings, "DEFAULT_PERMISSION_CLASSES", [DjangoModelPermissionsOrAnonReadOnly])
+    assert uploader.send(session, b"a").status_code == 200
+    monkeypatch.setattr(api_settings, "DEFAULT_PERMISSION_CLASSES", [NeedsSecondFactor])
+    uploads_settings(PERMISSION_CLASSES=[])
+    assert uploader.send(session, b"b").status_code == 201
+    uploads_settings(PERMISSION_CLASSES=[f"{__name__}.NeedsSecondFactor"])
+    assert uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 1}, format="json").status_code == 403
+
+
+class BearsNothing(BaseAuthentication):
+    """Refuses as simplejwt does."""
+
+    def authenticate(self, request: Any) -> None:
+        raise AuthenticationFailed({"detail": "Given token not valid", "code": "token_not_valid"})
+
+
+def test_what_an_authenticator_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.http.views.UploadView.authentication_classes", [BearsNothing])
+    answer = APIClient().get("/tus/")
+    assert (answer.status_code, answer.json()["title"]) == (401, "Given token not valid")
+
+
+def test_a_pool_has_the_connection_while_a_body_is_awaited(
+    transactional_db: None, file_store: Store, open_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("Only PostgreSQL's connections come from pools.")
+    for numbered in (False, True):
+        session = open_session(2)
+        connection.close()
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+        pool = {"min_size": 1, "max_size": 1, "timeout": 5}
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", pool)
+
+        def blocks() -> Iterator[bytes]:
+            for block in (b"a", b"b"):
+                with connection.pool.connection() as other:  # type: ignore[attr-defined]
+                    other.execute("SELECT 1")
+                yield block
+
+        try:
+            chunk = dataclasses.replace(chunk_of(b"ab"), blocks=blocks())
+            if numbered:
+                assert sessions.receive_numbered(session, chunk, 1).bytes_stored == 2
+            else:
+                assert sessions.receive(session, chunk).state == State.COMPLETED
+        finally:
+            connection.close()
+            connection.close_pool()  # type: ignore[attr-defined]
+            monkeypatch.undo()
 
 
 class OnceADay(UserRateThrottle):

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.storage import storages
 
-from portal.models import File, Folder
+from portal.models import Document, File, Folder
 from uploads.exceptions import ExtensionNotAllowed
 from uploads.models import State, UploadSession
 
@@ -19,6 +20,23 @@ def test_a_file_in_one_line(uploaded: Uploaded, user: User, root: Folder) -> Non
     session = uploaded(user, "a.txt", b"abc", folder_id=root.pk)
     assert session.state == State.COMPLETED
     with File.objects.get(pk=session.file_id).content.open() as content:
+        assert content.read() == b"abc"
+
+
+def test_a_field_with_a_storage_of_its_own_has_the_tests(
+    request: pytest.FixtureRequest, settings: Any, uploads_settings: Any, monkeypatch: pytest.MonkeyPatch, user: User
+) -> None:
+    """Also one that a function chose when the model was made."""
+    column = Document._meta.get_field("file")
+    nowhere = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": "/nowhere"}}
+    settings.STORAGES = settings.STORAGES | {"private": nowhere}
+    monkeypatch.setattr(column, "_storage_callable", lambda: storages["private"], raising=False)
+    monkeypatch.setattr(column, "storage", storages["private"])
+    documents = {"BACKEND": "uploads.destinations.ModelDestination", "OPTIONS": {"model": "portal.Document"}}
+    uploads_settings(DESTINATION="", DESTINATIONS={"default": documents})
+    session = request.getfixturevalue("uploaded")(user, "a.txt", b"abc")
+    assert (session.state, session.storage) == (State.COMPLETED, "private")
+    with Document.objects.get().file.open() as content:
         assert content.read() == b"abc"
 
 

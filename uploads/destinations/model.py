@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import NON_FIELD_ERRORS, ImproperlyConfigured, ValidationError
-from django.core.files.storage import default_storage, storages
 from django.db import models, router, transaction
 
 from uploads import conf, names
 from uploads.destinations.base import ROOT, Destination, EditableFile, Folder, PublishedFile, plain_id
 from uploads.exceptions import FileNotFound, FolderNotFound, NotAccepted
+from uploads.stores import alias_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -87,12 +87,12 @@ class ModelDestination(Destination):
         return set(seen.filter(**{f"{field}__in": titles}).values_list(field, flat=True))
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
-        field = self._file_field.name
+        field = self.column.name
         return set(self._all.filter(**{f"{field}__in": names}).values_list(field, flat=True))
 
     def places(self) -> Iterable[tuple[str, str]]:
         """Return the fixed beginning of ``upload_to``; none where it is a function, or has none."""
-        to = self._file_field.upload_to
+        to = self.column.upload_to
         parts = [] if callable(to) else str(to).strip("/").split("/")
         fixed = posixpath.join("", *_until(parts, "%"))
         return [(self._storage, fixed)] if fixed else []
@@ -112,7 +112,7 @@ class ModelDestination(Destination):
         self._clean_early(self._row_for(session), session)
 
     def object_name(self, session: UploadSession) -> str:
-        field = self._file_field
+        field = self.column
         wanted = field.generate_filename(self._row_for(session), names.for_storage(session.file_name))
         longest = field.max_length or conf.MAX_NAME
         name = names.fitting(wanted, session.mark, longest)
@@ -121,7 +121,7 @@ class ModelDestination(Destination):
         return name
 
     def publish(self, session: UploadSession) -> PublishedFile:
-        file = self._all.filter(**{self._file_field.name: session.object_name}).first()
+        file = self._all.filter(**{self.column.name: session.object_name}).first()
         if file is None:  # else it was published before, and the answer to that COMMIT was lost
             folders = self._folders
             if folders is not None:  # Held: nobody else chooses a title in it meanwhile.
@@ -154,7 +154,7 @@ class ModelDestination(Destination):
     # How
 
     def _take_over(self, file: Any, session: UploadSession) -> None:
-        field = self._file_field
+        field = self.column
         old = getattr(file, field.name)
         if old.name:
             name, storage = old.name, old.storage
@@ -216,7 +216,7 @@ class ModelDestination(Destination):
 
     def _clean_early(self, file: Any, session: UploadSession) -> None:
         """Ask the model's rules as far as they do not look at the file, which has a name only."""
-        field = self._file_field
+        field = self.column
         if not getattr(file, field.name):
             file.__dict__[field.attname] = session.file_name
         exclude = {field.name}
@@ -244,14 +244,14 @@ class ModelDestination(Destination):
         return file
 
     def _told(self, file: Any) -> dict[str, Any]:
-        content = getattr(file, self._file_field.name)
+        content = getattr(file, self.column.name)
         told = {"id": plain_id(file.pk), "title": self._title_of(file), "size": content.size if content else 0}
         url = self._url_of(file)
         return told | ({"viewUrl": url} if url else {})
 
     def _title_of(self, file: Any) -> str:
         field = self._title_field
-        return str(getattr(file, field)) if field else posixpath.basename(getattr(file, self._file_field.name).name)
+        return str(getattr(file, field)) if field else posixpath.basename(getattr(file, self.column.name).name)
 
     def _url_of(self, file: Any) -> str:
         return str(file.get_absolute_url()) if hasattr(file, "get_absolute_url") else ""
@@ -273,7 +273,8 @@ class ModelDestination(Destination):
         return related  # type: ignore[no-any-return]
 
     @property
-    def _file_field(self) -> Any:
+    def column(self) -> Any:
+        """The model's FileField."""
         fields = [field for field in self._model._meta.get_fields() if isinstance(field, models.FileField)]
         named = [field for field in fields if field.name == self.file_field] if self.file_field else fields
         if len(named) != 1:
@@ -295,16 +296,7 @@ class ModelDestination(Destination):
     @property
     def _storage(self) -> str:
         """The alias of the storage that the field has."""
-        field = self._file_field
-        # Asked again: tests give portals other STORAGES, and the field keeps what it found first.
-        storage = field._storage_callable() if hasattr(field, "_storage_callable") else field.storage
-        if storage is default_storage:
-            return "default"
-        for alias in storages.backends:
-            if storages[alias] in (storage, field.storage):
-                return alias
-        message = f"The storage of {self._file_field} is none of STORAGES: give it an alias there."
-        raise ImproperlyConfigured(message)
+        return alias_of(self.column)
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong with the options, without any I/O."""
@@ -312,7 +304,7 @@ class ModelDestination(Destination):
             yield "it names no model"
             return
         try:
-            file_field, folders = self._file_field, self._folders
+            file_field, folders = self.column, self._folders
             _ = self._storage
             for name in (self._title_field, self._owner_field, self.size_field, self.content_type_field):
                 if name:
@@ -339,7 +331,7 @@ class ModelDestination(Destination):
         if len(users) > 1 and not self.owner_field:
             yield f"it has several keys to the user, {', '.join(users)}: name the owner's in owner_field"
         names = "file", "title", "owner", "folder", "size", "content_type"
-        known = {self._file_field.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
+        known = {self.column.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
         for field in self._model._meta.concrete_fields:
             given = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.blank or field.generated
             parent = isinstance(field, models.OneToOneField) and field.remote_field.parent_link

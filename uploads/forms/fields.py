@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.files.storage import default_storage, storages
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import validate_image_file_extension
 from django.db import models
@@ -17,9 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from uploads import names
 from uploads.exceptions import UploadError
 from uploads.forms.files import GONE, StoredFile
-from uploads.forms.middleware import current_user
+from uploads.forms.middleware import claimed, current_user
 from uploads.forms.tickets import Limits, held_by
-from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token, UploadWidget, tokens_of
+from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token, UploadWidget
+from uploads.stores import alias_of
 
 
 class UploadField(forms.FileField):
@@ -30,6 +30,7 @@ class UploadField(forms.FileField):
     """
 
     widget = UploadWidget
+    html_name = ""
     default_error_messages = {
         "gone": GONE,
         "too_large": _("The file is larger than %(maximum)d bytes."),
@@ -54,11 +55,8 @@ class UploadField(forms.FileField):
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> Any:
         self.widget.limits = self.limits = _of_form(self.limits, form, field_name)
+        self.html_name = form.add_prefix(field_name)
         return super().get_bound_field(form, field_name)
-
-    def bound_data(self, data: Any, initial: Any) -> Any:
-        """Return what has been sent already, which Django's own field would forget in a form that is shown again."""
-        return tokens_of(data) or super().bound_data(data, initial)
 
     def to_python(self, data: Any) -> Any:
         if not isinstance(data, Token):
@@ -70,8 +68,15 @@ class UploadField(forms.FileField):
             session = held_by(data, current_user(), self.limits)
         except UploadError as error:
             raise ValidationError(str(error), error.code) from error
-        if session is None:
+        if session is None or claimed(data, self.html_name) != self.html_name:
             raise ValidationError(self.error_messages["gone"], "gone")
+        if not (session.file_size or self.allow_empty_file):
+            raise ValidationError(self.error_messages["empty"], "empty")
+        length = len(session.file_name)
+        # A model's column holds the object's name, which is cut to fit.
+        if self.max_length is not None and self.limits.longest == Limits.longest and length > self.max_length:
+            params = {"max": self.max_length, "length": length}
+            raise ValidationError(self.error_messages["max_length"], "max_length", params)
         return StoredFile(session)
 
     def _check_plain(self, file: Any) -> None:
@@ -122,7 +127,8 @@ class ImageUploadField(UploadField):
         return file
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
-        return {"accept": "image/*"} | super().widget_attrs(widget)
+        said: dict[str, Any] = {} if "accept" in widget.attrs else {"accept": "image/*"}
+        return said | super().widget_attrs(widget)
 
 
 def _is_admins(widget: Any) -> bool:
@@ -143,7 +149,7 @@ def _of_form(limits: Limits, form: forms.BaseForm, name: str) -> Limits:
     if isinstance(column, models.FileField):
         # A form class of the admin's is made anew in each process, and inlines have several of it.
         values["label"] = f"{column.model._meta.label_lower}.{name}"
-        values |= {"storage": _alias_of(column.storage), "longest": column.max_length or limits.longest}
+        values |= {"storage": alias_of(column), "longest": column.max_length or limits.longest}
         if not callable(column.upload_to) and values["longest"] < names.least_length(column.upload_to):
             message = f"{column} is too short for the names of objects: give it max_length=255."
             raise ImproperlyConfigured(message)
@@ -152,13 +158,3 @@ def _of_form(limits: Limits, form: forms.BaseForm, name: str) -> Limits:
         else:
             values["upload_to"] = str(column.upload_to)
     return Limits(**vars(limits) | values)
-
-
-def _alias_of(storage: Any) -> str:
-    if storage is default_storage:
-        return "default"
-    for alias in storages.backends:
-        if storages[alias] is storage or storages[alias] == storage:
-            return alias
-    message = f"{storage!r} is none of STORAGES: give it an alias there."
-    raise ValueError(message)

@@ -26,6 +26,15 @@ class UploadFormMiddleware:
             _request.reset(token)
 
 
+def claimed(token: str, name: str) -> str:
+    """Return the name of the field that claimed the token first among those of the request: each file is for one."""
+    request: Any = _request.get()
+    if request is None:
+        return name
+    claims: dict[str, str] = request.__dict__.setdefault("_uploads_claims", {})
+    return claims.setdefault(token, name)
+
+
 def current_parameters() -> Iterator[dict[str, Any]]:
     """Yield what the URL of the page may share with another one: none of its parameters, one of them, several."""
     match = getattr(_request.get(), "resolver_match", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +30,8 @@ class UploadWidget(forms.ClearableFileInput):
 
     template_name = "uploads/forms/upload.html"
     limits = Limits()
+    sent: Sequence[Token] = ()
+    """What a form has that is shown again: Django's own widget would forget it."""
 
     class Media:
         js = (Script("uploads/upload-drop.js", type="module"),)
@@ -45,7 +48,7 @@ class UploadWidget(forms.ClearableFileInput):
                 "accept": ",".join(self.limits.extensions) or context["widget"]["attrs"].get("accept", ""),
                 "max_size": most,
                 "multiple": self.allow_multiple_selected,
-                "tokens": [(token, session) for token in tokens_of(value) if (session := held_by(token, user))],
+                "tokens": [(token, session) for token in self.sent if (session := held_by(token, user))],
             }
         return context
 
@@ -53,7 +56,7 @@ class UploadWidget(forms.ClearableFileInput):
         plain = super().value_from_datadict(data, files, name)
         if self.allow_multiple_selected and plain and plain is not FILE_INPUT_CONTRADICTION:
             plain = files.getlist(name) if hasattr(files, "getlist") else files[name]
-        given = [Token(text) for text in dict.fromkeys(_all(data, f"{name}-token")) if text]
+        self.sent = given = [Token(text) for text in dict.fromkeys(_all(data, f"{name}-token")) if text]
         if not given:
             return plain
         if plain is False or plain is FILE_INPUT_CONTRADICTION:  # "clear" is ticked as well
@@ -88,8 +91,3 @@ def _all(data: Any, name: str) -> list[str]:
         return list(data.getlist(name))
     value = data.get(name, [])
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def tokens_of(value: Any) -> list[Token]:
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return [one for one in values if isinstance(one, Token)]

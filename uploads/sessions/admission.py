@@ -25,6 +25,7 @@ from uploads.exceptions import (
 from uploads.models import Mode, State, UploadSession, Verdict
 from uploads.sessions.rules import Chunk
 from uploads.transfer.lease import Lease
+from uploads.transfer.transactions import give_back
 from uploads.transfer.writer import FRAMING, PartWriter
 
 
@@ -123,6 +124,16 @@ def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
             if lease.wanted or lease.lost:
                 raise LeaseLost from error
             raise
+        if block is None:
+            return
+        yield block
+
+
+def awaited(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks of a chunk that needs no lease."""
+    while True:
+        give_back()
+        block = next(blocks, None)
         if block is None:
             return
         yield block

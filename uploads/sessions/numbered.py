@@ -39,7 +39,7 @@ from uploads.exceptions import (
 )
 from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
 from uploads.parts import MAX_PARTS
-from uploads.sessions.admission import beyond, check_bounds, check_open, check_range, write_chunk
+from uploads.sessions.admission import awaited, beyond, check_bounds, check_open, check_range, write_chunk
 from uploads.sessions.complete import checked, complete, complete_held
 from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
 from uploads.sessions.limits import largest_in_one_upload
@@ -326,7 +326,7 @@ def _store(claim: Claim, chunk: Chunk) -> int:
     session, store, number = claim.session, claim.store, claim.chunk.number
     with PartWriter(claim.threads, claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
         claim.writer = writer
-        size = write_chunk(writer, session, chunk, chunk.blocks)
+        size = write_chunk(writer, session, chunk, awaited(chunk.blocks))
         if not (size or session.size_known):
             raise EmptyChunk
         if not _may_be_last(session, chunk, number, size):

@@ -33,7 +33,7 @@ from uploads.stores import get_store
 from uploads.transfer.heartbeat import heartbeat
 from uploads.transfer.places import Place, begin_segment, composes, first_segment, is_larger, place_of
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import alias, reconnect
+from uploads.transfer.transactions import alias, give_back, reconnect
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Lease:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Note that the client is waited for meanwhile."""
+        give_back()
         self._silent_since = time.monotonic()
         try:
             yield

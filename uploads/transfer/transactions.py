@@ -52,6 +52,13 @@ def reconnect() -> None:
             connection.close_if_unusable_or_obsolete()
 
 
+def give_back() -> None:
+    """Let a pool have the connection while nothing is asked of the database: bodies take their time."""
+    connection = connections[alias()]
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
 def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
     """Tell whether a COMMIT whose answer was lost made rows of ``parts``; raise django.db.Error if nobody can tell now.
 
@@ -66,4 +73,4 @@ def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
     return all((part.segment, part.number, part.piece, part.size, part.crc32) in stored for part in parts)
 
 
-__all__ = ["Error", "alias", "durable", "reconnect", "require_no_transaction", "took_effect", "verb"]
+__all__ = ["Error", "alias", "durable", "give_back", "reconnect", "require_no_transaction", "took_effect", "verb"]
