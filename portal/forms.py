@@ -67,6 +67,11 @@ class FileForm(_Placed):
         model = File
         fields = ("title", "folder")
 
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's
+        # A new version may come in at this moment: its columns are not this form's.
+        self.instance.save(update_fields=self._meta.fields)
+        return self.instance
+
 
 class DocumentForm(DocumentModelForm):
     """All that it takes to get files of any size by a form."""

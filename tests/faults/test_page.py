@@ -165,19 +165,57 @@ def test_a_file_that_has_changed_is_sent_anew(
     )
 
 
-def test_a_file_goes_where_it_is_dropped(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
-    """The upload of the same file that is unfinished in another folder is left alone."""
+@pytest.mark.parametrize("begun_below", [False, True])
+def test_a_file_goes_where_it_is_dropped(
+    page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], *, begun_below: bool
+) -> None:
+    """The upload of the same file that is unfinished in another folder is left alone, also in one below."""
     path = file(31 * MIB)
-    begun(page, stack, line, path)
+    top, title = page.url, f"for {path.name}"
+    if not begun_below:
+        begun(page, stack, line, path)
     page.locator("summary", has_text="New folder").click()
-    page.locator(".tools [name=title]").fill(f"for {path.name}")
+    page.locator(".tools [name=title]").fill(title)
     page.get_by_role("button", name="Make").click()
-    page.get_by_role("link", name=f"for {path.name}").click()
-    expect(page.locator("h1")).to_have_text(f"for {path.name}")
+    page.get_by_role("link", name=title).click()
+    expect(page.locator("h1")).to_have_text(title)
+    if begun_below:
+        begun(page, stack, line, path)
+        page.goto(top)
     drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
-    assert stack.ask(f"File.objects.get(title={path.name!r}).folder.title") == f"for {path.name}"
+    assert (stack.ask(f"File.objects.get(title={path.name!r}).folder.title") == title) != begun_below
     assert stack.ask(f"UploadSession.objects.open().filter(file_name={path.name!r}).count()") == 1
+
+
+def test_a_file_that_was_refused_at_the_end_can_be_sent_once_more(
+    page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]
+) -> None:
+    """Its row says why, also if nobody heard the first answer."""
+    path = file(25 * MIB)
+    begun(page, stack, line, path)
+    failed = f"state='failed', bytes_stored={25 * MIB}, verdict='refused', failure='It is bad.'"
+    stack.ask(f"UploadSession.objects.filter(file_name={path.name!r}).update({failed})")
+    row(page, path).get_by_role("button", name="Resume").click()
+    expect(row(page, path, "failed")).to_contain_text("It is bad.")
+    row(page, path).get_by_role("button", name="Try again").click()
+    expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
+
+
+def test_cancelling_here_ends_nothing_that_is_sent_elsewhere(
+    page: Page, context: BrowserContext, stack: Stack, line: Wire, file: Callable[[int], Path]
+) -> None:
+    path = file(49 * MIB)
+    other = context.new_page()
+    other.goto(page.url)
+    reached = line.at(6 * MIB, lambda: None, pause=0.5)
+    drop(page, path)
+    wait_in(page, reached)
+    drop(other, path)
+    expect(row(other, path)).to_contain_text("another page")
+    row(other, path).get_by_role("button", name="Cancel").click()
+    expect(row(page, path, "completed")).to_be_visible(timeout=2 * SLOW)
+    assert stack.ask(f"[s.state for s in UploadSession.objects.filter(file_name={path.name!r})]") == ["completed"]
 
 
 def test_cancelled_before_it_has_begun(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:

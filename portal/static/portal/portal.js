@@ -19,6 +19,8 @@ drop.addEventListener("upload-completed", () => {
   looking = setTimeout(async () => {
     const answer = await fetch(location.href, { credentials: "same-origin" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    document.getElementById("listing").replaceWith(page.getElementById("listing"));
+    const [old, fresh] = [document, page].map((one) => one.getElementById("listing"));
+    // Somebody may have been signed out meanwhile, or be typing a name.
+    if (fresh && !old.querySelector("details[open]")) old.replaceWith(fresh);
   }, 300);
 });

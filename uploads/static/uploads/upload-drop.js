@@ -5,7 +5,7 @@ import { UploadQueue } from "./upload.js";
 const _ = (text) => globalThis.gettext?.(text) ?? text;
 const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
 
-/** What the page knows better, or has to say itself; else the server's own sentence is shown. */
+/** What the page knows better than the server. */
 const SENTENCES = {
   network: () => _("The connection was lost."),
   not_authenticated: () => _("You are no longer signed in. Sign in in another tab, then try again."),
@@ -53,13 +53,13 @@ li[data-state=completed] .bar i { background: var(--good); }
 li:is([data-state=failed], [data-state=cancelled]) .bar { visibility: hidden; height: 0; }
 `;
 
-// Not a style element, which a Content-Security-Policy may forbid.
+// A Content-Security-Policy may forbid style elements.
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(STYLE);
 
 const SHELL = `<div id="drop" part="drop"><p><slot></slot></p>
 <button type="button" id="choose" part="choose"></button> <button type="button" id="folder" part="choose" hidden></button>
-<input type="file" id="files" hidden tabindex="-1"><input type="file" id="tree" webkitdirectory hidden tabindex="-1"></div>
+<input type="file" id="files" hidden><input type="file" id="tree" webkitdirectory hidden></div>
 <p id="summary" part="summary" role="status"></p><ul id="list" part="list"></ul>`;
 
 class UploadDrop extends HTMLElement {
@@ -133,17 +133,16 @@ class UploadDrop extends HTMLElement {
     return this.queue.sessions.some((session) => !session.isOver && session.state !== "paused");
   }
 
-  /** Whether a form would be sent without a file that its user has chosen. */
   get isUnfinished() {
     return [...this.#items.keys()].some(({ state }) => !["completed", "cancelled"].includes(state));
   }
 
-  /** Upload files; each with the path that it has below a dropped folder. */
+  /** Upload files, with their paths below a dropped folder. */
   add(chosen) {
     if (!this.multiple && chosen.length) {
       for (const [session, row] of [...this.#items]) if (!row.open) this.#remove(session);
     }
-    for (const { file, path = "" } of this.multiple ? chosen : chosen.slice(0, 1)) this.#show(file, path);
+    for (const { file, path = "", lost } of this.multiple ? chosen : chosen.slice(0, 1)) this.#show(file, path, lost);
     this.#summarise();
   }
 
@@ -155,8 +154,8 @@ class UploadDrop extends HTMLElement {
     return this.shadowRoot.getElementById(id);
   }
 
-  #show(file, path) {
-    const refusal = this.#refusal(file);
+  #show(file, path, lost) {
+    const refusal = lost ? "file_changed" : this.#refusal(file);
     const session = this.queue.add(file, { relativePath: this.hasAttribute("folders") ? path : "" });
     const row = this.#row(path || file.name);
     const before = [...this.#items].find(([, { open }]) => open && open.name === file.name && open.length === file.size);
@@ -175,7 +174,12 @@ class UploadDrop extends HTMLElement {
     const act = {
       pause: () => session.pause(),
       resume: () => session.resume(),
-      retry: () => session.retry(),
+      retry: () => {
+        const { code, status } = session.error;
+        for (const other of this.queue.sessions) {
+          if (other === session || (other.error?.code === code && status !== 422)) other.retry();
+        }
+      },
       cancel: () => this.#remove(session),
     };
     for (const [name, button] of Object.entries(row.buttons)) button.onclick = act[name];
@@ -200,7 +204,7 @@ class UploadDrop extends HTMLElement {
     const line = document.createElement("li");
     line.part = "item";
     line.innerHTML = `<span class="name" part="name"></span><span class="buttons"></span>
-<span class="bar" part="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i class="sent"></i><i class="stored"></i></span>
+<span class="bar" part="bar" role="progressbar"><i class="sent"></i><i class="stored"></i></span>
 <span class="status" part="status"></span>`;
     const [name, holder, bar, status] = line.children;
     name.textContent = name.title = title;
@@ -233,6 +237,7 @@ class UploadDrop extends HTMLElement {
     buttons.retry.hidden = state !== "failed" || !this.queue.sessions.includes(session);
     buttons.cancel.hidden = ["completing", "cancelled"].includes(state) || (state === "completed" && !this.hasAttribute("name"));
     call(buttons.cancel, ["completed", "failed"].includes(state) ? _("Remove") : _("Cancel"), title);
+    if (this.shadowRoot.activeElement?.hidden) line.querySelector("button:not([hidden])")?.focus();
   }
 
   #status(session) {
@@ -281,7 +286,9 @@ class UploadDrop extends HTMLElement {
   }
 
   #drop(session) {
-    this.#items.get(session).line.remove();
+    const { line } = this.#items.get(session);
+    if (line.contains(this.shadowRoot.activeElement)) this.#part("choose").focus();
+    line.remove();
     this.#items.delete(session);
   }
 
@@ -298,7 +305,7 @@ class UploadDrop extends HTMLElement {
     }
   }
 
-  /** Show an upload whose file the page does not have: it can be given up. */
+  /** Show an upload whose file the page does not have. */
   #kept(title, url, state) {
     const row = this.#row(title);
     const session = this.queue.adopt(new File([], title), url, state);
@@ -359,15 +366,12 @@ async function dropped(transfer) {
   if (!entries.length) return [...transfer.files].map((file) => ({ file }));
   const found = [];
   const walk = async (entry, path) => {
-    if (entry.isFile) {
-      const file = await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(() => null);
-      if (file) found.push({ file, path: path && `${path}/${file.name}` });
-      return;
-    }
+    const add = (file) => found.push({ file: file ?? new File([], entry.name), path: path && `${path}/${entry.name}`, lost: !file });
+    if (entry.isFile) return add(await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(() => null));
     const reader = entry.createReader();
     for (;;) {
       // It gives a hundred at a time.
-      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => add() && []);
       if (!some.length) return;
       for (const child of some) await walk(child, path ? `${path}/${entry.name}` : entry.name);
     }
@@ -376,7 +380,6 @@ async function dropped(transfer) {
   return found;
 }
 
-/** Name a button, also for those who do not see beside what it is. */
 function call(button, label, title) {
   button.textContent = label;
   button.ariaLabel = `${label}: ${title}`;

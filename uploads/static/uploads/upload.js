@@ -1,6 +1,5 @@
 /**
- * Uploads files in a browser, and goes on with them: after a cut line, a killed server, a reload, in another browser.
- * How to use it: docs/browser.md.
+ * Uploads files, and goes on after a cut line, a killed server, a reload, in another browser: docs/browser.md.
  *
  * @typedef {import("./types.js").UploadOptions} UploadOptions
  */
@@ -8,6 +7,7 @@
 const MIB = 2 ** 20;
 const LEAST_PART = 8 * MIB;
 const LATER = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
+const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // a proxy's limit, say
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 const DEFAULTS = {
   endpoint: "/tus/",
@@ -23,7 +23,7 @@ const DEFAULTS = {
   parts: "/uppy/",
 };
 
-/** Why an upload stopped; `code` is the server's, or `network`, `file_changed`, `sent_elsewhere`. */
+/** Why an upload stopped. */
 export class UploadError extends Error {
   constructor(code, message, { status = 0, wait = 0 } = {}) {
     super(message);
@@ -62,17 +62,17 @@ export class UploadSession extends EventTarget {
     this.sent = 0;
     /** @type {UploadError | null} */
     this.error = null;
-    /** What the portal says of the finished file: `file`, `url`. */
+    /** What the portal says of the finished file. */
     this.result = null;
-    /** The upload's own URL, once it has one. */
+    /** Its own URL, once it has one. */
     this.url = options.url ?? null;
     this.#lost = Boolean(this.url);
   }
 
   /** Bytes a second, of the last ten seconds. */
   get speed() {
-    const [first, last] = [this.#samples[0], this.#samples.at(-1)];
-    return first && last.at > first.at ? (1000 * (last.sent - first.sent)) / (last.at - first.at) : 0;
+    const first = this.#samples[0];
+    return first && Date.now() > first.at ? (1000 * (this.sent - first.sent)) / (Date.now() - first.at) : 0;
   }
 
   /** Seconds to go, or null if nobody can tell. */
@@ -106,6 +106,7 @@ export class UploadSession extends EventTarget {
   retry() {
     if (this.state !== "failed") return;
     this.#anew = false;
+    if (this.error.status === 422) this.#forget(); // All came, and made no file.
     this.#again();
   }
 
@@ -115,7 +116,8 @@ export class UploadSession extends EventTarget {
     this.#set("cancelled");
     this.#stop();
     this.#queue.next();
-    if (this.url) await this.#end();
+    // What another page sends is its own to end.
+    if (this.url && this.error?.code !== "sent_elsewhere") await this.#end();
   }
 
   #end() {
@@ -171,27 +173,30 @@ export class UploadSession extends EventTarget {
     const error = thrown instanceof UploadError ? thrown : new UploadError("network", String(thrown?.message ?? thrown));
     const gone = error.status === 404 || error.status === 410;
     if (gone && this.url) {
-      Object.assign(this, { url: null, stored: 0, sent: 0 });
-      this.#etags.clear();
+      this.#forget();
       this.#anew = !this.#anew;
       if (this.#anew) return true;
     }
-    const passing = ["network", "offset_mismatch"].includes(error.code) || LATER.has(error.status);
-    if (!passing || ++this.#failures > this.#options.patience) {
+    if (!passes(error) || ++this.#failures > this.#options.patience) {
       this.error = error;
       this.#set("failed");
       return false;
     }
-    if (error.status === 429) this.#queue.pausedUntil = Date.now() + 1000 * (error.wait || 5);
+    if (error.status === 429 && error.code !== "too_many_sessions") this.#queue.pausedUntil = Date.now() + 1000 * (error.wait || 5);
     this.#lost = Boolean(this.url);
     this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
     this.error = error;
     this.#set(navigator.onLine === false ? "offline" : "retrying");
-    // Not all at once: many clients come back from the same failure.
+    // Not all clients at once.
     const backoff = Math.min(30, 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2);
     await this.#sleep(Math.max(error.wait, backoff), "online");
     this.error = null;
     return true;
+  }
+
+  #forget() {
+    Object.assign(this, { url: null, stored: 0, sent: 0 });
+    this.#etags.clear();
   }
 
   async #open() {
@@ -202,17 +207,14 @@ export class UploadSession extends EventTarget {
       filetype: this.file.type,
       modified: String(this.file.lastModified),
       crc32: crc32(new Uint8Array(head)),
-      ...(this.#options.relativePath && { relativePath: this.#options.relativePath }),
+      relativePath: this.#options.relativePath,
       ...this.#options.metadata,
     };
     const open = this.#options.resume && !this.#anew && (await this.#queue.take(about, this.file.size, this.#options));
     if (open) {
       this.url = new URL(open.upload, location.href).href;
       this.#lost = true;
-      if (open.sending) {
-        const message = "This file is being sent from another page or browser.";
-        throw new UploadError("sent_elsewhere", message, { status: 423, wait: 2 });
-      }
+      if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
       await this.#ask();
       return;
     }
@@ -231,15 +233,17 @@ export class UploadSession extends EventTarget {
     if (this.state === "cancelled") await this.#end();
   }
 
-  /** Ask how far it is: what was on its way when a line broke may have arrived. */
+  /** What was on its way when a line broke may have arrived. */
   async #ask() {
     if (this.#numbered) {
       const parts = await (await this.#call("GET", this.#part())).json();
       this.#etags = new Map(parts.map((part) => [part.PartNumber, part.ETag]));
       this.#moved(parts.reduce((sum, part) => sum + part.Size, 0));
     } else {
-      const answer = await this.#call("HEAD", this.url);
-      this.#moved(Number(answer.headers.get("Upload-Offset")));
+      const answer = await this.#call("HEAD", this.url).catch((error) => {
+        if (error.status !== 422) throw error; // else GET tells why
+      });
+      this.#moved(answer ? Number(answer.headers.get("Upload-Offset")) : this.file.size);
     }
     this.#lost = false;
   }
@@ -281,7 +285,7 @@ export class UploadSession extends EventTarget {
         moved();
       }
     };
-    // What others are sending is not thrown away.
+    // What others send is kept.
     await Promise.all(Array.from({ length: this.#options.parallel }, () => one().catch((error) => (failed ??= error))));
     if (failed) throw failed;
   }
@@ -363,7 +367,7 @@ export class UploadSession extends EventTarget {
 
   async #reading(promise) {
     return promise.catch(() => {
-      throw new UploadError("file_changed", "The file can no longer be read: it was changed, moved or deleted.");
+      throw new UploadError("file_changed", "The file was changed, moved or deleted.");
     });
   }
 
@@ -402,7 +406,7 @@ export class UploadSession extends EventTarget {
   }
 }
 
-/** Uploads of which some run at a time. What holds for all of them is given once. */
+/** Uploads of which some run at a time. */
 export class UploadQueue {
   #options;
   #open = null;
@@ -412,7 +416,7 @@ export class UploadQueue {
     this.#options = { concurrency: 3, ...options };
     /** @type {UploadSession[]} */
     this.sessions = [];
-    /** When the server said that there are too many requests: nothing is sent before this moment (ms). */
+    /** Nothing is sent before this moment (ms). */
     this.pausedUntil = 0;
   }
 
@@ -440,7 +444,7 @@ export class UploadQueue {
     waiting.slice(0, Math.max(0, this.#options.concurrency - busy.length)).forEach((session) => session.start());
   }
 
-  /** Return the user's open uploads, whatever page or browser began them. */
+  /** The user's open uploads, whatever page began them. */
   async openUploads(options = this.#options) {
     const found = [];
     let after = "";
@@ -455,18 +459,26 @@ export class UploadQueue {
     return found;
   }
 
-  /** Take the open upload of a file, if there is one; the same one is given to nobody else. */
+  /** Take the open upload of a file; nobody else gets it. */
   async take(about, size, options) {
-    this.#open ??= this.openUploads(options).catch(() => []);
+    this.#open ??= this.openUploads(options).catch((error) => {
+      this.#open = null;
+      if (!passes(error)) return [];
+      throw error;
+    });
     const open = await this.#open;
     const index = open.findIndex((upload) => isOf(upload, about, size));
     return index < 0 ? null : open.splice(index, 1)[0];
   }
 }
 
+function passes({ code, status }) {
+  return PASSING.has(code) || LATER.has(status);
+}
+
 /** Same name, size, change, first bytes, place. */
 function isOf(upload, about, size) {
-  return upload.length === size && Object.keys(about).every((key) => (upload.metadata[key] ?? "") === about[key]);
+  return upload.length === size && Object.keys(about).every((key) => (upload.metadata[key] ?? "") === String(about[key]));
 }
 
 async function call(method, url, options, headers = {}, extra = {}) {
@@ -475,6 +487,7 @@ async function call(method, url, options, headers = {}, extra = {}) {
     headers: { ...(await headersOf(options)), ...headers },
     credentials: "same-origin",
     cache: "no-store",
+    signal: AbortSignal.timeout(5000 * options.stall),
     ...extra,
   }).catch(() => {
     throw new UploadError("network", "The connection was lost.");
