@@ -1,6 +1,6 @@
 """``make test``: the whole suite on what every machine has, then on the services that answer here.
 
-Arguments go to pytest, for the first lane only: ``make test ARGS="-k admin"``.
+With arguments, pytest gets them, once: ``make test ARGS="-k admin"``.
 """
 
 from __future__ import annotations
@@ -15,26 +15,31 @@ from kombu import Connection
 POSTGRESQL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test")
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
-WITHOUT_OWN_DATABASE = ("--ignore", "tests/hosts", "--ignore", "tests/servers")
-"""What has databases of its own runs once."""
+PROGRAMS = ("tests/e2e", "tests/faults", "tests/hosts", "tests/servers")
+"""Tests that start the portal and its servers as programs, and kill them: one after another."""
+SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
+IN_PROCESS = ("tests", *(argument for path in PROGRAMS for argument in ("--ignore", path)), *SIDE_BY_SIDE)
 RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
 
 
 def main() -> int:
-    postgresql = database_answers(POSTGRESQL)
-    # The faults need minutes; they run once, on the database that has more to lose.
-    less = () if sys.argv[1:] or not postgresql else ("--ignore", "tests/faults")
-    failed = run("SQLite, SeaweedFS, filesystem broker", {}, *sys.argv[1:], *less)
     if sys.argv[1:]:
-        return failed
+        return run("SQLite, SeaweedFS, filesystem broker", {}, *sys.argv[1:])
+    postgresql = database_answers(POSTGRESQL)
+    failed = run("SQLite, SeaweedFS, filesystem broker", {}, *IN_PROCESS)
+    # The faults need minutes; they run once, on the database that has more to lose.
+    first = [path for path in PROGRAMS if not (postgresql and path == "tests/faults")]
+    failed |= run("The same, with programs, browsers, servers", {}, *first)
     if postgresql:
         extra = {"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {}
-        lane = {"DATABASE_URL": POSTGRESQL, **extra}
-        failed |= run(f"PostgreSQL{', Redis' if extra else ''}", lane, *WITHOUT_OWN_DATABASE)
+        lane, name = {"DATABASE_URL": POSTGRESQL, **extra}, f"PostgreSQL{', Redis' if extra else ''}"
+        failed |= run(name, lane, *IN_PROCESS)
+        # Hosts and servers have databases of their own.
+        failed |= run(f"{name}, with programs, browsers", lane, "tests/e2e", "tests/faults")
     else:
         print(f"\nSkipped: no PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).")
     if mariadb_answers(MARIADB):
-        failed |= run("MariaDB", {"DATABASE_URL": MARIADB}, "tests/uploads", "-n", "2")
+        failed |= run("MariaDB", {"DATABASE_URL": MARIADB}, "tests/uploads", *SIDE_BY_SIDE)
     else:
         print(f"\nSkipped: no MariaDB at {MARIADB} (TEST_MARIADB_URL), or no mysqlclient in this environment.")
     for name, url in (("Redis", REDIS), ("RabbitMQ", RABBITMQ)):

@@ -7,14 +7,17 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django import forms
 from django.contrib.auth.models import User
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import models, transaction
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
@@ -220,6 +223,25 @@ def test_checks_name_what_fields_need(settings: Any, monkeypatch: pytest.MonkeyP
     assert [message.id for message in check_forms()] == []
     settings.ROOT_URLCONF = "uploads.protocols.onlyoffice.urls"
     assert "uploads.W013" in [message.id for message in check_forms()]
+
+
+class Hashed(ManifestStaticFilesStorage):
+    support_js_module_import_aggregation = True
+
+
+def test_modules_find_each_other_where_static_files_have_hashes(settings: Any, tmp_path: Path) -> None:
+    def use(backend: str) -> list[str | None]:
+        settings.STATIC_ROOT = str(tmp_path)
+        settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": backend}}
+        return [message.id for message in check_forms()]
+
+    assert use("django.contrib.staticfiles.storage.ManifestStaticFilesStorage") == ["uploads.W015"]
+    assert use(f"{__name__}.Hashed") == []
+    call_command("collectstatic", interactive=False, verbosity=0)
+    (script,) = tmp_path.glob("uploads/upload-drop.*.js")
+    (imported,) = re.findall(r'import \{ UploadQueue \} from "./(.*)"', script.read_text())
+    assert imported != "upload.js"
+    assert (tmp_path / "uploads" / imported).exists()
 
 
 def test_without_a_script_the_form_is_posted_as_ever(browser: Client) -> None:

@@ -49,7 +49,11 @@ def download(request: HttpRequest, content: Content, *, presigned: bool = False)
             return HttpResponse(status=302, headers={"Location": link, "Cache-Control": "no-store"})
     etag = f'"{content.etag}"'
     # The same address has another version tomorrow, and nobody else's caches are to have it.
-    kept = {"ETag": etag, "Last-Modified": http_date(content.modified.timestamp()), "Cache-Control": "private, no-cache"}
+    kept = {
+        "ETag": etag,
+        "Last-Modified": http_date(content.modified.timestamp()),
+        "Cache-Control": "private, no-cache",
+    }
     if etag in parse_etags(request.headers.get("If-None-Match", "")):
         return HttpResponse(status=304, headers=kept)
     start, size = 0, content.size

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from uploads.checks import has_check
 from uploads.destinations import aliases
@@ -15,6 +16,16 @@ from uploads.destinations.registry import FORMS
 from uploads.forms.routes import form_routes
 
 FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
+
+
+def _hashes_modules() -> bool:
+    """Tell whether one module of the app finds another, where the names of static files change with their content."""
+    said = str(settings.STORAGES.get("staticfiles", {}).get("BACKEND", ""))
+    try:
+        storage = import_string(said)
+    except ImportError:
+        return True  # Nothing is known of it.
+    return getattr(storage, "support_js_module_import_aggregation", True)
 
 
 def check_forms(**_: Any) -> list[CheckMessage]:
@@ -38,6 +49,12 @@ def _check_forms() -> Iterator[CheckMessage]:
             f"The URLs of upload fields are included, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
             hint="Without it the fields are plain file inputs.",
             id="uploads.W012",
+        )
+    if not _hashes_modules():
+        yield Warning(
+            "STORAGES['staticfiles'] gives files names by their content, but not to what modules import.",
+            hint="support_js_module_import_aggregation = True in a subclass; docs/browser.md has it.",
+            id="uploads.W015",
         )
     checked = [alias for alias in aliases() if has_check(alias)]
     if checked and not has_check(FORMS):
