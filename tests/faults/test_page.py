@@ -218,6 +218,23 @@ def test_cancelling_here_ends_nothing_that_is_sent_elsewhere(
     assert stack.ask(f"[s.state for s in UploadSession.objects.filter(file_name={path.name!r})]") == ["completed"]
 
 
+def test_a_session_without_a_queue(page: Page, content: Callable[[str], str]) -> None:
+    script = """async () => {
+        const { UploadSession } = await import("/static/uploads/upload.js");
+        const session = new UploadSession(new File(["abc"], "alone.txt"), { endpoint: "/tus/" });
+        const over = new Promise((resolve) => {
+            session.addEventListener("state", () => session.state === "completed" && resolve());
+        });
+        session.start();
+        session.pause();
+        session.resume();
+        await over;
+        return session.result.file.size;
+    }"""
+    assert page.evaluate(script) == 3
+    assert content("alone.txt") == sha256([b"abc"])
+
+
 def test_cancelled_before_it_has_begun(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
     """The server may have opened the session just then: it is ended all the same."""
     path = file(16)

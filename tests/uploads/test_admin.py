@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 
 from tests.helpers import Uploader, chunk_of
@@ -47,6 +48,18 @@ def test_list_shows_progress(admin_client: Client, half: UploadSession) -> None:
     assert "half.bin" in page
     assert 'value="0.5000"' in page
     assert "50 % of" in page
+
+
+backoffice = AdminSite("backoffice")
+backoffice.register(UploadSession)
+urlpatterns = [path("backoffice/", backoffice.urls)]
+
+
+def test_another_site_may_register_the_model_plainly(admin_client: Client, half: UploadSession, settings: Any) -> None:
+    """As portals do that register all models; the app's own pages are for its own ModelAdmin."""
+    settings.ROOT_URLCONF = __name__
+    for page in ("", f"{half.pk}/change/"):
+        assert admin_client.get(f"/backoffice/upload_sessions/uploadsession/{page}").status_code == 200
 
 
 def test_the_list_shows_what_would_take_for_ever(admin_client: Client, half: UploadSession) -> None:

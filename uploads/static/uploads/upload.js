@@ -7,7 +7,7 @@
 const MIB = 2 ** 20;
 const LEAST_PART = 8 * MIB;
 const LATER = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
-const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // a proxy's limit, say
+const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // of a proxy
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 const DEFAULTS = {
   endpoint: "/tus/",
@@ -49,10 +49,11 @@ export class UploadSession extends EventTarget {
   #samples = [];
 
   /** @param {File} file @param {UploadOptions} [options] @param {UploadQueue} [queue] */
-  constructor(file, options = {}, queue = new UploadQueue()) {
+  constructor(file, options = {}, queue = null) {
     super();
     this.#options = { ...DEFAULTS, ...options };
-    this.#queue = queue;
+    this.#queue = queue ?? new UploadQueue();
+    if (!queue) this.#queue.sessions.push(this);
     this.file = file;
     /** @type {import("./types.js").UploadState} */
     this.state = "waiting";
@@ -110,7 +111,7 @@ export class UploadSession extends EventTarget {
     this.#again();
   }
 
-  /** Give the upload up: what is stored of it is deleted. */
+  /** Give it up: what is stored is deleted. */
   async cancel() {
     if (this.state === "cancelled") return;
     this.#set("cancelled");
@@ -216,9 +217,7 @@ export class UploadSession extends EventTarget {
       this.#lost = true;
       if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
       await this.#ask();
-      return;
-    }
-    if (this.#numbered) {
+    } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
       const answer = await this.#post(new URL("s3/multipart", this.#base("parts")), said);
       this.url = new URL((await answer.json()).uploadId, this.#base("endpoint")).href;
@@ -508,7 +507,7 @@ function refusal(status, text, retryAfter) {
   let said = {};
   try {
     said = JSON.parse(text) ?? {};
-  } catch {} // a proxy's page
+  } catch {} // of a proxy
   return new UploadError(said.code ?? `http_${status}`, said.title ?? `The server answered ${status}.`, {
     status,
     wait: Number(retryAfter) || 0,
