@@ -77,6 +77,45 @@ def test_who_asks_by_tus_gets_what_came(patient: Stack, web: str) -> None:
     assert http.get(file["url"], timeout=30).content == DATA
 
 
+@pytest.mark.parametrize("question", ["{path}", "/api/2.0/files/1/session/{uid}", "/tus/{uid}"])
+def test_a_question_takes_a_session_from_nobody(patient: Stack, question: str) -> None:
+    """However long the client has been silent: a page that asks for the progress must not stop it."""
+    client = Client([patient.url("other")], patient.token)
+    path = client.create(6 * MIB)
+    uid = path.rpartition("=")[2]
+    lease = f"str(UploadSession.objects.get(pk='{uid}').lease_until)"
+    with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB) as connection:
+        asked: set[str] = set()
+
+        def ask() -> int:
+            answer = client.request("GET", question.format(path=path, uid=uid))
+            assert answer is not None
+            assert answer.status_code == 200, answer.text
+            asked.add(patient.ask(lease))
+            return len(asked)
+
+        eventually(lambda: ask() > 4)  # It has been prolonged so often.
+        connection.sendall(DATA[5 * MIB : 6 * MIB])
+        connection.settimeout(20)
+        assert b" 201 " in connection.recv(4096).splitlines()[0]
+
+
+def test_a_body_without_a_length_that_is_cut_loses_less_than_a_block(patient: Stack) -> None:
+    url, tus = urlsplit(patient.url("patient")), {"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"}
+    begun = requests.post(f"{patient.url()}/tus/", headers={"Upload-Length": str(len(DATA))} | tus, timeout=30)
+    path, sent = begun.headers["Location"], 3 * MIB + 12_345
+    said = {"Host": url.netloc, "Transfer-Encoding": "chunked", "Upload-Offset": "0", **tus}
+    said["Content-Type"] = "application/offset+octet-stream"
+    head = f"PATCH {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in said.items()) + "\r\n"
+    with socket.create_connection((url.hostname or "", url.port or 80)) as connection:
+        connection.sendall(head.encode())
+        for start in range(0, sent, 1000):
+            block = DATA[start : min(start + 1000, sent)]
+            connection.sendall(b"%x\r\n%s\r\n" % (len(block), block))
+    stored = f"UploadSession.objects.get(pk='{path.rstrip('/').rpartition('/')[2]}').bytes_stored"
+    eventually(lambda: patient.ask(stored) > sent - 64 * 1024)
+
+
 def test_an_abort_ends_the_request_that_is_waiting(patient: Stack) -> None:
     client = Client([patient.url("other")], patient.token)
     path = client.create(len(DATA))

@@ -114,6 +114,21 @@ def test_content_range(api: APIClient, session: Any, header: str, status: int, c
         assert answer.json()["error"]["details"]
 
 
+@pytest.mark.parametrize("by", ["range", "offset"])
+def test_a_chunk_of_which_some_is_new_is_not_taken_for_stored(api: APIClient, session: Any, by: str) -> None:
+    def put(first: int, data: bytes) -> Any:
+        said = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/4"} if by == "range" else {}
+        url = session["location"] if by == "range" else f"{session['location']}&offset={first}"
+        return api.generic("PUT", url, data, headers=said)
+
+    assert put(0, b"abc").status_code == 200
+    assert put(1, b"bc").status_code == 200  # Its answer was lost, say.
+    answer = put(2, b"cd")
+    assert error_of(answer) == (409, "offset_mismatch")
+    assert answer.json()["error"]["details"]["expected"] == 3
+    assert put(3, b"d").status_code == 201
+
+
 @pytest.mark.parametrize("how", ["query", "body", "both"])
 def test_edit_session_replaces_the_content_of_the_same_version(
     api: APIClient, uploader: Uploader, file_store: Any, how: str

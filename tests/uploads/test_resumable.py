@@ -197,19 +197,22 @@ def test_a_file_begins_at_its_beginning(client_of: Client) -> None:
     assert client_of.create(b"abc", complete=False, HTTP_UPLOAD_OFFSET=0).status_code == 201
 
 
-@pytest.mark.parametrize("flag", ["true", "1", "yes", ""])
+@pytest.mark.parametrize("flag", ["true", "1", "yes", "", "?1;", "?1;A=1", "?1 ;a", '?1;a="'])
 def test_a_flag_that_is_none_counts_as_not_sent(client_of: Client, flag: str) -> None:
     said = client_of.headers(complete=None, HTTP_UPLOAD_LENGTH=3)
     answer = client_of.api.generic("POST", "/tus/", b"abc", **said, HTTP_UPLOAD_COMPLETE=flag)
     assert (answer.status_code, answer.json()["state"]) == (201, "completed")
 
 
-@pytest.mark.parametrize(("length", "told"), [("6;a=b", "6"), ("abc", None), ("-6", None), ("06", "6")])
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [("6;a=b", "6"), ("06", "6"), ("abc", None), ("-6", None), ("6;", None), ("6;A", None), ("9" * 16, None)],
+)
 def test_a_length_is_a_structured_field(client_of: Client, length: str, told: str | None) -> None:
     answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=length)
     assert answer.status_code == 201
     assert client_of.head(answer["Location"]).get("Upload-Length") == told
-    huge = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH="9" * 30)
+    huge = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH="9" * 15)
     assert huge.status_code == 413
 
 
@@ -297,6 +300,7 @@ def test_a_chunk_says_what_it_is_since_version_6(client_of: Client) -> None:
     url = client_of.create(b"", complete=False)["Location"]
     answer = client_of.append(url, 0, b"abc", complete=False, content_type="application/octet-stream")
     assert answer.status_code == (201 if client_of.version in ("3", "4", "5") else 415)
+    assert answer.get("Accept-Patch") == (None if answer.status_code == 201 else PARTIAL)
 
 
 def test_limits_are_told(client_of: Client, uploads_settings: Any) -> None:

@@ -289,6 +289,37 @@ def test_an_expired_upload_is_gone(tus: Client) -> None:
     assert [tus.head(url).status_code, tus.patch(url, 0, b"a").status_code] == [410, 410]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"])
+def test_the_method_that_is_meant_counts_whatever_is_sent(tus: Client, method: str) -> None:
+    url = tus.create(3)["Location"]
+    appends = {"HTTP_X_HTTP_METHOD_OVERRIDE": "PATCH", "HTTP_UPLOAD_OFFSET": "0", "content_type": BYTES}
+    assert tus.api.generic(method, url, b"abc", **TUS | appends).status_code == 204
+    assert tus.content(url) == b"abc"
+    begins = {"HTTP_X_HTTP_METHOD_OVERRIDE": "POST", "HTTP_UPLOAD_LENGTH": "3"}
+    created = tus.api.generic(method, "/tus/", **TUS | begins)
+    assert created.status_code == 201
+    ends = {"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"}
+    assert tus.api.generic(method, created["Location"], **TUS | ends).status_code == 204
+    assert tus.head(created["Location"]).status_code == 410
+
+
+def test_a_chunk_that_is_refused_is_told_how_long_the_upload_lives(tus: Client) -> None:
+    answer = tus.patch(tus.create(3)["Location"], 1, b"bc")
+    assert (answer.status_code, "Upload-Expires" in answer) == (409, True)
+
+
+def test_what_began_without_a_length_goes_on_at_another_door(tus: Client) -> None:
+    url = tus.create(None)["Location"]
+    location = f"/ChunkedUploader.ashx?uid={url.rstrip('/').rpartition('/')[2]}"
+    data = some_bytes(11 * MIB)
+    ranges = f"bytes 0-{10 * MIB - 1}/{11 * MIB}", f"bytes {10 * MIB}-{11 * MIB - 1}/{11 * MIB}"
+    first = tus.api.generic("PUT", location, data[: 10 * MIB], HTTP_CONTENT_RANGE=ranges[0])
+    assert first.status_code == 200, first.content
+    assert tus.head(url)["Upload-Length"] == str(11 * MIB)
+    assert tus.api.generic("PUT", location, data[10 * MIB :], HTTP_CONTENT_RANGE=ranges[1]).status_code == 201
+    assert tus.content(url) == data
+
+
 def test_numbers_larger_than_any_file(tus: Client) -> None:
     assert code_of(tus.create(int("9" * 30))) == (413, "file_too_large")
     assert tus.patch(tus.create(3)["Location"], int("9" * 30), b"abc").status_code == 409

@@ -119,6 +119,8 @@ def read_blocks(
     if digests is None and within is None:  # What is drained may have been read in part.
         digests = Digests(request)
     received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
+    # Servers lose the block of a body without a length that is cut in it.
+    most = BLOCK_SIZES[1] if declared is None else BLOCK_SIZES[2]
     patience.start(within)
     try:
         while True:
@@ -134,7 +136,7 @@ def read_blocks(
                 break
             took = time.monotonic() - asked
             if took < QUICK:
-                size = min(2 * size, BLOCK_SIZES[2])
+                size = min(2 * size, most)
             elif took > SLOW:
                 size = max(size // 2, BLOCK_SIZES[0])
             received += len(block)

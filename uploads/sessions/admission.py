@@ -76,7 +76,7 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
     given = chunk.range
     if given is None:
         return
-    if given.total not in (None, session.file_size):
+    if session.size_known and given.total not in (None, session.file_size):
         reason = f"the file has {session.file_size} bytes"
     elif given.last >= session.file_size:
         reason = f"the last byte of the file is {session.file_size - 1}"
@@ -97,7 +97,7 @@ def beyond(session: UploadSession, remaining: int) -> UploadError:
 
 def take_length(session: UploadSession, chunk: Chunk) -> None:
     """Note the file's size if its client says it only now; raise LengthInconsistent or FileTooLarge."""
-    total = chunk.total
+    total = chunk.range.total if chunk.range and chunk.total is None else chunk.total
     if total is None or (session.size_known and total == session.file_size):
         return
     if session.size_known or total < session.bytes_stored:

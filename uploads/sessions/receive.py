@@ -121,7 +121,12 @@ def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
         return False
     if start > session.bytes_stored or (start < session.bytes_certain and not chunk.rules.repeats):
         raise OffsetMismatch(offset=start, expected=session.bytes_certain)
-    return start < session.bytes_certain
+    if start >= session.bytes_certain:
+        return False
+    ends_at = chunk.range.last + 1 if chunk.range else start + sum(map(len, chunk.blocks))
+    if ends_at > session.bytes_certain:  # Some of it is new: its client would take all for stored.
+        raise OffsetMismatch(offset=start, expected=session.bytes_certain)
+    return True
 
 
 def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:

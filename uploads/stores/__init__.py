@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, default_storage, storages
@@ -19,19 +18,19 @@ if TYPE_CHECKING:
 
 SUPPORTED = "Supported: storages.backends.s3.S3Storage and django.core.files.storage.FileSystemStorage."
 
-# The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
-# would make one for every thread, though clients are thread-safe.
-_stores: WeakKeyDictionary[Storage, Store] = WeakKeyDictionary()
 _making = Lock()
 
 
 def get_store(alias: str) -> Store:
     """Return the store that writes to ``STORAGES[alias]``; raise ImproperlyConfigured if none can."""
+    # The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
+    # would make one for every thread, though clients are thread-safe. It lives as long as the storage.
     with _making:
-        storage = storages[alias]
-        if storage not in _stores:
-            _stores[storage] = _make_store(alias, storage)
-        return _stores[storage]
+        storage: Any = storages[alias]
+        if not hasattr(storage, "upload_store"):
+            storage.upload_store = _make_store(alias, storage)
+        store: Store = storage.upload_store
+        return store
 
 
 def alias_of(field: FileField) -> str:

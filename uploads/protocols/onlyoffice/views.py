@@ -200,10 +200,8 @@ class SessionView(DoorView):
         return found(visible, session_id)
 
     def look(self, session_id: str) -> UploadSession:
-        """Return the session; who asks for it may be about to go on, so a silent holder begins to let go."""
-        session = sessions.alive(self.find(session_id))
-        sessions.ask(session, wait=False)
-        return session
+        """Return the session as it is: a question takes it from nobody, however often a page asks."""
+        return sessions.alive(self.find(session_id))
 
     def store(self, session_id: str) -> UploadSession:
         """Store the chunk that comes next and return its session."""

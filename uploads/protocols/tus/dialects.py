@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 
 from django.http import HttpRequest
@@ -69,6 +68,8 @@ class Dialect:
 
     def of_error(self, response: Response, error: UploadError) -> None:
         """Say of an error what its body does not."""
+        if isinstance(error, ContentTypeUnsupported):
+            response["Accept-Patch"] = str(error.context["expected"])
         if isinstance(error, OffsetMismatch):
             expected, provided = error.context["expected"], error.context["offset"]
             response["Upload-Offset"] = str(expected)
@@ -82,10 +83,8 @@ class Dialect:
         """Return Upload-Limit for this upload."""
         return limit(session)
 
-    @property
-    def tells_offset(self) -> bool:
-        """Whether errors say how far an upload is that can go on."""
-        return False
+    of_errors: tuple[str, ...] = ()
+    """What errors say, too, of an upload that can go on."""
 
     def state(self, session: UploadSession) -> dict[str, str]:
         """Return the headers that answer who asks how far an upload is."""
@@ -127,6 +126,7 @@ class Tus(Dialect):
     """tus 1.0.0, with creation, creation-with-upload, creation-defer-length, expiration, termination, checksum."""
 
     VERSION = "1.0.0"
+    of_errors = ("Upload-Expires",)
     EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum"
 
     def always(self) -> dict[str, str]:
@@ -226,15 +226,15 @@ class Version:
 
 
 STANDARD = Version(None)
-VERSIONS = {
-    "3": Version(3, "Upload-Incomplete", negated=True, typed=False, early=True, processed=False),
-    "4": Version(4, typed=False, early=True, processed=False),
-    "5": Version(5, typed=False, early=True, processed=False),
-    "6": Version(6, early=True, processed=False),
-    "7": Version(7, processed=False),
-    "8": Version(8, processed=False),
-    "9": Version(9),
-    "10": Version(10),
+VERSIONS: dict[int | None, Version] = {
+    3: Version(3, "Upload-Incomplete", negated=True, typed=False, early=True, processed=False),
+    4: Version(4, typed=False, early=True, processed=False),
+    5: Version(5, typed=False, early=True, processed=False),
+    6: Version(6, early=True, processed=False),
+    7: Version(7, processed=False),
+    8: Version(8, processed=False),
+    9: Version(9),
+    10: Version(10),
 }
 """Drafts -01 to -13 by their interop versions; what is not here is treated like the standard, but gets no 104."""
 
@@ -243,12 +243,12 @@ class Resumable(Dialect):
     """Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload)."""
 
     BYTES = "application/partial-upload"
-    _BOOLEAN = re.compile(r"\?([01]) *(;.*)?")
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
-        self.version = VERSIONS.get(request.headers.get("Upload-Draft-Interop-Version", "").strip(), STANDARD)
+        self.version = VERSIONS.get(headers.integer(request, "Upload-Draft-Interop-Version"), STANDARD)
         self.appended = 201 if self.version.early else 204
+        self.of_errors = ("Upload-Offset",) if self.version.early else ()
 
     def number(self, header: str) -> int | None:
         return headers.integer(self.request, header)
@@ -259,8 +259,8 @@ class Resumable(Dialect):
         name, negated = self.version.flag, self.version.negated
         if name not in self.request.headers and "Upload-Incomplete" in self.request.headers:
             name, negated = "Upload-Incomplete", True
-        match = self._BOOLEAN.fullmatch(self.request.headers.get(name, "").strip())
-        return (match[1] == "1") != negated if match else None
+        said = headers.boolean(self.request, name)
+        return None if said is None else said != negated
 
     @property
     def is_complete(self) -> bool:
@@ -273,10 +273,6 @@ class Resumable(Dialect):
 
     def limit(self, session: UploadSession) -> str:
         return limit(session, "expires" if self.version.early else "max-age")
-
-    @property
-    def tells_offset(self) -> bool:
-        return self.version.early
 
     def require_sense(self) -> None:
         sent = MEANT_FOR_BYTES & {*self.request.headers}

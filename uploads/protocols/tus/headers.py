@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from django.utils.http import http_date
@@ -29,9 +30,24 @@ def number(request: HttpRequest, name: str) -> int | None:
     return value
 
 
+_PARAMETERS = r"""(?x:(?: ; [ ]* [a-z*][a-z0-9_.*-]* (?: =
+    (?: -?\d{1,15} | -?\d{1,12}\.\d{1,3} | @-?\d{1,15} | \?[01] | :[A-Za-z0-9+/=]*:
+      | "(?:[ !\#-\[\]-~]|\\["\\])*" | [A-Za-z*][A-Za-z0-9:/!\#$%&'*+.^_`|~-]* ) )? )*)"""
+"""Parameters mean nothing here, but have to be some (RFC 9651, 3.1.2)."""
+_INTEGER = re.compile(r"(\d{1,15})" + _PARAMETERS)
+_BOOLEAN = re.compile(r"\?([01])" + _PARAMETERS)
+
+
 def integer(request: HttpRequest, name: str) -> int | None:
-    """Return the number of a structured field (RFC 9651); one of another type counts as not sent, says the draft."""
-    return _digits(request.headers.get(name, "").partition(";")[0])
+    """Return the number of a structured field (RFC 9651); what is none counts as not sent, says the draft."""
+    match = _INTEGER.fullmatch(request.headers.get(name, "").strip(" "))
+    return int(match[1]) if match else None
+
+
+def boolean(request: HttpRequest, name: str) -> bool | None:
+    """Return the boolean of a structured field, likewise."""
+    match = _BOOLEAN.fullmatch(request.headers.get(name, "").strip(" "))
+    return match[1] == "1" if match else None
 
 
 def _digits(text: str) -> int | None:

@@ -46,9 +46,7 @@ class DoorView(UploadView):
     """What the request appends to, once it is found."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        override = request.headers.get("X-HTTP-Method-Override", "").upper()
-        if request.method == "POST" and override:
-            request.method = override
+        request.method = request.headers.get("X-HTTP-Method-Override", "").upper() or request.method
         self.dialect = spoken_in(request)
         return super().dispatch(request, *args, **kwargs)
 
@@ -59,17 +57,19 @@ class DoorView(UploadView):
         response = problem(error, TYPES)
         if response is not None and isinstance(error, UploadError):
             self.dialect.of_error(response, error)
-            self._say_offset(response)
+            self._say_state(response)
         return response
 
-    def _say_offset(self, response: Response) -> None:
-        """Say how far the upload is that the request was for, where its protocol wants that of errors, too."""
-        if self.session is None or not self.dialect.tells_offset or "Upload-Offset" in response:
+    def _say_state(self, response: Response) -> None:
+        """Say of the upload that the request was for what its protocol wants of errors, too."""
+        if self.session is None:
             return
         with suppress(Error):
             self.session.refresh_from_db()
             if self.session.state == State.OPEN:
-                response["Upload-Offset"] = str(self.session.bytes_certain)
+                for name, value in self.dialect.progress(self.session).items():
+                    if name in self.dialect.of_errors:
+                        response[name] = value
 
     def get_authenticators(self) -> Any:
         return [] if self.dialect.request.method == "OPTIONS" else super().get_authenticators()
@@ -288,9 +288,11 @@ class UploadViewSet(DoorView):
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell what is known of the upload: how far it is, why it failed, which file it has become."""
-        if (session := sessions.alive(self.find(session_id))).mode == Mode.NUMBERED:
-            return Response(self.described(session))  # Begun through another door; there is no offset to go on at.
-        session = self._ask(session_id)
+        session = sessions.alive(self.find(session_id))
+        if session.mode == Mode.NUMBERED:  # Begun through another door; there is no offset to go on at.
+            return Response(self.described(session))
+        if isinstance(self.dialect, Resumable):  # It goes on at the offset that a GET tells, too.
+            session = self._ask(session_id)
         return Response(self.described(session), headers=self._state(session))
 
     def append(self, request: Request, session_id: str, **_: str) -> Response:
