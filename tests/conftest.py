@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
@@ -23,6 +25,17 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 
 pytest_plugins = ["uploads.testing"]
+
+read_json = JSONFileLoader.load_file
+
+
+@cache
+def read_once(path: str) -> Any:
+    """Read a file of botocore's once: each test makes a client, and each would read 1.4 MB of JSON anew."""
+    return read_json(JSONFileLoader(), path)
+
+
+JSONFileLoader.load_file = lambda _self, path: read_once(path)  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(scope="session")
