@@ -40,7 +40,7 @@ bench: $(VENV)/dev.stamp  ## Measure against the store alone and against other s
 	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(VENV)/dev.stamp
-	$(BIN)/python -m bench --quick
+	$(BIN)/python -m bench --quick $(ARGS)
 
 chaos: $(VENV)/dev.stamp  ## Many clients, random faults and kills (ARGS="--minutes 10 --seed 7")
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
