@@ -397,7 +397,7 @@ def test_thousands_of_files(page: Page, stack: Stack, tmp_path: Path) -> None:
     for number in range(2000):
         (many / f"{number:04}.txt").write_text(str(number))
     page.set_input_files("#upload #tree", many)
-    expect(page.locator("#upload #summary")).to_have_text("2000 uploaded", timeout=8 * SLOW)
+    expect(page.locator("#upload #summary")).to_have_text("2000 uploaded", timeout=15 * SLOW)
     assert stack.ask("File.objects.filter(folder__title='many').count()") == 2000
 
 

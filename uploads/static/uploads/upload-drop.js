@@ -40,7 +40,7 @@ button:hover { border-color: var(--accent); }
 button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 #summary { color: var(--quiet); margin: .6rem 0 0; font-size: .875em; }
 ul { list-style: none; margin: .5rem 0 0; padding: 0; max-height: 24rem; overflow: auto; }
-li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .15rem .75rem; align-items: center; padding: .45rem 0; border-bottom: 1px solid var(--line); }
+li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .15rem .75rem; align-items: center; padding: .45rem 4px; border-bottom: 1px solid var(--line); content-visibility: auto; contain-intrinsic-height: 3.5rem; }
 .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .buttons { display: flex; gap: .35rem; font-size: .8125em; grid-row: 1 / span 3; grid-column: 2; }
 .bar { height: 6px; border-radius: 3px; background: var(--line); overflow: hidden; position: relative; }
@@ -53,7 +53,7 @@ li[data-state=completed] .bar i { background: var(--good); }
 li:is([data-state=failed], [data-state=cancelled]) .bar { visibility: hidden; height: 0; }
 `;
 
-// A Content-Security-Policy may forbid style elements.
+// CSP may forbid style elements.
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(STYLE);
 
@@ -370,7 +370,7 @@ async function dropped(transfer) {
     if (entry.isFile) return add(await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(() => null));
     const reader = entry.createReader();
     for (;;) {
-      // It gives a hundred at a time.
+      // A hundred at a time.
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => add() && []);
       if (!some.length) return;
       for (const child of some) await walk(child, path ? `${path}/${entry.name}` : entry.name);
