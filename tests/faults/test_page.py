@@ -365,7 +365,7 @@ def test_parts_side_by_side_go_on_after_a_reload(
     content: Callable[[str], str],
     side_by_side: Callable[[Path], None],
 ) -> None:
-    path = file(40 * MIB)
+    path = file(160 * MIB)  # Nothing is paused any more once the system has taken all of it.
     seen = threading.Event()
     begun = line.at(28 * MIB, lambda: seen.wait(60))
     side_by_side(path)
@@ -373,7 +373,7 @@ def test_parts_side_by_side_go_on_after_a_reload(
     page.get_by_role("button", name="Pause").click()
     seen.set()
     expect(row(page, path, "paused")).to_be_visible()
-    passed = line.at(36 * MIB, lambda: None)
+    passed = line.at(156 * MIB, lambda: None)
     side_by_side(path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
     assert content(path.name) == sha256([path.read_bytes()])
@@ -383,7 +383,7 @@ def test_parts_side_by_side_go_on_after_a_reload(
 def test_parts_side_by_side_are_cancelled(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], side_by_side: Callable[[Path], None]
 ) -> None:
-    path = file(40 * MIB)
+    path = file(160 * MIB)
     begun = line.at(10 * MIB, lambda: None, pause=0.5)
     side_by_side(path)
     wait_in(page, begun)
