@@ -67,15 +67,14 @@ def download(request: HttpRequest, content: Content, *, presigned: bool = False)
     blocks: Iterable[bytes] = ()
     if request.method != "HEAD":
         blocks = get_store(content.storage).read(content.name, start=start, size=size)
-    response = StreamingHttpResponse(blocks, status=206 if wanted else 200, content_type=content.content_type)
+    status = 206 if wanted else 200
+    response = StreamingHttpResponse(blocks, status=status, content_type=content.content_type, headers=kept)
     if wanted:
         response["Content-Range"] = f"bytes {start}-{start + size - 1}/{content.size}"
     response["Content-Length"] = str(size)
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = disposition_of(content.title, content.content_type)
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    for name, value in kept.items():
-        response[name] = value
     return response
 
 

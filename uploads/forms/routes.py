@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from django.urls import URLResolver, get_resolver
+
 from uploads.http.routes import names_of
 
 
-def form_routes() -> list[str]:
+def form_routes() -> tuple[str, ...]:
     """Return the names by which the URL can be reversed that upload fields of forms send to."""
+    return _form_routes(get_resolver())
+
+
+@lru_cache(maxsize=4)
+def _form_routes(_resolver: URLResolver) -> tuple[str, ...]:
+    """Look through all URLs of the portal once, not for each field of each page."""
     end = "upload_forms:tus:uploads"
-    return [name for name in names_of("uploads", "uploads.protocols.tus") if f":{name}".endswith(f":{end}")]
+    return tuple(name for name in names_of("uploads", "uploads.protocols.tus") if f":{name}".endswith(f":{end}"))
