@@ -54,7 +54,8 @@ def upload(stack: Stack, client: Client) -> Callable[..., Any]:
 def nothing_left(whole_stack: Stack) -> Iterator[None]:
     """End what clients left open, and remove what killed workers had stored: other tests look at all of the store."""
     yield
-    whole_stack.ask("[sessions.expire_now(session).state for session in UploadSession.objects.open()]")
+    ended = "UploadSession.objects.filter(state__in=['open', 'failed'])"
+    whole_stack.ask(f"[sessions.expire_now(session).state for session in {ended}]")
     whole_stack.ask("sessions.audit(fix=True).freed")
 
 
@@ -128,7 +129,7 @@ def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool 
     assert [pk for pk, _ in files].count(file["id"]) == 1
     open_uploads = stack.ask("[s.object_name for s in UploadSession.objects.unfinished()]")
     pieces = stack.ask(
-        "[p.piece for p in UploadPart.objects.filter(session__in=UploadSession.objects.open()) if p.piece]"
+        "[p.piece for p in UploadPart.objects.filter(session__in=UploadSession.objects.unfinished()) if p.piece]"
     )
     others = stack.ask(
         "[v.content.name for v in PreviousVersion.objects.all()] + [d.file.name for d in Document.objects.all()]"
