@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -147,6 +148,13 @@ def test_what_an_authenticator_says_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert (answer.status_code, answer.json()["title"]) == (401, "Given token not valid")
 
 
+def wait_for_heartbeats() -> None:
+    """Wait until no thread is left that has a connection which was made with other settings."""
+    for thread in threading.enumerate():
+        if thread.name == "uploads-heartbeat":
+            thread.join()
+
+
 def test_a_pool_has_the_connection_while_a_body_is_awaited(
     transactional_db: None, file_store: Store, open_session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +163,7 @@ def test_a_pool_has_the_connection_while_a_body_is_awaited(
     for numbered in (False, True):
         session = open_session(2)
         connection.close()
+        wait_for_heartbeats()
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
         pool = {"min_size": 1, "max_size": 1, "timeout": 5}
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", pool)
@@ -173,6 +182,7 @@ def test_a_pool_has_the_connection_while_a_body_is_awaited(
                 assert sessions.receive(session, chunk).state == State.COMPLETED
         finally:
             connection.close()
+            wait_for_heartbeats()
             connection.close_pool()  # type: ignore[attr-defined]
             monkeypatch.undo()
 
