@@ -52,10 +52,9 @@ def upload(stack: Stack, client: Client) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def nothing_left(whole_stack: Stack) -> Iterator[None]:
-    """End what clients left open, and remove what killed workers had stored: other tests look at all of the store."""
+    """End what clients left open or what failed, and remove strays of killed workers: tests look at the whole store."""
     yield
-    ended = "UploadSession.objects.filter(state__in=['open', 'failed'])"
-    whole_stack.ask(f"[sessions.expire_now(session).state for session in {ended}]")
+    whole_stack.ask("[sessions.expire_now(session).state for session in UploadSession.objects.filter(MAY_EXPIRE)]")
     whole_stack.ask("sessions.audit(fix=True).freed")
 
 
