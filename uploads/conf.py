@@ -107,8 +107,8 @@ class Settings:
         10 * MIB,
         9,
         "bytes",
-        "Preferred size of a storage part, and of each buffer of a request; at least 10 MiB.",
-        lambda value: is_size(value) and 2 * parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
+        "Preferred size of a storage part, and of each buffer of a request; at least 5 MiB.",
+        lambda value: is_size(value) and parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
     READ_TIMEOUT: timedelta = setting(
         timedelta(seconds=60),

@@ -243,6 +243,14 @@ class OursWhole(OursRaw):
         connection.close()
 
 
+class OursHalves(Ours):
+    name = "uploads, form-data, parts of 5 MiB"
+
+    def start(self) -> None:
+        self.environment["UPLOADS_PART_SIZE"] = str(5 * MIB)
+        super().start()
+
+
 class OursManyParts(OursLarge):
     name = f"uploads, chunks of 64 MiB, {CONNECTIONS} parts at a time"
 

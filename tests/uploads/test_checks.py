@@ -50,7 +50,7 @@ def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None
         ({"DESTINATION": ""}, "uploads.E002"),
         ({"SESSION_LIFETIME": timedelta(0)}, "uploads.E005"),
         ({"MIN_CHUNK_SIZE": True}, "uploads.E006"),
-        ({"PART_SIZE": 5 * 2**20}, "uploads.E009"),
+        ({"PART_SIZE": 5 * 2**20 - 1}, "uploads.E009"),
         ({"LOCATION_AUTH": "anybody"}, "uploads.E013"),
         ({"DESTINATION": "portal.destination.Nothing"}, "uploads.E020"),
         ({"DESTINATION": "portal.models.File"}, "uploads.E021"),

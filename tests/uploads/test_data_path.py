@@ -22,12 +22,14 @@ OpenSession = Callable[..., UploadSession]
 
 
 @pytest.mark.parametrize(
-    ("chunks", "parts"),
+    ("part_size", "chunks", "parts"),
     [
-        pytest.param([10 * MIB] * 3 + [MIB], 4, id="10-MiB-chunks"),
-        pytest.param([24 * MIB, 7 * MIB], 3, id="chunks-larger-than-a-part"),
-        pytest.param([31 * MIB], 3, id="one-chunk"),
-        pytest.param([100], 1, id="small-file"),
+        pytest.param(10 * MIB, [10 * MIB] * 3 + [MIB], 4, id="10-MiB-chunks"),
+        pytest.param(10 * MIB, [24 * MIB, 7 * MIB], 3, id="chunks-larger-than-a-part"),
+        pytest.param(10 * MIB, [31 * MIB], 3, id="one-chunk"),
+        pytest.param(10 * MIB, [100], 1, id="small-file"),
+        pytest.param(5 * MIB, [10 * MIB] * 3 + [MIB], 7, id="chunks-of-two-of-the-smallest-parts"),
+        pytest.param(5 * MIB, [31 * MIB], 6, id="one-chunk-of-the-smallest-parts"),
     ],
 )
 def test_a_file_of_n_parts_costs_n_plus_3_calls(
@@ -35,9 +37,12 @@ def test_a_file_of_n_parts_costs_n_plus_3_calls(
     s3_storage: dict[str, Any],
     use_storage: Callable[..., Any],
     open_session: OpenSession,
+    uploads_settings: Callable[..., None],
+    part_size: int,
     chunks: list[int],
     parts: int,
 ) -> None:
+    uploads_settings(PART_SIZE=part_size)
     with proxied(s3.endpoint) as proxy:
         s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
         use_storage(s3_storage)

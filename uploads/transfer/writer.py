@@ -31,10 +31,10 @@ FRAMING = 2**20
 class PartWriter:
     """Cuts what is written into parts and stores each while the next one arrives.
 
-    A full part is stored at once if enough bytes for another are known to follow. Otherwise it waits until they
-    are there, and takes them in if the stream ends first: so no remainder is ever below the store's minimum
-    because of where parts were cut. Bytes that are too few all the same, or that get no part number, become
-    objects of their own: pieces.
+    A full part is stored at once if enough bytes for another are announced. Otherwise it waits until they are
+    there, and takes them in if the stream ends first: so that no remainder is below the store's minimum because of
+    where parts were cut. Bytes that are too few all the same (framing was announced with them), or that get no part
+    number, become objects of their own: pieces.
     """
 
     def __init__(
@@ -61,10 +61,13 @@ class PartWriter:
         self.chunk = chunk
         self.before = before
         self.minimum = minimum_of(session, store)
-        # As many parts as of the planned size, but all of one size: a large last one would be waited for alone.
         self.part_size = session.part_size
         if self.expected > self.part_size:
-            self.part_size = -(-self.expected // parts_made(session, store, self.expected))
+            # As many parts as of the planned size, but all of one size: a large last one would be waited for alone.
+            # Not where framing is among what they are made of and the last one would be too small without it.
+            alike = -(-self.expected // parts_made(session, store, self.expected))
+            if alike >= self.minimum + FRAMING:
+                self.part_size = alike
         self.written = 0
         self.parts: list[UploadPart] = []
         self._memory = Share()
@@ -169,7 +172,7 @@ class PartWriter:
 
     def _is_followed(self) -> bool:
         """Tell whether enough bytes for another part are announced."""
-        return self._held is None and self.expected - self.written >= self.minimum + FRAMING
+        return self._held is None and self.expected - self.written >= self.minimum
 
     def _send(self, data: Buffer, *, as_piece: bool = False) -> None:
         number = None if as_piece else self.numbers.take(self.offset, len(data))
