@@ -30,10 +30,13 @@ from tests.proxy import proxied
 GIB = 2**30
 MIB = 2**20
 
-ON_S3 = [peers.Boto3, peers.Ours, peers.OursRaw, peers.OursLarge, peers.Tus]
+ON_S3 = [peers.Boto3, peers.Ours, peers.OursHalves, peers.OursRaw, peers.OursLarge, peers.Tus]
 ONE_PATCH = [peers.Boto3, peers.OursTus, peers.TusOnce]
 ONE_PATCH_ON_FILES = [peers.Copy, peers.OursTusFiles, peers.TusFilesOnce, peers.TuspyOnce]
-FAR = [peers.Boto3, peers.Boto3Managed, peers.Ours, peers.OursLarge, peers.OursManyParts, peers.OursWholeManyParts]
+FAR = [
+    *(peers.Boto3, peers.Boto3Managed, peers.Ours, peers.OursHalves, peers.OursLarge),
+    *(peers.OursManyParts, peers.OursWholeManyParts),
+]
 ON_FILES = [peers.Copy, peers.OursFiles, peers.TusFiles, peers.Chunked, peers.Tuspy]
 NEED_INSTALLING = {
     peers.Tus,

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -26,10 +27,6 @@ from devstack.weed import BUCKET, free_ports
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MIB = 2**20
-BOUNDARY = "bench-boundary"
-HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="blob"\r\n\r\n'.encode()
-TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
 BLOCK = os.urandom(64 * MIB)
 CONNECTIONS = 6
 """Of what sends several parts at a time: as many as there are in 64 MiB."""
@@ -183,6 +180,15 @@ class Data(io.RawIOBase):
         return BLOCK[:size]
 
 
+def wrapped(data: memoryview, *, before: str = "") -> tuple[str, list[Any]]:
+    """Return content type and body of a form as Chromium sends it, with a boundary of its own."""
+    boundary = f"----WebKitFormBoundary{secrets.token_hex(8)}"
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blob"\r\n\r\n'
+    if before:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="filename"\r\n\r\n{before}\r\n{head}'
+    return f"multipart/form-data; boundary={boundary}", [head.encode(), data, f"\r\n--{boundary}--\r\n".encode()]
+
+
 class Ours(Peer):
     name = "uploads, form-data"
     form = True
@@ -212,9 +218,8 @@ class Ours(Peer):
     def upload(self, size: int) -> None:
         connection = self.connect()
         path = self.create(connection, size)
-        kind = FORM if self.form else "application/octet-stream"
         for _, data in self.chunks(size):
-            body = [HEAD, data, TAIL] if self.form else [data]
+            kind, body = wrapped(data) if self.form else ("application/octet-stream", [data])
             response, _ = send(connection, "POST", path, body, Authorization=self.auth, Content_Type=kind)
         if response.status != 201:
             message = f"not stored: {response.status}"
@@ -360,7 +365,6 @@ def whole(size: int) -> list[tuple[int, Any]]:
 
 class Chunked(Peer):
     name = "drf-chunked-upload (files)"
-    filename = HEAD[: HEAD.index(b"\r\n") + 2] + b'Content-Disposition: form-data; name="filename"\r\n\r\nbench.bin\r\n'
 
     def command(self) -> list[str]:
         options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "60"]
@@ -378,9 +382,8 @@ class Chunked(Peer):
         path = "/upload/"
         for start, data in self.chunks(size):
             place = f"bytes {start}-{start + len(data) - 1}/{size}"
-            _, answer = send(
-                connection, "PUT", path, [self.filename, HEAD, data, TAIL], Content_Range=place, Content_Type=FORM
-            )
+            kind, body = wrapped(data, before="bench.bin")
+            _, answer = send(connection, "PUT", path, body, Content_Range=place, Content_Type=kind)
             path = f"/upload/{json.loads(answer)['id']}"
         send(connection, "POST", path, [b"{}"], Content_Type="application/json")
         connection.close()
