@@ -21,12 +21,16 @@ from uploads.models import Mode, State, UploadSession
 from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer import writer
 from uploads.transfer.places import upload_of
 
 PART, MINIMUM = 8, 4
 """Bytes; small, so that a few random chunks make parts, remainders and pieces."""
 DATA = st.binary(min_size=1, max_size=3 * PART) | st.just(b"")
 SELDOM = st.integers(0, 5).map(lambda number: number == 5)
+FRAMING = 2
+AROUND = st.integers(0, FRAMING + 1)
+"""Bytes of a body that are not the chunk's; at times more than are thought of."""
 
 
 @dataclass
@@ -75,7 +79,8 @@ class Sessions(RuleBasedStateMachine):
     def send(self, data: Any, body: bytes, cut: bool) -> None:
         session, model = self._one(data)
         body = body if data.draw(SELDOM) else body[: model.size - model.stored]
-        if self._try(lambda: sessions.receive(session, Chunk(blocks(body, cut), at_most=len(body)))):
+        chunk = Chunk(blocks(body, cut), at_most=len(body) + data.draw(AROUND))
+        if self._try(lambda: sessions.receive(session, chunk)):
             if model.state == State.OPEN:
                 model.sent += body
             if len(model.sent) == model.size:
@@ -84,7 +89,8 @@ class Sessions(RuleBasedStateMachine):
     @rule(data=st.data(), body=DATA, number=st.integers(0, 6), cut=SELDOM)
     def send_numbered(self, data: Any, body: bytes, number: int, cut: bool) -> None:
         session, model = self._one(data)
-        chunk = Chunk(blocks(body, cut), at_most=len(body) if data.draw(st.booleans()) else None)
+        at_most = len(body) + data.draw(AROUND) if data.draw(st.booleans()) else None
+        chunk = Chunk(blocks(body, cut), at_most=at_most)
         if self._try(lambda: sessions.receive_numbered(session, chunk, number)):
             model.numbered[number] = body
 
@@ -162,6 +168,7 @@ def test_sessions_are_what_their_rows_say(
 ) -> None:
     uploads_settings(PART_SIZE=PART)
     monkeypatch.setattr(type(file_store), "min_part_size", MINIMUM)
+    monkeypatch.setattr(writer, "FRAMING", FRAMING)
     run_state_machine_as_test(
         Sessions,
         settings=settings(
