@@ -170,7 +170,13 @@ def client(request: pytest.FixtureRequest, stack: Stack, line: Wire, packages: P
     if name == "tuspy":
         return Tuspy(url, stack.token)
     if name == "curl":
-        return Curl(url, stack.token, lambda title: stack.ask(f"UploadSession.objects.get(file_name={title!r}).pk.hex"))
+
+        def find(title: str) -> str:
+            sessions = f"[session.pk.hex for session in UploadSession.objects.filter(file_name={title!r})]"
+            eventually(lambda: stack.ask(sessions))  # bytes on the way may be ahead of it
+            return str(stack.ask(sessions)[0])
+
+        return Curl(url, stack.token, find)
     return Node(url, stack.token, packages)
 
 
