@@ -34,8 +34,13 @@ ON_S3 = [peers.Boto3, peers.Ours, peers.OursHalves, peers.OursRaw, peers.OursLar
 ONE_PATCH = [peers.Boto3, peers.OursTus, peers.TusOnce]
 ONE_PATCH_ON_FILES = [peers.Copy, peers.OursTusFiles, peers.TusFilesOnce, peers.TuspyOnce]
 FAR = [
-    *(peers.Boto3, peers.Boto3Managed, peers.Ours, peers.OursHalves, peers.OursLarge),
-    *(peers.OursManyParts, peers.OursWholeManyParts),
+    peers.Boto3,
+    peers.Boto3Managed,
+    peers.Ours,
+    peers.OursHalves,
+    peers.OursLarge,
+    peers.OursManyParts,
+    peers.OursWholeManyParts,
 ]
 ON_FILES = [peers.Copy, peers.OursFiles, peers.TusFiles, peers.Chunked, peers.Tuspy]
 NEED_INSTALLING = {

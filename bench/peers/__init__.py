@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -192,13 +192,15 @@ def wrapped(data: memoryview, *, before: str = "") -> tuple[str, list[Any]]:
 class Ours(Peer):
     name = "uploads, form-data"
     form = True
+    settings: ClassVar[dict[str, str]] = {}
+    """Environment variables of the portal."""
 
     def command(self) -> list[str]:
         return web_command(f"127.0.0.1:{self.port}")
 
     def start(self) -> None:
         own = {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
-        self.environment |= own | WEB_ENVIRONMENT
+        self.environment |= own | WEB_ENVIRONMENT | self.settings
         (self.directory / "static").mkdir(exist_ok=True)
         self.manage("migrate", "-v0")
         self.auth = f"Token {self.manage('seed_demo').split()[-1]}"
@@ -250,26 +252,17 @@ class OursWhole(OursRaw):
 
 class OursHalves(Ours):
     name = "uploads, form-data, parts of 5 MiB"
-
-    def start(self) -> None:
-        self.environment["UPLOADS_PART_SIZE"] = str(5 * MIB)
-        super().start()
+    settings: ClassVar = {"UPLOADS_PART_SIZE": str(5 * MIB)}
 
 
 class OursManyParts(OursLarge):
     name = f"uploads, chunks of 64 MiB, {CONNECTIONS} parts at a time"
-
-    def start(self) -> None:
-        self.environment["UPLOADS_PARALLEL_PARTS"] = str(CONNECTIONS)
-        super().start()
+    settings: ClassVar = {"UPLOADS_PARALLEL_PARTS": str(CONNECTIONS)}
 
 
 class OursWholeManyParts(OursWhole):
     name = f"uploads, the file as one chunk, {CONNECTIONS} parts at a time"
-
-    def start(self) -> None:
-        self.environment["UPLOADS_PARALLEL_PARTS"] = str(CONNECTIONS)
-        super().start()
+    settings: ClassVar = {"UPLOADS_PARALLEL_PARTS": str(CONNECTIONS)}
 
 
 class Tus(Peer):
@@ -336,10 +329,7 @@ class OursTus(Ours):
 
 class OursTusFiles(OursTus):
     name = "uploads, tus, one PATCH, on files"
-
-    def start(self) -> None:
-        self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
-        super().start()
+    settings: ClassVar = {"AWS_STORAGE_BUCKET_NAME": ""}
 
 
 def upload_by_tus(peer: Peer, endpoint: str, chunks: list[tuple[int, Any]], size: int, **headers: str) -> None:
@@ -414,10 +404,7 @@ class Copy(Peer):
 
 class OursFiles(Ours):
     name = "uploads, form-data, on files"
-
-    def start(self) -> None:
-        self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
-        super().start()
+    settings: ClassVar = {"AWS_STORAGE_BUCKET_NAME": ""}
 
 
 def together(peer: Peer, size: int, streams: int) -> None:
