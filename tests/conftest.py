@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import boto3
+import hypothesis
 import pytest
 from botocore.config import Config
 from botocore.loaders import JSONFileLoader
 from django.contrib.auth.models import User
+from django.core.files.storage import storages
 from rest_framework.test import APIClient
 
 from devstack import weed
@@ -25,6 +28,13 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 
 pytest_plugins = ["uploads.testing"]
+
+# The lanes of make test-all say --hypothesis-profile=long.
+for name, examples in (("short", 15), ("long", 50)):
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+hypothesis.settings.load_profile("short")
 
 read_json = JSONFileLoader.load_file
 
@@ -43,7 +53,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
     """A real S3 server, for as long as the tests run."""
     server = weed.start(tmp_path_factory.mktemp("weed"))
     yield server
-    server.stop()
+    server.process.kill()
+    server.process.wait()
 
 
 @pytest.fixture
@@ -83,12 +94,25 @@ def use_storage(settings: Any) -> Callable[[dict[str, Any]], Store]:
 @pytest.fixture(params=["s3", "filesystem"])
 def store(request: pytest.FixtureRequest, use_storage: Callable[[dict[str, Any]], Store]) -> Store:
     """Each of the stores in turn; the test runs on both."""
-    return use_storage(request.getfixturevalue("s3_storage" if request.param == "s3" else "file_storage"))
+    store: Store = request.getfixturevalue("s3_store" if request.param == "s3" else "file_store")
+    return store
+
+
+@pytest.fixture(scope="session")
+def shared_s3_storage() -> list[Any]:
+    """The S3 storage of all tests that change nothing of it: one client, and each capability probed once."""
+    return []
 
 
 @pytest.fixture
-def s3_store(s3_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], Store]) -> Store:
-    return use_storage(s3_storage)
+def s3_store(
+    s3_storage: dict[str, Any], use_storage: Callable[[dict[str, Any]], Store], shared_s3_storage: list[Any]
+) -> Store:
+    use_storage(s3_storage)
+    if not shared_s3_storage:
+        shared_s3_storage.append(storages["default"])
+    storages._storages["default"] = shared_s3_storage[0]
+    return get_store("default")
 
 
 @pytest.fixture
@@ -113,14 +137,20 @@ def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., A
         yield proxy
 
 
-@pytest.fixture
-def s3_client(s3_store: Store) -> Any:
-    store: Any = get_store("default")
-    return store.client
+@pytest.fixture(scope="session")
+def s3_client(s3: weed.Weed) -> Any:
+    """A client of the test's server, whatever the portal's storage is."""
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=s3.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=s3.environment["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 @pytest.fixture
-def s3_uploads(s3_client: Any, s3: weed.Weed) -> Callable[[], set[str]]:
+def s3_uploads(s3_client: Any) -> Callable[[], set[str]]:
     """The ids of the multipart uploads under way that the test began."""
 
     def uploads() -> set[str]:

@@ -12,7 +12,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from rest_framework.authtoken.models import Token
 
 from portal.models import Folder
@@ -83,7 +83,7 @@ def test_every_route_is_described(portal_schema: Any) -> None:
 def test_no_undeclared_status_and_no_500(
     portal_schema: Any, operation: str, token: str, root: Folder, open_session: Callable[..., UploadSession]
 ) -> None:
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(derandomize=True, database=None)
     @given(case=portal_schema.find_operation_by_id(operation).as_strategy())
     def attack(case: Any) -> None:
         session = UploadSession.objects.open().first() or open_session(10, name="target.bin")

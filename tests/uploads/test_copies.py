@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.axes import STORES, axes
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, Uploader, finalize
 from uploads import sessions
@@ -40,9 +41,12 @@ def content(store: Store, session: UploadSession) -> bytes:
     return b"".join(store.read(session.object_name))
 
 
-@pytest.mark.parametrize("size", [10 * MIB, MIB], ids=["parts", "pieces"])
-@pytest.mark.parametrize("twice", range(4))
-@pytest.mark.parametrize("last", [512, 0], ids=["short-last", "all-alike"])
+@axes(
+    store=STORES,
+    size={"parts": 10 * MIB, "pieces": MIB},
+    twice={f"chunk-{number}": number for number in range(4)},
+    last={"short-last": 512, "all-alike": 0},
+)
 def test_a_form_that_is_repeated_is_stored_once(
     store: Store, open_session: OpenSession, uploads_settings: Callable[..., None], size: int, twice: int, last: int
 ) -> None:
@@ -59,9 +63,12 @@ def test_a_form_that_is_repeated_is_stored_once(
     assert content(store, session) == data
 
 
-@pytest.mark.parametrize("origin", [RAW, CONSTANT], ids=["raw", "constant"])
-@pytest.mark.parametrize("size", [10 * MIB, 2 * MIB], ids=["parts", "pieces"])
-@pytest.mark.parametrize("twice", range(3))
+@axes(
+    store=STORES,
+    origin={"raw": RAW, "constant": CONSTANT},
+    size={"parts": 10 * MIB, "pieces": 2 * MIB},
+    twice={f"chunk-{number}": number for number in range(3)},
+)
 def test_what_goes_beyond_the_file_shows_that_a_chunk_was_a_copy(
     store: Store,
     open_session: OpenSession,
@@ -167,7 +174,7 @@ def chunks_of_1024(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MIN_CHUNK_SIZE=CHUNK, CHUNK_MULTIPLE=512)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     letters=st.lists(st.sampled_from("ab"), min_size=1, max_size=6),
     last=st.sampled_from([0, 512]),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -169,9 +169,4 @@ def test_sessions_are_what_their_rows_say(
     uploads_settings(PART_SIZE=PART)
     monkeypatch.setattr(type(file_store), "min_part_size", MINIMUM)
     monkeypatch.setattr(writer, "FRAMING", FRAMING)
-    run_state_machine_as_test(
-        Sessions,
-        settings=settings(
-            max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_state_machine_as_test(Sessions, settings=settings(stateful_step_count=40))

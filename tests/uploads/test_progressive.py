@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.axes import axes
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
 from uploads import sessions
@@ -125,16 +126,20 @@ def test_what_goes_beyond_the_file_is_refused(file_store: Store, open_session: O
     assert row(session).state == State.OPEN
 
 
-@pytest.mark.parametrize(
-    ("chunk", "total"),
-    [(64 * 2**10, 6 * MIB), (500 * 2**10, 24 * MIB), (MIB, 24 * MIB), (10 * MIB, 60 * MIB)],
-    ids=str,
+@axes(
+    sizes={
+        "64-KiB": (64 * 2**10, 6 * MIB),
+        "500-KiB": (500 * 2**10, 21 * MIB),
+        "1-MiB": (MIB, 21 * MIB),
+        "10-MiB": (10 * MIB, 30 * MIB),
+    },
+    rules={"progressive": PROGRESSIVE, "atomic": Rules()},
+    told={"length-told": True, "chunked-encoding": False},
 )
-@pytest.mark.parametrize("rules", [PROGRESSIVE, Rules()], ids=["progressive", "atomic"])
-@pytest.mark.parametrize("told", [True, False], ids=["length-told", "chunked-encoding"])
 def test_each_byte_is_written_at_most_twice(
-    proxy: Proxy, open_session: OpenSession, chunk: int, total: int, rules: Rules, *, told: bool
+    proxy: Proxy, open_session: OpenSession, sizes: tuple[int, int], rules: Rules, *, told: bool
 ) -> None:
+    chunk, total = sizes
     data = some_bytes(total)
     session = open_session(total)
     for start in range(0, total, chunk):
@@ -208,7 +213,7 @@ def test_progressive_and_atomic_chunks_against_a_model(
     request.getfixturevalue(where)
     data = some_bytes(24 * MIB)
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(derandomize=True, database=None)
     @given(steps=STEPS)
     def play(steps: list[tuple[bool, int, int | None]]) -> None:
         session, expected = open_session(len(data)), 0

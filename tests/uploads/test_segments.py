@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from tests.axes import STORES, axes
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, finalize
 from tests.proxy import Action, Proxy, cut_before, lose_answer, refuse, with_code
@@ -24,9 +25,13 @@ from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
-TOTAL = 33 * MIB + 5
+TOTAL = 26 * MIB + 5
 DATA = some_bytes(TOTAL)
 ATOMIC, PROGRESSIVE = Rules(), Rules(progressive=True)
+RULES = {"atomic": ATOMIC, "progressive": PROGRESSIVE}
+SIZES = {"one-chunk": TOTAL, "12-MiB": 12 * MIB, "5-MiB": 5 * MIB, "2-MiB": 2 * MIB}
+"""Of chunks."""
+FILE_SIZES = {"known": TOTAL, "unknown": None}
 pytestmark = pytest.mark.django_db
 
 
@@ -89,8 +94,7 @@ def content(session: UploadSession) -> bytes:
     return b"".join(get_store("default").read(row(session).object_name))
 
 
-@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
-@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 5 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "5-MiB", "2-MiB"])
+@axes(store=STORES, rules=RULES, size=SIZES)
 def test_a_file_of_many_segments(
     store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], rules: Rules, size: int
 ) -> None:
@@ -117,8 +121,7 @@ def test_no_byte_is_written_more_than_twice(proxy: Proxy, open_session: OpenSess
     assert proxy.calls["UploadPartCopy"] >= TOTAL // (10 * MIB)
 
 
-@pytest.mark.parametrize("cut", [MIB, 11 * MIB, 27 * MIB])
-@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+@axes(store=STORES, rules=RULES, cut={"1": MIB, "11": 11 * MIB, "22": 22 * MIB})
 def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSession, rules: Rules, cut: int) -> None:
     session = open_session(TOTAL)
     with pytest.raises(IncompleteBody):
@@ -128,7 +131,7 @@ def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSe
     assert content(session) == DATA
 
 
-@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
+@axes(rules=RULES)
 def test_a_picky_store_has_no_segments(
     proxy: Proxy, open_session: OpenSession, uploads_settings: Change, rules: Rules
 ) -> None:
@@ -137,16 +140,18 @@ def test_a_picky_store_has_no_segments(
     session = send(open_session(TOTAL), 5 * MIB, rules=rules)
     assert not session.segmented
     with pytest.raises(IncompleteBody):
-        send(row(session), TOTAL, rules=rules, cut=22 * MIB)
+        send(row(session), TOTAL, rules=rules, cut=18 * MIB)
     done = send_all(row(session), 12 * MIB, rules=rules)
     assert done.state == State.COMPLETED, done.failure
     assert content(session) == DATA
 
 
-@pytest.mark.parametrize("kind", ["CompleteMultipartUpload", "UploadPartCopy", "CreateMultipartUpload", "HeadObject"])
-@pytest.mark.parametrize("action", [refuse, cut_before, lose_answer], ids=lambda action: action.__name__)
-@pytest.mark.parametrize("skip", [0, 1])
-@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
+@axes(
+    kind={kind: kind for kind in ("CompleteMultipartUpload", "UploadPartCopy", "CreateMultipartUpload", "HeadObject")},
+    action={action.__name__: action for action in (refuse, cut_before, lose_answer)},
+    skip={"0": 0, "1": 1},
+    size=FILE_SIZES,
+)
 def test_composing_goes_on_where_it_stopped(
     proxy: Proxy,
     open_session: OpenSession,
@@ -178,11 +183,11 @@ def test_composing_goes_on_where_it_stopped(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
+@axes(size=FILE_SIZES)
 def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
     session = open_session(size)
     session = send_most(session)
-    proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), skip=4, times=1)
+    proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), skip=3, times=1)
     session = send(session, 5 * MIB)
     assert session.state == State.COMPLETING
     upload = row(session)
@@ -196,8 +201,7 @@ def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: Ope
     assert content(session) == DATA
 
 
-@pytest.mark.parametrize("end", [sessions.abort, sessions.expire_now])
-@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
+@axes(end={"abort": sessions.abort, "expire": sessions.expire_now}, size=FILE_SIZES)
 def test_nothing_of_an_ended_session_is_left(
     s3_store: Store,
     open_session: OpenSession,
@@ -206,12 +210,12 @@ def test_nothing_of_an_ended_session_is_left(
     end: Callable[[UploadSession], UploadSession],
     size: int | None,
 ) -> None:
-    session = send(open_session(size), 22 * MIB)
+    session = send(open_session(size), 16 * MIB)
     end(session)
     assert (s3_keys(), s3_uploads()) == (set(), set())
 
 
-@pytest.mark.parametrize("size", [TOTAL, None], ids=["known", "unknown"])
+@axes(size=FILE_SIZES)
 def test_the_audit_knows_segments(
     s3_store: Store, open_session: OpenSession, uploads_settings: Change, proxy: Proxy, size: int | None
 ) -> None:
@@ -236,8 +240,11 @@ def send_numbered(session: UploadSession, number: int, each: int) -> UploadSessi
     return sessions.receive_numbered(session, Chunk(iter([chunk]), at_most=len(chunk)), number)
 
 
-@pytest.mark.parametrize("order", ["first first", "last first", "twice"])
-@pytest.mark.parametrize("each", [17 * MIB, 9 * MIB, 6 * MIB, 5 * MIB, 2 * MIB])
+@axes(
+    store=STORES,
+    order={order: order for order in ("first first", "last first", "twice")},
+    each={f"{each}-MiB": each * MIB for each in (17, 9, 6, 5, 2)},
+)
 def test_numbered_chunks_of_such_a_file(
     store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], each: int, order: str
 ) -> None:
@@ -265,8 +272,7 @@ def test_a_chunk_too_small_for_a_segment_of_its_own_is_refused(s3_store: Store, 
     assert row(session).state == State.OPEN
 
 
-@pytest.mark.parametrize("end", [TOTAL, 20 * MIB, 10 * MIB, 3 * MIB])
-@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 5 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "5-MiB", "2-MiB"])
+@axes(store=STORES, size=SIZES, end={"all": TOTAL, "20-MiB": 20 * MIB, "10-MiB": 10 * MIB, "3-MiB": 3 * MIB})
 def test_a_file_whose_size_is_told_at_its_end(
     store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], size: int, end: int
 ) -> None:
@@ -274,8 +280,8 @@ def test_a_file_whose_size_is_told_at_its_end(
     session = send_all(open_session(None), size, rules=PROGRESSIVE, end=end)
     assert session.state == State.COMPLETED, session.failure
     assert content(session) == DATA[:end]
-    assert session.segmented is (end > 10 * MIB)
     if store.limits_parts:
+        assert session.segmented is (end > 10 * MIB)
         assert s3_keys() == {f"media/{session.object_name}"}
 
 
@@ -285,7 +291,7 @@ def test_a_store_that_cannot_compose_is_told_the_largest_file(
     """Its parts grow with the file, as far as there is memory for them."""
     uploads_settings(MAX_BUFFER_MEMORY=12 * MIB)
     proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
-    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": TOTAL}, format="json")
+    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 33 * MIB}, format="json")
     assert (answer.status_code, answer.json()["error"]["type"]) == (413, "file_too_large")
     assert answer.json()["error"]["details"]["maximum"] == 24 * MIB
     session = uploader.create(20 * MIB)
@@ -326,10 +332,13 @@ def test_a_commit_that_failed_is_not_taken_for_that_of_another_segment(
     assert content(session) == DATA
 
 
-@pytest.mark.parametrize("rules", [ATOMIC, PROGRESSIVE], ids=["atomic", "progressive"])
-@pytest.mark.parametrize("size", [TOTAL, 12 * MIB, 6 * MIB, 2 * MIB], ids=["one-chunk", "12-MiB", "6-MiB", "2-MiB"])
-@pytest.mark.parametrize("told", [0, 12 * MIB])
-@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+@axes(
+    store=STORES,
+    rules=RULES,
+    size={"one-chunk": TOTAL, "12-MiB": 12 * MIB, "6-MiB": 6 * MIB, "2-MiB": 2 * MIB},
+    told={"at-once": 0, "12-MiB": 12 * MIB},
+    framing={"content-length": "content-length", "chunked": "chunked"},
+)
 def test_a_size_that_is_told_late(
     store: Store, open_session: OpenSession, rules: Rules, size: int, told: int, framing: str
 ) -> None:
