@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run cluster servers uppy screenshots test lint types migrations docs release bench bench-quick chaos hosts check lock clean
+.PHONY: run cluster servers uppy screenshots test test-all lint types migrations docs release bench bench-quick chaos hosts check lock clean
 
 run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8000 DATA_DIR=./var)
 	@exec $(BIN)/python -m devstack.run
@@ -12,8 +12,11 @@ run: $(VENV)/run.stamp  ## Serve the demo portal with S3, web and Celery (PORT=8
 cluster: $(VENV)/run.stamp  ## The same with two web hosts: PORT and the next; one of them may die
 	@exec $(BIN)/python -m devstack.run --hosts 2
 
-test: $(VENV)/dev.stamp  ## Run the whole suite
+test: $(VENV)/dev.stamp  ## Run the tests that take minutes (ARGS="-k admin" for pytest)
 	$(BIN)/python -m tests.lanes $(ARGS)
+
+test-all: $(VENV)/dev.stamp  ## Run all tests with every combination (LANE=mariadb for one lane)
+	$(BIN)/python -m tests.lanes --all --lane "$(LANE)"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -57,7 +60,7 @@ uppy:  ## A page with Uppy's dashboard in the portal of make run (needs npm)
 screenshots: $(VENV)/dev.stamp  ## A picture of every page, in var/screenshots
 	$(BIN)/python -m tests.screenshots
 
-check: lint types migrations test
+check: lint types migrations test test-all
 
 lock: $(VENV)/dev.stamp  ## Write requirements/ anew from pyproject.toml
 	$(BIN)/uv pip compile -q -U pyproject.toml --all-extras --group portal --universal --python-version 3.11 \

@@ -14,11 +14,13 @@ from botocore.config import Config
 from botocore.loaders import JSONFileLoader
 from django.contrib.auth.models import User
 from django.core.files.storage import storages
+from playwright.sync_api import Browser
 from rest_framework.test import APIClient
 
 from devstack import weed
 from portal import settings as portal_settings
 from portal.models import Folder
+from tests.browser import launched
 from tests.helpers import Uploader
 from tests.proxy import Proxy, proxied
 from uploads import sessions, signals
@@ -55,6 +57,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
     yield server
     server.process.kill()
     server.process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -1,58 +1,132 @@
-"""``make test``: the whole suite on what every machine has, then on the services that answer here.
+"""Run the tests in lanes: the short ones (``make test``), or all of them with every combination (``make test-all``).
 
-With arguments, pytest gets them, once: ``make test ARGS="-k admin"``.
+``make test-all LANE=mariadb`` runs one lane, ``make test ARGS="-k admin"`` gives pytest its arguments and runs it once.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+import time
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from kombu import Connection
+from tests import browser
 
 POSTGRESQL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test")
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
-PROGRAMS = ("tests/e2e", "tests/faults", "tests/hosts", "tests/servers")
-"""Tests that start the portal and its servers as programs, and kill them: one after another."""
-SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
-IN_PROCESS = ("tests", *(argument for path in PROGRAMS for argument in ("--ignore", path)), *SIDE_BY_SIDE)
 RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+
+PROGRAMS = ("tests/e2e", "tests/faults", "tests/hosts", "tests/servers")
+"""Tests that start the portal and its servers as programs."""
+IN_PROCESS = ("tests", *(argument for path in PROGRAMS for argument in ("--ignore", path)), "-n", "auto")
+STACKS = ("-n", "2", "--dist", "loadfile")
+"""A worker for each stack of processes; a file's tests share one."""
+SHORT, LONG = ("-m", "not slow"), ("--hypothesis-profile", "long")
+ON_DATABASES = [
+    f"tests/uploads/test_{name}.py"
+    for name in ("api", "audit", "complete", "concurrency", "end", "limits", "listing", "losses", "machine")
+]
+"""What depends on the database: locks, transactions, queries."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    name: str
+    about: str
+    minutes: float
+    """On two cores."""
+    arguments: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    missing: str = ""
+    """What this machine lacks for the lane."""
 
 
 def main() -> int:
-    if sys.argv[1:]:
-        return run("SQLite, SeaweedFS, filesystem broker", {}, *sys.argv[1:])
-    postgresql = database_answers(POSTGRESQL)
-    failed = run("SQLite, SeaweedFS, filesystem broker", {}, *IN_PROCESS)
-    # The faults need minutes; they run once, on the database that has more to lose.
-    first = [path for path in PROGRAMS if not (postgresql and path == "tests/faults")]
-    failed |= run("The same, with programs, browsers, servers", {}, *first)
-    if postgresql:
-        extra = {"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {}
-        lane, name = {"DATABASE_URL": POSTGRESQL, **extra}, f"PostgreSQL{', Redis' if extra else ''}"
-        failed |= run(name, lane, *IN_PROCESS, "--ignore", "tests/portal/test_schema.py")
-        failed |= run(f"{name}, with faults, browsers", lane, "tests/faults")
-    else:
-        print(f"\nSkipped: no PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).")
-    if mariadb_answers(MARIADB):
-        failed |= run("MariaDB", {"DATABASE_URL": MARIADB}, "tests/uploads", *SIDE_BY_SIDE)
-    else:
-        print(f"\nSkipped: no MariaDB at {MARIADB} (TEST_MARIADB_URL), or no mysqlclient in this environment.")
-    for name, url in (("Redis", REDIS), ("RabbitMQ", RABBITMQ)):
-        if not broker_answers(url):
-            print(f"\nSkipped: no {name} at its usual address (TEST_{name.upper()}_URL).")
-        elif name == "RabbitMQ":
-            failed |= run(name, {"CELERY_BROKER_URL": url}, "tests/e2e", "-k", "celery")
-    return failed
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--lane", default="")
+    options, arguments = parser.parse_known_args()
+    if arguments:
+        return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
+    lanes = [lane for lane in (all_lanes() if options.all else short_lanes()) if options.lane in ("", lane.name)]
+    if not lanes:
+        names = ", ".join(lane.name for lane in all_lanes())
+        sys.exit(f"There is no lane {options.lane!r}. Lanes: {names}.")
+    runs = [lane for lane in lanes if not lane.missing]
+    print(f"{len(runs)} lanes, about {sum(lane.minutes for lane in runs):.0f} minutes on two cores:")
+    for lane in lanes:
+        minutes = f"{lane.minutes:4.1f} min" if lane in runs else " skipped"
+        print(f"  {lane.name:<12} {minutes}  {lane.missing or lane.about}")
+    if browser.find() is None:
+        print(browser.MISSING)
+    failed = [lane.name for number, lane in enumerate(runs, 1) if run(lane, f"lane {number} of {len(runs)}")]
+    print()
+    if not options.all:
+        print("Left to make test-all: every combination of parameters, MariaDB, RabbitMQ, real clients, the browser's")
+        print("pages, other portals and web servers, chaos.")
+    print(f"Failed: {', '.join(failed)}." if failed else "All lanes passed.")
+    return bool(failed)
 
 
-def run(name: str, environment: dict[str, str], *arguments: str) -> int:
-    print(f"\n=== {name}", flush=True)
-    command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, env=os.environ | environment, check=False).returncode
+def run(lane: Lane, number: str) -> int:
+    print(f"\n=== {number}: {lane.name} ({lane.about})", flush=True)
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "pytest", *lane.arguments]
+    code = subprocess.run(command, env=os.environ | lane.environment, check=False).returncode
+    print(f"=== {lane.name}: {'failed' if code else 'passed'} after {time.monotonic() - begun:.0f} s", flush=True)
+    return code
+
+
+def short_lanes() -> list[Lane]:
+    problem, database = postgresql()
+    faults = ("commits", "faults", "hand_over", "hostile")
+    in_browser = "tests/faults/test_page.py::test_it_goes_on_by_itself"
+    demo = ("tests/e2e/test_upload.py", "tests/e2e/test_run.py", "tests/e2e/test_slow.py")
+    return [
+        Lane("sqlite", "in process, on SQLite and SeaweedFS", 2.5, (*IN_PROCESS, *SHORT)),
+        Lane("postgresql", "locks and queries", 0.7, (*ON_DATABASES, "-n", "auto", *SHORT), database, problem),
+        Lane(
+            "faults",
+            "processes are killed, store and database cut off",
+            3,
+            (*(f"tests/faults/test_{name}.py" for name in faults), in_browser, *STACKS, *SHORT),
+            database,
+        ),
+        Lane("demo", "what make run starts: gunicorn, Celery, S3", 1.2, (*demo, *SHORT)),
+    ]
+
+
+def all_lanes() -> list[Lane]:
+    problem, database = postgresql()
+    programs = [path for path in PROGRAMS if path != "tests/faults"]
+    mariadb = ("tests/uploads", "-n", "auto", *SHORT)
+    no_rabbitmq = "" if broker_answers(RABBITMQ) else f"No RabbitMQ at {RABBITMQ} (TEST_RABBITMQ_URL)."
+    return [
+        Lane("sqlite", "in process, all combinations", 5, (*IN_PROCESS, *LONG)),
+        Lane("programs", "real clients, browsers, other portals, web servers", 8, (*programs, *STACKS)),
+        Lane("postgresql", "in process, with Redis where it answers", 4, (*IN_PROCESS, *SHORT), database, problem),
+        Lane("faults", "all faults, the browser's pages, chaos", 12, ("tests/faults", *STACKS), database),
+        Lane("mariadb", "in process", 4, mariadb, {"DATABASE_URL": MARIADB}, mariadb_problem(MARIADB)),
+        Lane(
+            "rabbitmq",
+            "Celery by way of RabbitMQ",
+            0.5,
+            ("tests/e2e", "-k", "celery"),
+            {"CELERY_BROKER_URL": RABBITMQ},
+            no_rabbitmq,
+        ),
+    ]
+
+
+def postgresql() -> tuple[str, dict[str, str]]:
+    """Return why PostgreSQL cannot be used, or its environment: with Redis where that answers."""
+    if not database_answers(POSTGRESQL):
+        return f"No PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).", {}
+    return "", {"DATABASE_URL": POSTGRESQL} | ({"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {})
 
 
 def database_answers(url: str) -> bool:
@@ -65,21 +139,23 @@ def database_answers(url: str) -> bool:
     return True
 
 
-def mariadb_answers(url: str) -> bool:
+def mariadb_problem(url: str) -> str:
     try:
         import MySQLdb  # type: ignore[import-untyped]
     except ImportError:
-        return False
+        return "mysqlclient is not installed."
     parts = urlsplit(url)
     try:
         host, port, user = parts.hostname or "", parts.port or 3306, parts.username or ""
         MySQLdb.connect(host=host, port=port, user=user, password=parts.password or "").close()
     except MySQLdb.Error:
-        return False
-    return True
+        return f"No MariaDB at {url} (TEST_MARIADB_URL)."
+    return ""
 
 
 def broker_answers(url: str) -> bool:
+    from kombu import Connection
+
     try:
         with Connection(url, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, timeout=3)

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from devstack.weed import free_ports
+from tests.browser import launched, sign_in
 from tests.data import MIB, some_bytes
-from tests.e2e.test_browser import CHROMIUM, FLAGS, sign_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "var" / "screenshots"
@@ -55,12 +55,10 @@ def main() -> None:
             url = f"http://127.0.0.1:{port}"
             fill(url, token)
             try:
-                with sync_playwright() as playwright:
-                    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+                with launched() as browser:
                     for scheme in ("light", "dark"):
                         for place, size in (("desk", DESK), ("phone", PHONE)):
                             take_all(browser, url, f"{place}-{scheme}", scheme, size)
-                    browser.close()
             finally:
                 portal.send_signal(signal.SIGTERM)
     for name, kept in BEST.items():

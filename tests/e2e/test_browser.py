@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
+from tests.browser import needs_browser, sign_in
 from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import ROOT, Demo
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PACKAGES = {"jquery@3.7.1": "dist/jquery.js", "blueimp-file-upload@10.32.0": "js"}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = needs_browser
 
 # What the older web client does: a synchronous create_session as a form, then chunks in order.
 PAGE = """
@@ -52,14 +51,6 @@ PAGE = """
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Browser, demo: Demo) -> Iterator[Page]:
     """A page on which demo is logged in."""
@@ -67,14 +58,6 @@ def page(browser: Browser, demo: Demo) -> Iterator[Page]:
     sign_in(page, demo.url)
     yield page
     page.close()
-
-
-def sign_in(page: Page, url: str, name: str = "demo") -> None:
-    page.goto(url)
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", name)
-    page.click("main button")
-    page.wait_for_selector("#listing")
 
 
 @pytest.fixture(scope="session")

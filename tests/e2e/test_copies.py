@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser import needs_browser, sign_in
 from tests.data import MIB, sha256
 from tests.e2e.conftest import Demo
-from tests.e2e.test_browser import CHROMIUM, browser, sign_in
 from tests.proxy import Wire, wired
 
-__all__ = ["browser"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = needs_browser
 
 CHUNK = 10 * MIB
 SEND = """

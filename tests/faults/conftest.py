@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser import sign_in
 from tests.data import sha256, some_bytes
-from tests.e2e.test_browser import CHROMIUM, FLAGS, sign_in
 from tests.faults.client import Client
 from tests.faults.stack import Stack, running
 from tests.proxy import Wire, wired
@@ -63,16 +63,6 @@ def line(whole_stack: Stack) -> Iterator[Wire]:
     """What the clients go through to the portal."""
     with wired(("127.0.0.1", whole_stack.ports["web"])) as wire:
         yield wire
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

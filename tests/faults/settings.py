@@ -29,7 +29,7 @@ for entry in CELERY_BEAT_SCHEDULE.values():
     if entry["task"] != "uploads.tasks.audit_store":
         entry |= {"schedule": 1.0, "options": {"expires": 5}}
 S3_STORAGE["OPTIONS"]["client_config"] = S3_STORAGE["OPTIONS"]["client_config"].merge(
-    Config(read_timeout=5, connect_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
+    Config(read_timeout=3, connect_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
 if strays := os.environ.get("STRAY_PARTS"):
     UPLOADS["STRAY_PARTS"] = strays == "allowed"

@@ -111,7 +111,7 @@ class Stack:
 
     def kill_celery(self) -> None:
         """Kill Celery in the middle of what it does, and start it again."""
-        self._end("celery", signal.SIGKILL)
+        self.kill("celery")
         self.start_celery()
 
     def s3(self) -> Any:
@@ -134,21 +134,18 @@ class Stack:
             {item["Key"] for page in uploads for item in page.get("Uploads", [])},
         )
 
+    def kill(self, name: str) -> None:
+        """Kill a process and its children."""
+        process = self.processes.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def stop(self) -> None:
         if self.oracle:
             self.oracle.communicate()
         for name in list(self.processes):
-            self._end(name, signal.SIGTERM)
-
-    def _end(self, name: str, number: int) -> None:
-        process = self.processes.pop(name)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            self.kill(name)
 
 
 @contextlib.contextmanager
@@ -156,7 +153,7 @@ def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
     """Run the whole stack in ``directory``, with a database of its own where there is a server for it."""
     with contextlib.ExitStack() as parts:
         store = weed.start(directory / "weed")
-        parts.callback(store.stop)
+        parts.callback(store.process.kill)
         proxy = parts.enter_context(proxied(store.endpoint))
         database = wire = None
         if database_server:

@@ -40,7 +40,9 @@ def test_of_the_creation(stack: Stack, client: Client, upload: Callable[..., Any
     upload(12 * MIB, *CHUNKS, RelativePath="made/for this")
 
 
-@pytest.mark.parametrize("size", [5 * MIB, 3 * MIB], ids=["parts", "pieces"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(5 * MIB, id="parts"), pytest.param(3 * MIB, id="pieces", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("skip", range(7))
 def test_of_numbered_chunks(stack: Stack, client: Client, lose: Callable[..., None], size: int, skip: int) -> None:
     """Of taking part numbers, of storing each chunk, of finalize, of joining pieces, of publication."""
@@ -68,7 +70,7 @@ def test_a_host_with_atomic_requests(stack: Stack, moment: Callable[..., Action]
     file = client.upload(data, itertools.cycle(CHUNKS))
     assert stack.proxy.faults.done.total() > done
     check(stack, client, file, data, leaves=True)
-    stack._end(name, 15)
+    stack.kill(name)
 
 
 def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack: Stack, client: Client) -> None:
@@ -87,7 +89,7 @@ def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack
     assert seen[0] is not None
     assert seen[0].status_code == 423
     check(stack, client, file, data)
-    stack._end("atomic", 15)
+    stack.kill("atomic")
 
 
 def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> None:
@@ -101,4 +103,4 @@ def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> Non
     doctor = f"list(__import__('uploads.doctor').doctor.examine({stack.url('wrapped')!r}))"
     ways = stack.ask(f"[finding.text for finding in {doctor} if finding.about == 'way']")
     assert ["database transaction" in way for way in ways] == [True, True]
-    stack._end("wrapped", 15)
+    stack.kill("wrapped")

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from devstack import weed
+from tests.axes import axes
 from tests.data import MIB, some_bytes
 from tests.e2e.test_upload import eventually
 from tests.faults.client import Client, GaveUp
@@ -37,36 +38,45 @@ CHUNKS = (3 * MIB, 6 * MIB, 3 * MIB)
 """Of a file of 12 MiB: an object of its own, a part that takes it in, and the last part."""
 
 
+def faults(*cases: tuple[str, Action, int, int], marks: Any = ()) -> list[Any]:
+    return [
+        pytest.param(*case, id=f"{case[0]}-{case[1].__qualname__.split('.')[0]}-{case[2]}-{case[3]}", marks=marks)
+        for case in cases
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "action", "times", "skip"),
     [
-        pytest.param(kind, action, times, skip, id=f"{kind}-{action.__qualname__.split('.')[0]}-{times}-{skip}")
-        for kind, action, times, skip in [
-            ("CreateMultipartUpload", refuse, 4, 0),
+        *faults(
             ("CreateMultipartUpload", lose_answer, 2, 0),
-            ("PutObject", refuse, 4, 0),
             ("PutObject", lose_answer, 2, 0),
-            ("GetObject", cut_before, 3, 0),
-            ("UploadPart", refuse, 1, 0),
             ("UploadPart", refuse, 6, 0),
-            ("UploadPart", cut_before, 3, 1),
             ("UploadPart", lose_answer, 2, 0),
             ("UploadPart", corrupt, 2, 1),
+            ("UploadPart", slow(4), 2, 0),
+            ("CompleteMultipartUpload", lose_answer, 2, 0),
+            ("CompleteMultipartUpload", error_in_200_after, 1, 0),
+            ("HeadObject", cut_before, 2, 0),
+        ),
+        *faults(
+            ("CreateMultipartUpload", refuse, 4, 0),
+            ("PutObject", refuse, 4, 0),
+            ("GetObject", cut_before, 3, 0),
+            ("UploadPart", refuse, 1, 0),
+            ("UploadPart", cut_before, 3, 1),
             ("UploadPart", empty_etag, 1, 0),
-            ("UploadPart", slow(3), 1, 0),
-            ("UploadPart", slow(6), 2, 0),
+            ("UploadPart", slow(2), 1, 0),
             ("DeleteObject", refuse, 2, 0),
             ("CompleteMultipartUpload", refuse, 3, 0),
             ("CompleteMultipartUpload", cut_before, 3, 0),
-            ("CompleteMultipartUpload", lose_answer, 2, 0),
             ("CompleteMultipartUpload", error_in_200, 2, 0),
-            ("CompleteMultipartUpload", error_in_200_after, 1, 0),
             ("CompleteMultipartUpload", empty_etag, 1, 0),
-            ("CompleteMultipartUpload", slow(4), 1, 0),
-            ("CompleteMultipartUpload", slow(6), 2, 0),
+            ("CompleteMultipartUpload", slow(2), 1, 0),
+            ("CompleteMultipartUpload", slow(4), 2, 0),
             ("HeadObject", refuse, 3, 0),
-            ("HeadObject", cut_before, 2, 0),
-        ]
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action, times: int, skip: int) -> None:
@@ -81,7 +91,12 @@ def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action
 @pytest.mark.parametrize("moment", [kill_before, kill_after])
 @pytest.mark.parametrize(
     "kind",
-    ["PutObject", "UploadPart", "DeleteObject", "CompleteMultipartUpload", "HeadObject", "CreateMultipartUpload"],
+    [
+        "UploadPart",
+        "DeleteObject",
+        "CompleteMultipartUpload",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("PutObject", "HeadObject", "CreateMultipartUpload")),
+    ],
 )
 def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Callable[..., Action]) -> None:
     """Before and after a part, after a commit and before its answer (DeleteObject), and at every step of completing."""
@@ -91,8 +106,7 @@ def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Cal
     assert stack.proxy.faults.done.total() > done, "nothing was killed"
 
 
-@pytest.mark.parametrize("skip", range(3))
-@pytest.mark.parametrize("numbered", [False, True], ids=["in-order", "numbered"])
+@axes(skip={"0": 0, "1": 1, "2": 2}, numbered={"in-order": False, "numbered": True})
 def test_workers_are_killed_before_a_store_that_refuses_strays(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, skip: int, numbered: bool
 ) -> None:
@@ -113,7 +127,7 @@ def test_workers_are_killed_before_a_store_that_refuses_strays(
     else:
         file = client.upload(data, itertools.repeat(25 * MIB))
     check(stack, client, file, data, leaves=True)
-    stack._end(name, 15)
+    stack.kill(name)
 
 
 def test_a_worker_is_killed_over_a_chunk_that_it_was_to_number(stack: Stack, client: Client) -> None:
@@ -130,6 +144,7 @@ def test_a_worker_is_killed_over_a_chunk_that_it_was_to_number(stack: Stack, cli
     check(stack, client, answer.json()["data"], data, leaves=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [kill_before, kill_after], ids=["before", "after"])
 @pytest.mark.parametrize("kind", ["UploadPartCopy", "CompleteMultipartUpload", "CreateMultipartUpload"])
 def test_workers_are_killed_while_a_file_is_composed(stack: Stack, kind: str, moment: Callable[..., Action]) -> None:
@@ -142,7 +157,7 @@ def test_workers_are_killed_while_a_file_is_composed(stack: Stack, kind: str, mo
         check(stack, client, client.send(path, data, itertools.repeat(5 * MIB)), data, leaves=True)
         assert stack.ask(f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}').segment") > 1
     finally:
-        stack._end("segments", 15)
+        stack.kill("segments")
 
 
 def test_workers_are_killed_after_publication(stack: Stack, client: Client, upload: Upload) -> None:
@@ -185,7 +200,7 @@ def test_what_head_contradicts_is_not_published_until_an_operator_says_so(
 
 def test_the_store_is_down_for_a_while(stack: Stack, upload: Upload) -> None:
     stack.proxy.faults.down = True
-    threading.Timer(8, stack.proxy.heal).start()
+    threading.Timer(5, stack.proxy.heal).start()
     upload(12 * MIB, *CHUNKS)
 
 
@@ -271,7 +286,7 @@ def test_the_clock_of_one_host_is_off_by_a_minute(stack: Stack, upload: Upload, 
     hosts = Client([stack.url(), stack.url(name)], stack.token)
     upload(12 * MIB, *CHUNKS, client=hosts)
     upload(12 * MIB, 4 * MIB, client=hosts)
-    stack._end(name, 15)
+    stack.kill(name)
 
 
 def test_two_clients_on_one_session(stack: Stack, client: Client) -> None:

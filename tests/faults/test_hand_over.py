@@ -26,7 +26,7 @@ def patient(whole_stack: Stack) -> Iterator[Stack]:
         whole_stack.start_web(name, PATIENT="1")
     yield whole_stack
     for name in ("patient", "other"):
-        whole_stack._end(name, 15)
+        whole_stack.kill(name)
 
 
 @contextmanager
