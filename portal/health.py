@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage, default_storage
@@ -13,32 +14,66 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
 from portal.celery import app
+from uploads.stores import get_store
 
 logger = logging.getLogger(__name__)
 
+DEADLINE = 4
+"""Seconds for all checks together: what hangs is as bad as what is away."""
+MOST_HANGING = 32
+"""Checks that may hang at a time; further ones fail at once."""
+
+_free = threading.BoundedSemaphore(MOST_HANGING)
+
+
+class ReadOnlyDatabase(Exception):
+    """The database answers, but takes no uploads."""
+
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if database, store and broker answer, else 503 with the reason."""
-    failed = {}
-    for name, check in CHECKS.items():
-        try:
-            check()
-        except Exception as error:  # Whatever it is, it is the reason.
-            logger.warning("health: %s: %s", name, error)
-            failed[name] = type(error).__name__
-    status = {name: failed.get(name, "ok") for name in CHECKS}
-    return JsonResponse(status, status=503 if failed else 200)
+    """Answer 200 if database and store answer, else 503; the broker is told, but uploads work without it."""
+    results: dict[str, str] = {}
+    threads = [threading.Thread(target=_run, args=(name, results), daemon=True) for name in CHECKS]
+    ends = time.monotonic() + DEADLINE
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
+    status = {name: results.get(name, "no answer") for name in CHECKS}
+    healthy = status["database"] == status["store"] == "ok"
+    return JsonResponse(status, status=200 if healthy else 503)
+
+
+def _run(name: str, results: dict[str, str]) -> None:
+    if not _free.acquire(blocking=False):
+        return
+    try:
+        CHECKS[name]()
+        results[name] = "ok"
+    except Exception as error:  # Whatever it is, it is the reason.
+        logger.warning("health: %s: %s", name, error)
+        results[name] = type(error).__name__
+    finally:
+        connection.close()
+        _free.release()
+
+
+READ_ONLY = {"postgresql": ("SHOW transaction_read_only", "on"), "mysql": ("SELECT @@global.read_only", 1)}
+"""By the kind of database: how to ask whether it is read-only, as after a failover, and the answer that says so."""
 
 
 def _check_database() -> None:
+    question, read_only = READ_ONLY.get(connection.vendor, ("SELECT 1", None))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        cursor.execute(question)
+        if cursor.fetchone() == (read_only,):
+            raise ReadOnlyDatabase
 
 
 def _check_store() -> None:
     storage: Any = default_storage
     if isinstance(storage, FileSystemStorage):
-        Path(storage.location).mkdir(parents=True, exist_ok=True)
+        get_store("default").stat("health")  # Raises where the file system is not mounted.
         if not os.access(storage.location, os.W_OK):
             raise PermissionError(storage.location)
     else:

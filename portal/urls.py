@@ -7,17 +7,16 @@ from django.urls import include, path, re_path
 from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from portal import api, views
+from portal import views
 from portal.health import healthz
 from uploads.contrib.prometheus import metrics
+from uploads.protocols.onlyoffice.login import TokenLogin
 
 handler404 = "uploads.protocols.onlyoffice.errors.page_not_found"
 
 urlpatterns = [
     # Before the app's own, which only says whether a login is good.
-    re_path(
-        r"^api/2\.0/authentication(?:\.json)?/?$", api.AuthenticationView.as_view({"post": "create", "get": "check"})
-    ),
+    re_path(r"^api/2\.0/authentication(?:\.json)?/?$", TokenLogin.as_view({"post": "create", "get": "check"})),
     path("", include("uploads.protocols.onlyoffice.urls")),
     path("tus/", include("uploads.protocols.tus.urls")),
     path("folders/<str:folder_id>/tus/", include("uploads.protocols.tus.urls", namespace="folder-tus")),

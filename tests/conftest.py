@@ -26,7 +26,7 @@ from tests.proxy import Proxy, proxied
 from uploads import sessions, signals
 from uploads.models import UploadSession
 from uploads.protocols.onlyoffice import conf
-from uploads.stores import get_store
+from uploads.stores import make_store
 from uploads.stores.base import Store
 
 pytest_plugins = ["uploads.testing"]
@@ -94,7 +94,7 @@ def file_storage(tmp_path: Path) -> dict[str, Any]:
 def use_storage(settings: Any) -> Callable[[dict[str, Any]], Store]:
     def use(storage: dict[str, Any]) -> Store:
         settings.STORAGES = {**settings.STORAGES, "default": storage}
-        return get_store("default")
+        return make_store("default")
 
     return use
 
@@ -119,8 +119,8 @@ def s3_store(
     use_storage(s3_storage)
     if not shared_s3_storage:
         shared_s3_storage.append(storages["default"])
-    storages._storages["default"] = shared_s3_storage[0]
-    return get_store("default")
+    storages._storages["default"] = shared_s3_storage[0]  # type: ignore[attr-defined]
+    return make_store("default")
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def _check_storage() -> Iterator[CheckMessage]:
         return
     for alias in storages_in_use() or [named]:
         try:
-            store = stores.get_store(alias)
+            store = stores.make_store(alias)
         except ImproperlyConfigured as error:
             yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
             continue

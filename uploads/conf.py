@@ -178,6 +178,13 @@ class Settings:
         "Chunks of one user that a process receives at a time, as `files/settings` tells clients; more get 429.",
         is_size,
     )
+    MAX_FIELDS_SIZE: int = setting(
+        64 * 2**10,
+        51,
+        "bytes",
+        "Fields of a request beside its file have at most this size together; lists of names and parts 16 times that.",
+        is_size,
+    )
     COMPLETION_BUDGET: timedelta = setting(
         timedelta(seconds=55),
         26,

@@ -51,6 +51,14 @@ class NoFilePart(UploadError):
     text = "The form has no file part: send the chunk as one file field."
 
 
+class ChunkOfWidget(UploadError):
+    code = "chunk_of_widget"
+    text = (
+        "This URL takes whole files, and the form carries one chunk of a file. Turn chunking off in the upload widget, "
+        "or send the chunks to an upload session or by tus."
+    )
+
+
 class NoBoundary(UploadError):
     code = "no_boundary"
     text = (
@@ -256,6 +264,12 @@ class ChunkTooLarge(UploadError):
     text = "A chunk may have at most {maximum} bytes."
 
 
+class FieldsTooLarge(UploadError):
+    code = "fields_too_large"
+    status = 413
+    text = "The fields of the request may have at most {maximum} bytes."
+
+
 class FileTooLarge(UploadError):
     code = "file_too_large"
     status = 413
@@ -288,7 +302,7 @@ class TooManyRequests(UploadError):
 
     code = "too_many_requests"
     status = 429
-    text = "At most {maximum} chunks of a user are received at a time; send this one again."
+    text = "At most {maximum} requests of a client are received at a time; send this one again."
     retry_after = 2
     passing = True
 

@@ -485,6 +485,19 @@ class HeldFile(models.Model):
         return str(self.session)
 
 
+class StoreRecord(models.Model):
+    """What is known of a store: which file marks its directory, what it was found to take or to refuse."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    marker = models.CharField(max_length=64, blank=True)
+    capabilities = models.JSONField(default=dict)
+
+    objects = WrittenManager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class TaskRun(models.Model):
     """When something periodic was last done, by Celery or by cron, so that it is noticed if it no longer is."""
 

@@ -11,8 +11,13 @@ from django.dispatch import receiver
 from uploads import conf, sessions, signals
 from uploads.exceptions import SessionBusy
 from uploads.models import UploadSession
+from uploads.transfer.deadlines import Caller
 
 logger = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT, WORKERS_TIMEOUT = 3, 15
+"""Seconds that a broker is waited for: it may accept connections and say nothing."""
+_publishing = Caller(16)
 
 
 @shared_task(ignore_result=True, soft_time_limit=600)
@@ -46,8 +51,11 @@ def check_session(session_id: str) -> None:
 
 @receiver(signals.session_checking)
 def begin_check(*, session: UploadSession, **_: Any) -> None:
-    """Check it now rather than when the periodic task comes by, which it does if the broker is away."""
-    check_session.apply_async((session.pk.hex,), retry=False)
+    """Check it now rather than when the periodic task comes by, which it does if the broker is away or hangs."""
+    try:
+        _publishing.call(PUBLISH_TIMEOUT, check_session.apply_async, (session.pk.hex,), retry=False)
+    except Exception as error:
+        logger.warning("session %s: the broker took no task: %r; the periodic one checks the file", session.pk, error)
 
 
 @shared_task(ignore_result=True, soft_time_limit=3600)
@@ -57,7 +65,14 @@ def audit_store(*, fix: bool = False) -> int:
 
 
 def workers() -> list[str]:
-    """Return the names of the Celery workers that answer; raise what the broker's client raises if it is away."""
+    """Return the names of the Celery workers that answer.
+
+    Raises what the broker's client raises if the broker is away, and CallTimeout if it says nothing.
+    """
+    return _publishing.call(WORKERS_TIMEOUT, _workers)
+
+
+def _workers() -> list[str]:
     with current_app.connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, timeout=5)
     return [name for answer in current_app.control.ping(timeout=3) or [] for name in answer]

@@ -109,7 +109,7 @@ def test_files_are_saved_unless_known_to_be_safe(
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
-def test_health(client: Client, store: Store, db: None) -> None:
+def test_health(client: Client, store: Store, transactional_db: None) -> None:
     response = client.get("/healthz")
     assert (response.status_code, response.json()["store"]) == (200, "ok")
 

@@ -66,6 +66,7 @@ OPERATIONS = [
     "insert_file",
     "post_location",
     "put_location",
+    "save_edited_file",
     "update_file",
     "upload_chunk",
     "upload_file",

@@ -174,7 +174,7 @@ def chunks_of_1024(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MIN_CHUNK_SIZE=CHUNK, CHUNK_MULTIPLE=512)
 
 
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     letters=st.lists(st.sampled_from("ab"), min_size=1, max_size=6),
     last=st.sampled_from([0, 512]),

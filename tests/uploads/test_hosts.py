@@ -28,7 +28,7 @@ from portal.models import Folder as PortalFolder
 from tests.helpers import Chunk, Uploader, chunk_of
 from uploads import sessions
 from uploads.destinations import Destination, Folder, PublishedFile
-from uploads.http import turns
+from uploads.http.slots import RequestSlot
 from uploads.models import NamingKey, State, UploadSession
 from uploads.owners import key_of
 from uploads.stores.base import Store
@@ -270,13 +270,13 @@ def test_a_user_has_so_many_chunks_at_a_time_and_others_have_theirs(
     other = Uploader(APIClient(), root)
     other.api.force_authenticate(other_user)
     theirs = other.create(4)
-    turn = turns.Turn()
-    turn.take(UploadSession.objects.get(pk=second["id"]).owner_key)
+    slot = RequestSlot()
+    slot.acquire(UploadSession.objects.get(pk=second["id"]).owner_key)
     answer = uploader.send(second, b"abcd")
     assert error_of(answer) == (429, "too_many_requests")
     assert int(answer["Retry-After"]) > 0
     assert other.send(theirs, b"abcd").status_code == 201
-    turn.end()
+    slot.release()
     assert [uploader.send(second, data).status_code for data in (b"ab", b"cd")] == [200, 201]
 
 

@@ -119,20 +119,16 @@ def test_a_file_whose_length_is_known_at_the_end(client_of: Client) -> None:
     assert client_of.content(answer.json()["url"]) == b"abc"
 
 
-def test_all_bytes_are_not_the_end_until_the_client_says_so(client_of: Client) -> None:
-    answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=3)
-    assert (answer["Upload-Offset"], client_of.is_complete(answer)) == ("3", False)
-    assert not client_of.is_complete(client_of.head(answer["Location"]))
-    assert not File.objects.exists()
-    final = client_of.append(answer["Location"], 3, b"", complete=True)
+@pytest.mark.parametrize("at_creation", [True, False])
+def test_known_length_completes_without_final_flag(client_of: Client, *, at_creation: bool) -> None:
+    answer = client_of.create(b"abc" if at_creation else b"a", complete=False, HTTP_UPLOAD_LENGTH=3)
+    url = answer["Location"]
+    if not at_creation:
+        answer = client_of.append(url, 1, b"bc", complete=False)
+    assert (answer["Upload-Offset"], client_of.is_complete(answer)) == ("3", True)
+    assert File.objects.count() == 1
+    final = client_of.append(url, 3, b"", complete=True)
     assert (final.status_code, client_of.is_complete(final)) == (201, True)
-    again = client_of.append(answer["Location"], 3, b"", complete=True)
-    assert (again.status_code, again.json()) == (201, final.json())
-
-
-def test_tus_finishes_what_only_its_end_is_missing_of(latest: Client) -> None:
-    url = latest.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=3)["Location"]
-    assert latest.api.head(url, HTTP_TUS_RESUMABLE="1.0.0")["Upload-Offset"] == "3"
     assert File.objects.count() == 1
 
 

@@ -16,7 +16,7 @@ from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
 from uploads import sessions
 from uploads.exceptions import IncompleteBody, QuotaExceeded
-from uploads.http.turns import Turn
+from uploads.http.slots import RequestSlot
 from uploads.models import State, UploadSession
 from uploads.owners import key_of
 from uploads.sessions import Chunk
@@ -390,10 +390,10 @@ def test_nor_is_one_that_comes_with_its_creation(tus: Client, monkeypatch: pytes
 
 def test_an_empty_file_is_not_acknowledged_before_it_is_there(tus: Client, uploads_settings: Any, user: User) -> None:
     uploads_settings(UPLOAD_THREADS=1)
-    turn = Turn()
-    turn.take(key_of(user))
+    slot = RequestSlot()
+    slot.acquire(key_of(user))
     assert tus.create(0).status_code == 429
-    turn.end()
+    slot.release()
     assert not UploadSession.objects.unfinished().exists()
     assert tus.create(0).status_code == 201
     assert File.objects.count() == 1

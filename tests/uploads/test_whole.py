@@ -92,7 +92,7 @@ def test_a_second_file_is_not_lost_silently(api: APIClient, url: str) -> None:
 
 def test_a_part_of_a_file_is_no_file(api: APIClient, url: str) -> None:
     first = api.post(url, {"file": ContentFile(b"whole", "a.txt")}, format="multipart").json()["response"]
-    address = f"/api/2.0/files/file/{first['id']}/update"
+    address = f"/api/2.0/files/{first['id']}/update"
     raw: dict[str, Any] = {"content_type": "application/octet-stream"}
     answer = api.generic("PUT", address, b"ab", HTTP_CONTENT_RANGE="bytes 0-1/1000", **raw)
     assert error_of(answer) == (400, "content_range_invalid")
@@ -141,7 +141,7 @@ def test_clients_made_for_newer_servers_get_a_list(api: APIClient, url: str) -> 
 
 def test_the_content_of_a_file_is_replaced(api: APIClient, url: str) -> None:
     first = api.post(url, {"file": ContentFile(b"old", "a.txt")}, format="multipart").json()["response"]
-    address = f"/api/2.0/files/file/{first['id']}/update"
+    address = f"/api/2.0/files/{first['id']}/update"
     second = api.put(address, {"file": ContentFile(b"newer", "whatever")}, format="multipart").json()["response"]
     assert (second["id"], second["title"]) == (first["id"], "a.txt")
     assert content_of(api, second) == b"newer"

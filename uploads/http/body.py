@@ -22,8 +22,8 @@ from uploads.exceptions import (
     BodyHidden,
     BodyTimeout,
     EncodingUnsupported,
+    FieldsTooLarge,
     IncompleteBody,
-    InvalidRequest,
     UploadError,
 )
 from uploads.http.digests import Digests
@@ -48,11 +48,10 @@ SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS = 12 * 2**20, 3
 SLOWEST = 8 * 2**10
 """Bytes per second below which a body is not waited for."""
 
-MAX_FIELDS_SIZE = 2**20
-"""Bytes of a body that carries fields, not a file."""
-
-
-TOO_LONG = f"The fields are longer than {MAX_FIELDS_SIZE} bytes."
+FIELDS_RATE = 6.4 * 2**10
+"""Bytes per second below which fields are not waited for: ten seconds for 64 KiB."""
+LIST = 16
+"""How many times the bound of fields a list of names or parts may have."""
 
 
 def below(request: Request) -> HttpRequest:
@@ -92,23 +91,65 @@ def is_sending(request: HttpRequest) -> bool:
 
 
 def drain(request: Request, *, patiently: bool) -> None:
-    """Read what is left of the body, within bounds: closing on a client that still sends would cost it the answer."""
+    """Read what is left of the body, within bounds; otherwise the client sees a reset instead of the answer.
+
+    What is left beyond the bounds is not read, not by the server either, which would keep its thread for that.
+    """
     http = below(request)
     read, patience = 0, _Patience.of(http)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
-    try:
-        for block in () if patience.over else read_blocks(http, within=seconds):
+    # The client has gone, or the server keeps the body to itself.
+    with suppress(UploadError):
+        for block in () if patience.over else read_blocks(http, within=seconds, verify=False):
             read += len(block)
             if read > size:
                 break
-    except UploadError:
-        return  # The client has gone, or the server keeps the body to itself.
-    finally:
-        patience.end()
+    patience.end()
+    leave_unread(request)
+
+
+def has_unread_body(request: Request) -> bool:
+    """Tell whether the end of the body was not seen yet."""
+    http = below(request)
+    return declared_length(http) != 0 and not _Patience.of(http).ended
+
+
+def leave_unread(request: Request) -> None:
+    """Keep the server from waiting for the rest of a body that nobody is going to read."""
+    if has_unread_body(request):
+        _Patience.of(below(request)).stop()
+
+
+def max_fields_size(*, is_list: bool = False) -> int:
+    return conf.current().MAX_FIELDS_SIZE * (LIST if is_list else 1)
+
+
+def read_fields_body(request: HttpRequest, *, is_list: bool = False) -> bytes:
+    """Return a body that carries fields; raise FieldsTooLarge, before any of it is read where its length is declared.
+
+    ``is_list`` if it names many things, and so may be larger. Raises what ``read_blocks`` raises, too.
+    """
+    data = bytearray()
+    for block in read_field_blocks(request, is_list=is_list):
+        data += block
+    return bytes(data)
+
+
+def read_field_blocks(request: HttpRequest, *, is_list: bool = False) -> Iterator[bytes]:
+    """Yield the blocks of a body that carries fields, within the bounds of ``read_fields_body``."""
+    maximum = max_fields_size(is_list=is_list)
+    if (declared_length(request) or 0) > maximum:
+        raise FieldsTooLarge(maximum=maximum)
+    size = 0
+    for block in read_blocks(request, within=maximum / FIELDS_RATE):
+        size += len(block)
+        if size > maximum:
+            raise FieldsTooLarge(maximum=maximum)
+        yield block
 
 
 def read_blocks(
-    request: HttpRequest, *, within: float | None = None, digests: Digests | None = None
+    request: HttpRequest, *, within: float | None = None, digests: Digests | None = None, verify: bool = True
 ) -> Iterator[bytes]:
     """Yield the body, for which the client has so many seconds.
 
@@ -116,7 +157,7 @@ def read_blocks(
     DigestMismatch after the last block if it is not what its sender hashed.
     """
     source, declared = _source(request), declared_length(request)
-    if digests is None and within is None:  # What is drained may have been read in part.
+    if digests is None and verify:  # What is drained may have been read in part.
         digests = Digests(request)
     received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
     # Servers lose the block of a body without a length that is cut in it.
@@ -133,6 +174,7 @@ def read_blocks(
                 patience.check(received, error)
                 raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
             if not block:
+                patience.ended = True
                 break
             took = time.monotonic() - asked
             if took < QUICK:
@@ -164,6 +206,9 @@ class _Patience:
         self.declared = declared_length(request)
         self.stall = conf.current().READ_TIMEOUT.total_seconds()
         self.over = False
+        """Whether the client was too slow."""
+        self.ended = False
+        """Whether the end of the body was seen."""
         self._timer: threading.Timer | None = None
         self._before: list[float | None] = []
 
@@ -204,9 +249,11 @@ class _Patience:
     def stop(self) -> None:
         """End the reading now."""
         self.over = True
+        if self.socket is None:
+            return
         with suppress(OSError):
             # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
-            socket.socket.shutdown(self.socket, socket.SHUT_RD)  # type: ignore[arg-type]
+            socket.socket.shutdown(self.socket, socket.SHUT_RD)
 
 
 def _source(request: HttpRequest) -> Any:
@@ -226,12 +273,3 @@ def declared_length(request: HttpRequest) -> int | None:
         return max(0, int(request.META.get("CONTENT_LENGTH") or 0))
     except ValueError:
         return 0
-
-
-def read_all(blocks: Iterator[bytes]) -> bytes:
-    data = bytearray()
-    for block in blocks:
-        data += block
-        if len(data) > MAX_FIELDS_SIZE:
-            raise InvalidRequest(TOO_LONG)
-    return bytes(data)

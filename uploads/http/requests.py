@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,19 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 from multipart import parse_options_header
 
-from uploads.exceptions import ContentRangeInvalid, InvalidRequest
+from uploads.exceptions import ChunkOfWidget, ContentRangeInvalid, InvalidRequest
 from uploads.http.body import below, declared_length, interrupter, is_sending, read_blocks, require_identity
-from uploads.http.forms import as_utf8, fields_before_file, form_events, is_form, rest_of_file
+from uploads.http.forms import FormFields, as_utf8, form_events, is_form, name_of_file, rest_of_file
 from uploads.sessions import ByteRange, Chunk
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
 _EXTENDED_NAME = re.compile(r"filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
+CHUNKS = "dztotalchunkcount", "flowtotalchunks", "resumabletotalchunks", "chunks"
+"""How Dropzone, flow.js, resumable.js and plupload say how many chunks a file has."""
+TOTALS = "dztotalfilesize", "flowtotalsize", "resumabletotalsize"
+"""How they say the size of the file, in bytes."""
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 
 
@@ -31,9 +36,14 @@ class FileBody:
 
     name: str
     """As the client calls it; empty if it does not say."""
-    fields: dict[str, str]
-    """Of the query, and of the form before the file; their names in lower case."""
     chunk: Chunk
+    query: dict[str, str]
+    form: FormFields | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of the query and of the form, their names in lower case; those behind the file once the chunk is read."""
+        return self.query | (self.form.decoded() if self.form else {})
 
 
 def read_file(request: Request) -> FileBody:
@@ -44,12 +54,29 @@ def read_file(request: Request) -> FileBody:
     if given and (given.first or given.total not in (None, given.last + 1)):
         value = http.META["HTTP_CONTENT_RANGE"]
         raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
-    fields = read_query(http)
+    query, options = read_query(http), circumstances(http)
     if not is_form(http):
-        return FileBody(disposed_name(http), fields, Chunk(read_blocks(http), **circumstances(http)))
-    events = form_events(http)
-    name, before = fields_before_file(events, typed=False)
-    return FileBody(name, fields | before, Chunk(rest_of_file(events, alone=True), **circumstances(http)))
+        return FileBody(disposed_name(http), Chunk(read_blocks(http), **options), query)
+    events, form = form_events(http), FormFields()
+    name = name_of_file(events, form, typed=False)
+    _require_whole_file(query | form.decoded())
+
+    def blocks() -> Iterator[bytes]:
+        size = 0
+        for block in rest_of_file(events, form, alone=True):
+            size += len(block)
+            yield block
+        _require_whole_file(query | form.decoded(), size)
+
+    return FileBody(name, Chunk(blocks(), **options), query, form)
+
+
+def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None:
+    """Raise ChunkOfWidget for a form that a widget made of a chunk: taken for a whole file, it would be published."""
+    chunks = next((fields[name] for name in CHUNKS if name in fields), "1")
+    total = next((fields[name] for name in TOTALS if name in fields), "")
+    if chunks not in ("", "0", "1") or (size is not None and total.isdecimal() and int(total) != size):
+        raise ChunkOfWidget
 
 
 def circumstances(http: HttpRequest) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from uploads import conf, owners, sessions
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import destination_of
 from uploads.destinations.base import answering, called_by
-from uploads.exceptions import SessionNotFound, TooManyRequests
-from uploads.http.body import drain, require_body
+from uploads.exceptions import SessionNotFound
+from uploads.http.body import drain, has_unread_body, leave_unread, require_body
 from uploads.http.metadata import FOLDERS, said
-from uploads.http.turns import Turn
+from uploads.http.slots import RequestSlot
 from uploads.models import State, UploadSession, UploadSessionQuerySet
 from uploads.sessions import FileRequest
 
@@ -78,6 +78,8 @@ class UploadView(ViewSet):
     content_negotiation_class = JSONAlways
     versioning_class = None  # The protocol has its version in its path, and the host's are not for it.
     scope = "uploads"
+    named_session: UploadSession | None = None
+    """The session of the request, once it is found."""
     _ignore_model_permissions = True  # REST framework's switch: permissions of a model's rows mean nothing here.
 
     @classmethod
@@ -88,19 +90,26 @@ class UploadView(ViewSet):
         return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        self.turn = Turn()
+        self.slot = RequestSlot()
         try:
             with answering():
                 return super().dispatch(request, *args, **kwargs)
         finally:
-            self.turn.end()  # Only now what was left of the body is read, too.
+            self.slot.release()  # Only now what was left of the body is read, too.
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in SAFE_METHODS:
             require_body(request)
             sessions.require_no_transaction()
         super().initial(request, *args, **kwargs)
+        if request.method not in SAFE_METHODS:
+            self.acquire_slot(request)
         called_by(request)
+
+    def acquire_slot(self, request: Request) -> None:
+        """Acquire the slot in which the body is read; raise TooManyRequests."""
+        if request.user.is_authenticated:
+            self.slot.acquire(owners.key_of(request.user))
 
     @property
     def throttle_scope(self) -> str | None:
@@ -108,10 +117,11 @@ class UploadView(ViewSet):
         return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        if request.method not in SAFE_METHODS:
-            user = getattr(request, "_user", None)
-            welcome = user is not None and user.is_authenticated and response.status_code != TooManyRequests.status
-            drain(request, patiently=welcome)
+        if request.method not in SAFE_METHODS and has_unread_body(request):
+            if self.slot.acquire_to_drain():
+                drain(request, patiently=self.named_session is not None)
+            else:
+                leave_unread(request)
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
         return answer
@@ -149,8 +159,9 @@ class UploadView(ViewSet):
             sessions.abort(session, who=owners.key_of(self.request.user))
 
     def find(self, session_id: str) -> UploadSession:
-        """Return the caller's session; a foreign one does not exist for him."""
-        return found(UploadSession.objects.of(self.request.user), session_id)
+        """Return the caller's session; a foreign one does not exist for the caller."""
+        session = self.named_session = found(UploadSession.objects.of(self.request.user), session_id)
+        return session
 
     @property
     def user(self) -> AbstractBaseUser:

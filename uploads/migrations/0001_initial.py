@@ -30,6 +30,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='StoreRecord',
+            fields=[
+                ('name', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('marker', models.CharField(blank=True, max_length=64)),
+                ('capabilities', models.JSONField(default=dict)),
+            ],
+        ),
+        migrations.CreateModel(
             name='TaskRun',
             fields=[
                 ('name', models.CharField(max_length=50, primary_key=True, serialize=False, verbose_name='task')),

@@ -109,9 +109,9 @@ def take_length(session: UploadSession, chunk: Chunk) -> None:
     session.file_size, session.size_known = total, True
 
 
-def is_whole(session: UploadSession, chunk: Chunk, stored: int) -> bool:
-    """Tell whether the file ends where ``stored`` bytes of it with ``chunk`` end."""
-    return session.size_known and stored == session.file_size and not chunk.is_open_end
+def is_whole(session: UploadSession, stored: int) -> bool:
+    """Tell whether the file ends where ``stored`` bytes of it end."""
+    return session.size_known and stored == session.file_size
 
 
 def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:

@@ -71,7 +71,7 @@ class _Progress:
                 ended = error
             if ended is None and self.chunk.is_last and not self.session.size_known:
                 self.session.file_size, self.session.size_known = self.start + self.received, True
-            whole = is_whole(self.session, self.chunk, self.start + self.received)
+            whole = is_whole(self.session, self.start + self.received)
             parts = writer.finish(last=whole)
         # Not inside: a writer that fails deletes its pieces, and nobody knows yet whether a row names them.
         self._commit(parts, last=True, whole=whole)

@@ -168,7 +168,7 @@ class _Receipt:
                 raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
             if not beyond:
                 self.reading = read_as_summed(session, self.reading, size)
-            last = is_whole(session, self.chunk, session.bytes_stored - self.reading.dropped_size + size)
+            last = is_whole(session, session.bytes_stored - self.reading.dropped_size + size)
             if not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
                 self.chunk.rules.require(size)
             parts = writer.finish(last=last)
@@ -261,7 +261,7 @@ class _Receipt:
     ) -> None:
         session, dropped = self.session, self.reading.dropped_size
         stored = session.bytes_stored - dropped + size
-        whole = is_whole(session, self.chunk, stored)
+        whole = is_whole(session, stored)
         kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
         for part in parts:
             part.offset -= dropped

@@ -68,8 +68,6 @@ class Chunk:
     """Whether the file ends with it, if its size is not known yet."""
     total: int | None = None
     """The size of the file, if the client says it only now."""
-    is_open_end: bool = False
-    """Whether the client wants to say later that this was all, though the file has all its bytes with it."""
     interrupt: Callable[[], None] = lambda: None
     """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
     is_sending: Callable[[], bool] = lambda: False

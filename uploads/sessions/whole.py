@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from uploads.exceptions import ChunkBeyondFile, FileTooLarge, LengthInconsistent
+from uploads import names
+from uploads.exceptions import ChunkBeyondFile, FileTooLarge, LeaseLost, LengthInconsistent
 from uploads.models import State, UploadSession
+from uploads.sessions.create import FileRequest
 from uploads.sessions.end import abort
+from uploads.sessions.limits import check_file
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import Chunk
 from uploads.transfer.transactions import reconnect, verb
@@ -17,15 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 @verb
-def receive_whole(create: Callable[[int | None], UploadSession], chunk: Chunk) -> UploadSession:
+def receive_whole(
+    create: Callable[[int | None], UploadSession],
+    chunk: Chunk,
+    revised: Callable[[], FileRequest | None] = lambda: None,
+) -> UploadSession:
     """Store ``chunk``, all of a file, in the session that ``create`` opens for so many bytes at most, or None.
+
+    ``revised`` is called behind the last byte: what the client says of its file then, for forms whose fields follow
+    the file. It is published under that name; the object in the store keeps the name that it has.
 
     Returns the session ``completed``, ``failed``, or ``completing`` if the store takes longer than a client waits.
     Raises what creating and receiving raise, and FileTooLarge; then no session stays open: nobody could go on.
     """
+    said = revised()
     session = create(chunk.at_most)
     try:
-        session = receive(session, replace(chunk, is_last=True))
+        blocks = _with_revision(session, chunk, said, revised)
+        session = receive(session, replace(chunk, is_last=True, blocks=blocks))
         if session.state == State.OPEN:
             raise LengthInconsistent(total=session.bytes_stored, known=session.file_size)
         return session
@@ -34,6 +46,20 @@ def receive_whole(create: Callable[[int | None], UploadSession], chunk: Chunk) -
         if isinstance(error, ChunkBeyondFile) and chunk.total is None:
             raise FileTooLarge(maximum=session.file_size) from error
         raise
+
+
+def _with_revision(
+    session: UploadSession, chunk: Chunk, said: FileRequest | None, revised: Callable[[], FileRequest | None]
+) -> Iterator[bytes]:
+    """Yield the blocks of the chunk, and then take over what the client says of its file only now."""
+    yield from chunk.blocks
+    file = revised()
+    if file is None or file == said:
+        return
+    session.file_name = names.clean(file.name, file.longest_title)
+    check_file(session)
+    if not session.change(file_name=session.file_name, create_new=file.create_new):
+        raise LeaseLost
 
 
 def give_up(session: UploadSession) -> None:

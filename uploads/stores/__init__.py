@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, default_storage, storages
 
+from uploads.forks import after_fork
 from uploads.stores.filesystem import FileSystemStore
 
 if TYPE_CHECKING:
@@ -21,8 +22,24 @@ SUPPORTED = "Supported: storages.backends.s3.S3Storage and django.core.files.sto
 _making = Lock()
 
 
+@after_fork
+def _reset() -> None:
+    global _making
+    _making = Lock()
+
+
 def get_store(alias: str) -> Store:
-    """Return the store that writes to ``STORAGES[alias]``; raise ImproperlyConfigured if none can."""
+    """Return the store that writes to ``STORAGES[alias]``, with what is known of it.
+
+    Raises ImproperlyConfigured if none can, django.db.Error or StoreUnavailable if what is known cannot be told.
+    """
+    store = make_store(alias)
+    store.share_facts()
+    return store
+
+
+def make_store(alias: str) -> Store:
+    """Return the store that writes to ``STORAGES[alias]``, without any I/O; raise ImproperlyConfigured if none can."""
     # The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
     # would make one for every thread, though clients are thread-safe. It lives as long as the storage.
     with _making:

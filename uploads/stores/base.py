@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 
 from django.core.checks import CheckMessage
 
+from uploads.stores import facts
 from uploads.stores.buffer import Buffer
+from uploads.stores.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,26 @@ class Store(ABC):
     limits_parts: bool = False
     """Whether an upload has at most ``MAX_PARTS`` parts, so that a larger file needs several."""
 
+    facts: Facts | None = None
+    """What is known of the store; None until ``get_store`` has asked the database."""
+    learned: bool = False
+    """Whether something became known that the database does not have yet."""
+
     takes_parts_in_any_order: bool = False
     """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What tells this store from others, on all hosts: it names what is known of the store."""
+
+    def share_facts(self) -> None:
+        """Load what is known of the store, once, and save what this process learned; raise django.db.Error."""
+        if self.facts is None:
+            self.facts = facts.load(self.identity)
+        if self.learned:
+            self.learned = False
+            self.facts = facts.save(self.identity, self.facts)
 
     @property
     def encrypts(self) -> bool:

@@ -31,16 +31,60 @@ else:
     flock = fcntl.flock
 
 READ_SIZE = 2**20
+MARKER = ".upload-sessions"
+"""The file that marks a storage's directory; what it holds stands in the database."""
 
 
 class FileSystemStore(Store):
     def __init__(self, storage: FileSystemStorage) -> None:
         self.storage = storage
 
+    @property
+    def identity(self) -> str:
+        return f"directory {self.storage.location}"
+
+    def share_facts(self) -> None:
+        """Mark the directory the first time it is used: without the mark, its file system is not mounted."""
+        super().share_facts()
+        if self.facts is not None and not self.facts.marker:
+            self.facts.marker = self._mark()
+            self.learned = True
+            super().share_facts()
+
+    def _mark(self) -> str:
+        location = Path(self.storage.location)
+        marker = location / MARKER
+        try:
+            self._make_directory(location)
+            with suppress(FileExistsError), marker.open("x") as file:
+                file.write(uuid.uuid4().hex)
+            _sync(marker)
+            return marker.read_text()
+        except OSError as error:
+            raise StoreUnavailable from error
+
+    @contextmanager
+    def _mounted(self) -> Iterator[None]:
+        """Reach into the directory; raise StoreUnavailable unless it has its mark, UploadGone for a missing file.
+
+        An unmounted file system leaves an empty directory, in which everything would seem to be gone.
+        """
+        try:
+            if self.facts is not None and self.facts.marker:
+                marker = Path(self.storage.location) / MARKER
+                if not marker.exists() or marker.read_text() != self.facts.marker:
+                    message = f"{marker} is not the file that was written there: is the file system mounted?"
+                    raise OSError(message)
+            yield
+        except FileNotFoundError as error:
+            raise UploadGone from error
+        except OSError as error:
+            raise StoreUnavailable from error
+
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         upload = Upload(name, uuid.uuid4().hex)
         hidden = self._hidden(upload)
-        with _errors_translated(hidden):
+        with self._mounted():
             self._make_directory(hidden.parent)
             hidden.touch(exist_ok=False)
             _sync(hidden.parent)
@@ -49,26 +93,26 @@ class FileSystemStore(Store):
     @contextmanager
     def writing(self, upload: Upload) -> Iterator[None]:
         hidden = self._hidden(upload)
-        with _errors_translated(hidden), hidden.open("rb") as file:
+        with self._mounted(), hidden.open("rb") as file:
             if flock is not None:
                 flock(file, fcntl.LOCK_EX)
             yield
 
     def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
         hidden = self._hidden(upload)
-        with _errors_translated(hidden), hidden.open("r+b", buffering=0) as file:
+        with self._mounted(), hidden.open("r+b", buffering=0) as file:
             file.seek(offset)
             _write(file.fileno(), data)
         return ""
 
     def sync(self, upload: Upload) -> None:
         hidden = self._hidden(upload)
-        with _errors_translated(hidden):
+        with self._mounted():
             _sync(hidden)
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
         hidden, final = self._hidden(upload), self._path(upload.name)
-        with _errors_translated(hidden):
+        with self._mounted():
             if final.exists() and not hidden.exists():
                 return
             os.truncate(hidden, sum(part.size for part in parts))
@@ -78,20 +122,22 @@ class FileSystemStore(Store):
             _sync(final.parent)
 
     def stat(self, name: str) -> StoredObject | None:
+        path = self._path(name)
         try:
-            return StoredObject(self._path(name).stat().st_size, crc32=None, encryption="")
-        except FileNotFoundError:
+            with self._mounted():
+                return StoredObject(path.stat().st_size, crc32=None, encryption="")
+        except UploadGone:
             return None
 
     def abort(self, upload: Upload) -> None:
         hidden = self._hidden(upload)
-        with _errors_translated(hidden):
+        with self._mounted():
             hidden.unlink(missing_ok=True)
             _forget_directory(hidden.parent)
 
     def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         path = self._path(name)
-        with _errors_translated(path):
+        with self._mounted():
             self._make_directory(path.parent)
             with path.open("wb", buffering=0) as file:
                 _write(file.fileno(), data)
@@ -100,7 +146,7 @@ class FileSystemStore(Store):
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         path = self._path(name)
-        with _errors_translated(path), path.open("rb", buffering=0) as file:
+        with self._mounted(), path.open("rb", buffering=0) as file:
             file.seek(start)
             remaining = self.storage.size(name) - start if size is None else size
             while block := file.read(min(READ_SIZE, remaining)):
@@ -109,7 +155,7 @@ class FileSystemStore(Store):
 
     def delete(self, names: Iterable[str]) -> None:
         for path in map(self._path, names):
-            with _errors_translated(path):
+            with self._mounted():
                 path.unlink(missing_ok=True)
                 _forget_directory(path.parent)
 
@@ -126,7 +172,7 @@ class FileSystemStore(Store):
 
     def list_pieces(self, name: str) -> Iterator[str]:
         final = self._path(name)
-        with _errors_translated(final):
+        with self._mounted():
             found = list(final.parent.iterdir()) if final.parent.is_dir() else []
         beginning = pieces_prefix(final.name)
         for entry in found:
@@ -134,20 +180,24 @@ class FileSystemStore(Store):
                 yield self._name(entry)
 
     def upload_size(self, upload: Upload) -> int | None:
+        hidden = self._hidden(upload)
         try:
-            return self._hidden(upload).stat().st_size
-        except FileNotFoundError:
+            with self._mounted():
+                return hidden.stat().st_size
+        except UploadGone:
             return None
 
     def _files(self, prefix: str) -> Iterator[tuple[Path, os.stat_result]]:
-        for directory, _, names in os.walk(self._path(prefix)):
-            for name in names:
-                path = Path(directory) / name
-                try:
-                    found = path.stat()
-                except FileNotFoundError:
-                    continue  # gone since the directory was read
-                yield path, found
+        root = self._path(prefix)
+        with self._mounted():
+            for directory, _, names in os.walk(root):
+                for name in names:
+                    path = Path(directory) / name
+                    try:
+                        found = path.stat()
+                    except FileNotFoundError:
+                        continue  # gone since the directory was read
+                    yield path, found
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.storage.location).as_posix()
@@ -166,19 +216,6 @@ class FileSystemStore(Store):
             path.mkdir(exist_ok=True)
             if mode is not None:
                 path.chmod(mode)
-
-
-@contextmanager
-def _errors_translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        # Without the directory that every upload begins with, the file system is not mounted: that passes.
-        if not (path.parent.parent if _is_of_one_session(path.parent) else path.parent).is_dir():
-            raise StoreUnavailable from error
-        raise UploadGone from error
-    except OSError as error:
-        raise StoreUnavailable from error
 
 
 def _is_of_one_session(directory: Path) -> bool:

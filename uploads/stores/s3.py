@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.checks import CheckMessage, Warning
@@ -23,16 +24,19 @@ from storages.utils import clean_name, safe_join
 
 from uploads import conf
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
+from uploads.forks import after_fork
 from uploads.parts import MIN_PART_SIZE
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, encrypted_well_enough
 from uploads.stores.buffer import Buffer
+from uploads.stores.facts import Facts
 from uploads.stores.names import pieces_prefix, probe_under
 from uploads.stores.s3_calls import (
     COMPLETION_REFUSED,
     errors_translated,
     has_no_such_call,
-    is_refusal,
+    is_unknown_path,
     members,
+    refuses_checksums,
     send_own_checksums,
     watch,
 )
@@ -55,6 +59,14 @@ SAFE_AGE = timedelta(days=7)
 
 __all__ = ["S3Storage", "S3Store"]
 
+_stores: WeakSet[S3Store] = WeakSet()
+
+
+@after_fork
+def _reset() -> None:
+    for store in list(_stores):
+        store._forget_connections()  # noqa: SLF001 - this module's
+
 
 class S3Store(Store):
     min_part_size = MIN_PART_SIZE
@@ -66,11 +78,42 @@ class S3Store(Store):
         self.storage = storage
         self._client: S3Client | None = None
         self._making_client = threading.Lock()
-        self._allows_strays: bool | None = None
-        self._encrypts: bool | None = None
-        self._composes: bool | None = None
-        self._takes_checksums: bool | None = None
         self._probing = threading.Lock()
+        _stores.add(self)
+
+    def _forget_connections(self) -> None:
+        """Open connections of its own in a forked process: two that read from one socket get each other's answers."""
+        self._making_client, self._probing = threading.Lock(), threading.Lock()
+        self._client = None
+        self.storage._connections = threading.local()  # noqa: SLF001 - django-storages has no other way
+
+    @property
+    def identity(self) -> str:
+        return f"bucket {self.storage.bucket_name} at {self.storage.endpoint_url or 'AWS'}"
+
+    def _known(self, capability: str) -> bool | None:
+        return self.facts.capabilities.get(capability) if self.facts else None
+
+    def _learn(self, capability: str, *, value: bool) -> None:
+        self.facts = self.facts or Facts()
+        if self._known(capability) is not value:
+            self.facts.capabilities[capability] = value
+            self.learned = True
+
+    def _probe(self, capability: str, attempt: Callable[[], bool]) -> bool:
+        """Return whether the store has a capability; try it out, once, where nobody knows.
+
+        What the trial meets is not about the client's upload: raise StoreUnavailable for all of it.
+        """
+        with self._probing:
+            known = self._known(capability)
+            if known is None:
+                try:
+                    known = attempt()
+                except UploadError as error:
+                    raise StoreUnavailable from error
+                self._learn(capability, value=known)
+        return known
 
     @property
     def client(self) -> S3Client:
@@ -82,8 +125,10 @@ class S3Store(Store):
             if self._client is None:
                 client = self.storage.connection.meta.client
                 watch(client)
-                if conf.current().CHECKSUMS == "off":
-                    send_own_checksums(client, wanted=False)
+                if not self.takes_checksums:
+                    send_own_checksums(client, "checksums", wanted=False)
+                if self._known("checksum_reads") is False:
+                    send_own_checksums(client, "checksum_reads", wanted=False)
                 self._client = client
         return self._client
 
@@ -92,10 +137,7 @@ class S3Store(Store):
         configured = conf.current().STRAY_PARTS
         if configured is not None:
             return configured
-        with self._probing:
-            if self._allows_strays is None:
-                self._allows_strays = self._complete_with_stray()
-        return self._allows_strays
+        return self._probe("strays", self._complete_with_stray)
 
     def _complete_with_stray(self) -> bool:
         """Try it out: store two parts and complete with one of them."""
@@ -116,10 +158,7 @@ class S3Store(Store):
 
     @property
     def composes(self) -> bool:
-        with self._probing:
-            if self._composes is None:
-                self._composes = self._copy_something()
-        return self._composes
+        return self._probe("composes", self._copy_something)
 
     def _copy_something(self) -> bool:
         """Try it out: make an object of a copy of a part of another one."""
@@ -150,10 +189,7 @@ class S3Store(Store):
         configured = conf.current().STORE_ENCRYPTS
         if configured is not None:
             return configured
-        with self._probing:
-            if self._encrypts is None:
-                self._encrypts = self._encrypt_something()
-        return self._encrypts
+        return self._probe("encrypts", self._encrypt_something)
 
     def _encrypt_something(self) -> bool:
         """Try it out: store a tiny object and look whether it says that it is encrypted."""
@@ -172,7 +208,7 @@ class S3Store(Store):
     def takes_checksums(self) -> bool:
         """Whether checksums are sent; found out by the first call that carries one."""
         configured = conf.current().CHECKSUMS
-        return configured == "on" or (configured == "auto" and self._takes_checksums is not False)
+        return configured == "on" or (configured == "auto" and self._known("checksums") is not False)
 
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
@@ -223,32 +259,34 @@ class S3Store(Store):
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
         listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        checksums = {}
-        if self.takes_checksums:
-            checksums = {"ChecksumCRC32": _encode(crc32), "ChecksumType": "FULL_OBJECT"}
-            for entry, part in zip(listed, parts, strict=True):
-                if part.crc32 is not None:
-                    entry["ChecksumCRC32"] = _encode(part.crc32)
+        checked = [
+            entry | ({} if part.crc32 is None else {"ChecksumCRC32": _encode(part.crc32)})
+            for entry, part in zip(listed, parts, strict=True)
+        ]
+
+        def call(**parameters: Any) -> Any:
+            parts = {"Parts": checked if "ChecksumCRC32" in parameters else listed}
+            return self.client.complete_multipart_upload(**parameters, MultipartUpload=parts)  # type: ignore[arg-type]
+
         with errors_translated(refused=COMPLETION_REFUSED):
-            self.client.complete_multipart_upload(
+            self._checked(
+                call,
+                {"ChecksumCRC32": _encode(crc32), "ChecksumType": "FULL_OBJECT"},
                 **self._address(upload.name),
                 **self._parameters("CompleteMultipartUpload", upload.name),
-                **checksums,  # type: ignore[arg-type]
                 UploadId=upload.id,
-                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
             )
 
     def stat(self, name: str) -> StoredObject | None:
-        wanted = {"ChecksumMode": "ENABLED"} if self.takes_checksums else {}
         try:
             with errors_translated(missing=KeyError):
-                answer: Any = self.client.head_object(
-                    **self._address(name),
-                    **self._parameters("HeadObject", name),
-                    **wanted,  # type: ignore[arg-type]
+                answer: Any = self._checked_reading(
+                    self.client.head_object, **self._address(name), **self._parameters("HeadObject", name)
                 )
         except KeyError:
-            return None
+            if self._is_missing(name):
+                return None
+            raise StoreUnavailable from None  # something before the store said it
         checksum = answer.get("ChecksumCRC32", "")
         # A composite one, which older stores do not call so, is that of the parts' checksums.
         full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum
@@ -257,6 +295,17 @@ class S3Store(Store):
             crc32=_decode(checksum) if checksum and full else None,
             encryption=answer.get("ServerSideEncryption", "") or ("SSE-C" if "SSECustomerAlgorithm" in answer else ""),
         )
+
+    def _is_missing(self, name: str) -> bool:
+        """Tell whether the store itself says that there is no such object: the answer to a HEAD has no code."""
+        try:
+            with errors_translated(missing=KeyError):
+                self.client.get_object(**self._address(name), **self._parameters("GetObject", name), Range="bytes=0-0")
+        except KeyError:
+            return True
+        except StoreUnavailable:
+            return False
+        return False
 
     def abort(self, upload: Upload) -> None:
         with suppress(UploadGone), errors_translated():
@@ -287,9 +336,8 @@ class S3Store(Store):
         )
         parameters = self._parameters("GetObject", name)
         with errors_translated():
-            yield from self.client.get_object(**self._address(name), **parameters, **some)["Body"].iter_chunks(
-                READ_SIZE
-            )
+            answer = self._checked_reading(self.client.get_object, **self._address(name), **parameters, **some)
+            yield from answer["Body"].iter_chunks(READ_SIZE)
 
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
         shown = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
@@ -344,7 +392,7 @@ class S3Store(Store):
         except UploadGone:
             return None
         except UploadError as error:
-            if has_no_such_call(error.__cause__):
+            if has_no_such_call(error.__cause__) or is_unknown_path(error.__cause__):
                 return 0  # The store does not tell.
             raise
 
@@ -438,26 +486,38 @@ class S3Store(Store):
         return {name: value for name, value in parameters.items() if name in taken}
 
     def _checked(self, call: Callable[..., Any], checksums: dict[str, str], **parameters: Any) -> Any:
-        """Make a call with checksums, or without where the store turns out to refuse them."""
+        """Make a call that writes with checksums, or without where the store turns out to refuse them."""
         if not self.takes_checksums:
             return call(**parameters)
+        answer = self._unless_refused("checksums", call, checksums, parameters)
+        if "Body" in parameters and self.takes_checksums:  # Some stores ignore them when an upload is created.
+            self._learn("checksums", value=True)
+        return answer
+
+    def _checked_reading(self, call: Callable[..., Any], **parameters: Any) -> Any:
+        """Make a call that reads and asks for checksums, or does not where the store refuses to be asked."""
+        if not (self.takes_checksums and self._known("checksum_reads") is not False):
+            return call(**parameters)
+        return self._unless_refused("checksum_reads", call, {"ChecksumMode": "ENABLED"}, parameters)
+
+    def _unless_refused(
+        self, capability: str, call: Callable[..., Any], checksums: dict[str, str], parameters: dict[str, Any]
+    ) -> Any:
+        """Make a call with checksums; make it without them, and learn that, where they are what the store refuses."""
         try:
-            answer = call(**parameters, **checksums)
+            return call(**parameters, **checksums)
         except ClientError as error:
-            if conf.current().CHECKSUMS != "auto" or self._takes_checksums or not is_refusal(error):
+            if conf.current().CHECKSUMS != "auto" or self._known(capability) or not refuses_checksums(error):
                 raise
-            send_own_checksums(self.client, wanted=False)
             if "Body" in parameters:
                 parameters["Body"].seek(0)
+            send_own_checksums(self.client, capability, wanted=False)
             try:
                 answer = call(**parameters)
             except Exception:
-                send_own_checksums(self.client, wanted=True)  # It was not because of them.
+                send_own_checksums(self.client, capability, wanted=True)  # It was not because of them.
                 raise
-            self._takes_checksums = False
-        else:
-            # Some stores take no notice of them when an upload is created.
-            self._takes_checksums = self._takes_checksums or "Body" in parameters or None
+        self._learn(capability, value=False)
         return answer
 
 

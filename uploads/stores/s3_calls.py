@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadGone
 
 _GONE = frozenset({"NoSuchUpload"})
-_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_MISSING = frozenset({"NoSuchKey"})
 _PASSING = frozenset(
     {"BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
     | {"RequestTimeout", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "SlowDown"}
@@ -30,6 +30,7 @@ _PASSING = frozenset(
 """Answers 400 of damage on the way and of credentials, which pass."""
 COMPLETION_REFUSED = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidRequest"})
 """Answers to CompleteMultipartUpload that no repetition will change."""
+_OF_PARTS = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "NoSuchUpload", "NoSuchKey"})
 _NO_SUCH_CALL = frozenset({405, 501})
 _REFUSAL = frozenset({400, 501})
 
@@ -60,14 +61,20 @@ def watch(client: Any) -> None:
         client.meta.events.register(f"needs-retry.s3.{operation}", _note_attempt)
 
 
-def send_own_checksums(client: Any, *, wanted: bool) -> None:
-    """Let boto3 add checksums of its own where none are demanded, as it does by default, or keep it from that."""
+_OF_BOTO3 = {
+    "checksums": Config(request_checksum_calculation="when_required", response_checksum_validation="when_required"),
+    "checksum_reads": Config(response_checksum_validation="when_required"),
+}
+
+
+def send_own_checksums(client: Any, capability: str, *, wanted: bool) -> None:
+    """Let boto3 send and ask for checksums of its own where none are demanded, as by default, or keep it from that."""
+
+    def use(context: dict[str, Any], **_: Any) -> None:
+        context["client_config"] = context["client_config"].merge(_OF_BOTO3[capability])
+
     events = client.meta.events
-    (events.unregister if wanted else events.register)("before-parameter-build.s3", _add_none, "uploads-no-checksums")
-
-
-def _add_none(context: dict[str, Any], **_: Any) -> None:
-    context["client_config"] = context["client_config"].merge(Config(request_checksum_calculation="when_required"))
+    (events.unregister if wanted else events.register)("before-parameter-build.s3", use, f"uploads-no-{capability}")
 
 
 def _note_attempt(response: Any, caught_exception: Exception | None = None, **_: Any) -> None:
@@ -87,12 +94,34 @@ def code_of(error: ClientError) -> str:
 
 
 def is_refusal(error: ClientError) -> bool:
-    """Tell whether the store does not want what was asked for, and will not at the next time."""
-    return status_of(error) in _REFUSAL and code_of(error) not in _PASSING
+    """Tell whether the store itself refuses what was asked for, permanently."""
+    return status_of(error) in _REFUSAL and code_of(error) not in _PASSING and has_code(error)
+
+
+def refuses_checksums(error: ClientError) -> bool:
+    """Tell whether the checksums may be what the store refuses. Damage, and parts that are not right, are none of it.
+
+    Google's answer to such headers is SignatureDoesNotMatch. What a HEAD is answered has no code.
+    """
+    if not has_code(error):
+        return error.operation_name == "HeadObject" and status_of(error) in (*_REFUSAL, 403)
+    code = code_of(error)
+    return (is_refusal(error) and code not in _OF_PARTS) or code == "SignatureDoesNotMatch"
+
+
+def has_code(error: ClientError) -> bool:
+    """Tell whether the answer has a code of S3's; boto3 gives others, of a proxy, their status for one."""
+    code = code_of(error)
+    return bool(code) and not code.isdecimal()
 
 
 def has_no_such_call(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and status_of(error) in _NO_SUCH_CALL
+
+
+def is_unknown_path(error: BaseException | None) -> bool:
+    """Tell whether the answer is a 404 that is not S3's: of a proxy, or of a store that lacks the call."""
+    return isinstance(error, ClientError) and status_of(error) == 404 and not has_code(error)
 
 
 @contextmanager
@@ -101,7 +130,8 @@ def errors_translated(
 ) -> Iterator[None]:
     """Raise UploadGone, ``missing`` for a missing object, StoreRefused with the store's reason, else StoreUnavailable.
 
-    A missing object of a call about an upload is a missing upload: some stores say it so.
+    A missing object of a call about an upload is a missing upload: some stores say it so. Only codes of S3's own count:
+    a 404 without one is a proxy's.
     """
     _attempts.unknown = False
     try:
@@ -110,7 +140,8 @@ def errors_translated(
         code = code_of(error)
         if code in _GONE:
             raise UploadGone from error
-        if code in _MISSING or (not code and status_of(error) == 404):
+        is_head = error.operation_name in ("HeadObject", "HeadBucket")
+        if code in _MISSING or (is_head and status_of(error) == 404):
             raise missing from error
         if code in refused or is_refusal(error):
             reason = error.response.get("Error", {}).get("Message", "")

@@ -1,27 +1,68 @@
-"""A deadline for the store calls that a request makes itself, beside those of its threads."""
+"""Calls that a request waits for, but not for ever: of a store, of a broker."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from uploads import conf
 from uploads.exceptions import StoreUnavailable
+from uploads.forks import after_fork
 
 Result = TypeVar("Result")
 
-_threads = ThreadPoolExecutor(64, thread_name_prefix="uploads-call")
-"""Those that hang stay here, and keep no request; once all do, calls are refused after the same time."""
+MOST = 64
+"""Calls of a process at a time; those that hang stay, and once so many do, further ones end with their deadline."""
+
+
+class CallTimeout(Exception):
+    """The call takes longer than it may; it may still take effect."""
+
+
+class Caller:
+    """Makes calls in threads of their own, which end with the process."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._reset()
+        after_fork(self._reset)
+
+    def _reset(self) -> None:
+        self._free = threading.BoundedSemaphore(self._most)
+
+    def call(self, seconds: float, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Make a call; raise CallTimeout if it takes longer than ``seconds``."""
+        free = self._free
+        timeout = f"no answer after {seconds:g} seconds"
+        if not free.acquire(timeout=seconds):
+            raise CallTimeout(timeout)
+        future: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*args, **kwargs))
+            except BaseException as error:  # It is raised where it is waited for.
+                future.set_exception(error)
+            finally:
+                free.release()
+
+        threading.Thread(target=run, name="uploads-call", daemon=True).start()
+        try:
+            return future.result(seconds)
+        except TimeoutError as error:
+            if future.done():
+                raise  # the call's own
+            raise CallTimeout(timeout) from error
+
+
+_store_calls = Caller()
 
 
 def waited_for(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Make a store call; raise StoreUnavailable if it takes longer than ``STORE_TIMEOUT``: it may still take effect."""
-    future = _threads.submit(call, *args, **kwargs)
     try:
-        return future.result(conf.current().STORE_TIMEOUT.total_seconds())
-    except TimeoutError as error:
-        if future.done():
-            raise  # the call's own
-        future.cancel()
+        return _store_calls.call(conf.current().STORE_TIMEOUT.total_seconds(), call, *args, **kwargs)
+    except CallTimeout as error:
         raise StoreUnavailable from error

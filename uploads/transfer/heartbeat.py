@@ -6,7 +6,6 @@ The requests themselves cannot: they wait for a client that may never send again
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from django.db import connections
 
 from uploads import conf
 from uploads.clock import DatabaseNow
+from uploads.forks import after_fork
 from uploads.models import UploadSession
 from uploads.transfer.transactions import alias
 
@@ -125,5 +125,4 @@ class Heartbeat:
 
 heartbeat = Heartbeat()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=heartbeat.forget)
+after_fork(heartbeat.forget)

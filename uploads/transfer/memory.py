@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from uploads import conf
 from uploads.exceptions import OutOfMemory
+from uploads.forks import after_fork
 
 TICK = 1.0
 """Seconds after which one that waits shows a sign of life."""
@@ -23,6 +24,13 @@ _queue: deque[Share] = deque()
 _used = 0
 _ahead: Share | None = None
 """The one that may go beyond the bound."""
+
+
+@after_fork
+def _reset() -> None:
+    global _turn, _used, _ahead
+    _turn, _used, _ahead = threading.Condition(), 0, None
+    _queue.clear()
 
 
 class Share:

@@ -16,9 +16,8 @@ from rest_framework.throttling import ScopedRateThrottle
 from uploads import owners, sessions
 from uploads.exceptions import InvalidRequest, PartChanged, SessionAborted, SessionNotFound
 from uploads.http import metadata, routes
-from uploads.http.body import below, read_all, read_blocks, require_identity
+from uploads.http.body import below, read_blocks, read_fields_body, require_identity
 from uploads.http.errors import problem
-from uploads.http.forms import content_type
 from uploads.http.requests import circumstances, json_object, read_file
 from uploads.http.views import UploadView, exempt_from_csrf
 from uploads.models import State, UploadSession
@@ -58,16 +57,16 @@ class CreateViewSet(DoorView):
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # The plugin sends no CSRF token; a page of another origin cannot send JSON unless the portal lets it.
-        if content_type(request)[0] == "application/json":
+        if _is_json(request):
             exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def create(self, request: Request, **_: str) -> Response:
         """Begin an upload in parts."""
-        if content_type(below(request))[0] != "application/json":
+        if not _is_json(below(request)):
             message = "Send JSON."
             raise InvalidRequest(message)
-        file = _file_request(json_object(read_all(read_blocks(below(request)))))
+        file = _file_request(json_object(read_fields_body(below(request))))
         session = self.open(self.folder_of(file), file)
         return Response({"key": session.file_name, "uploadId": session.id.hex})
 
@@ -100,7 +99,6 @@ class FileViewSet(DoorView):
         owner, said = self.signed
         if owner != owners.key_of(self.user):
             raise SessionNotFound
-        self.turn.take(owner)
         file = replace(_file_request(said), size=None)
         session = sessions.receive_whole(
             lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)), read_file(request).chunk
@@ -128,7 +126,6 @@ class UploadViewSet(DoorView):
     def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Store a part; the same number again replaces it."""
         session = self.find(session_id)
-        self.turn.take(session.owner_key)
         http = below(request)
         require_identity(http)
         chunk = Chunk(read_blocks(http), rules=RULES, **circumstances(http))
@@ -146,7 +143,8 @@ class UploadViewSet(DoorView):
 
     def complete(self, request: Request, session_id: str, **_: str) -> Response:
         """Make the parts the file."""
-        session, named = self.find(session_id), _named(json_object(read_all(read_blocks(below(request)))))
+        session = self.find(session_id)
+        named = _named(json_object(read_fields_body(below(request), is_list=True)))
         if session.state == State.OPEN:
             stored = {number: etag.strip('"') for number, (etag, _) in _etags(session).items()}
             changed = [number for number, etag in named.items() if stored.get(number, etag) != etag]
@@ -160,6 +158,10 @@ class UploadViewSet(DoorView):
         """End the upload. The file of a finished one is the portal's, and stays."""
         self.end(session_id)
         return Response({})
+
+
+def _is_json(request: HttpRequest) -> bool:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:

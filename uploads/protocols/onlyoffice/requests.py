@@ -10,7 +10,7 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 
 from uploads.exceptions import InvalidRequest
-from uploads.http.body import below, read_all, read_blocks, require_identity
+from uploads.http.body import below, read_blocks, read_fields_body, require_identity
 from uploads.http.forms import content_type, first_file, form_fields, is_form
 from uploads.http.requests import circumstances, json_object, read_query, read_range
 from uploads.protocols.onlyoffice import conf
@@ -56,20 +56,21 @@ def read_number(request: Request, name: str) -> int | None:
     return int(text)
 
 
-def read_fields(request: Request) -> dict[str, Any]:
+def read_fields(request: Request, *, is_list: bool = False) -> dict[str, Any]:
     """Return the fields of the query and of a form or JSON body, their names in lower case.
 
-    Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON.
+    Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON. ``is_list`` as
+    in ``read_fields_body``.
     """
     http = below(request)
-    return read_query(http) | {name.lower(): value for name, value in _body_fields(http).items()}
+    return read_query(http) | {name.lower(): value for name, value in _body_fields(http, is_list=is_list).items()}
 
 
-def _body_fields(request: HttpRequest) -> dict[str, Any]:
+def _body_fields(request: HttpRequest, *, is_list: bool) -> dict[str, Any]:
     if is_form(request):
-        return form_fields(request)
+        return form_fields(request, is_list=is_list)
     kind = content_type(request)[0]
-    data = read_all(read_blocks(request))
+    data = read_fields_body(request, is_list=is_list)
     if not data:
         return {}
     if kind == "application/x-www-form-urlencoded":

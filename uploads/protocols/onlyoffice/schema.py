@@ -187,6 +187,13 @@ LOGIN_CHECK = extend_schema(
     responses=responses((401, 405, 429), s200=enveloped("Login", serializers.BooleanField())),
 )
 
+LOGIN = extend_schema(
+    operation_id="authenticate",
+    auth=[],
+    request=inline_serializer("LoginBody", {"userName": serializers.CharField(), "password": serializers.CharField()}),
+    responses=responses((400, 401, 405, 413, 429), s200=enveloped("Token", serializers.DictField())),
+)
+
 NAME = query("title", text="The file's name; left out, the one in the form or in Content-Disposition.")
 NEW = query("createNewIfExist", OpenApiTypes.BOOL, "Keep an existing file of that name.")
 WHOLE = (*CREATING, 409, 411)
@@ -214,10 +221,13 @@ FILE_INSERT = extend_schema(
     parameters=[NAME, NEW],
     responses=whole_file("InsertedFile", answers.WholeFile(), "InsertCompleting"),
 )
-FILE_UPDATE = extend_schema(
-    operation_id="update_file",
-    request=CHUNK,
-    responses=whole_file("UpdatedFile", answers.WholeFile(), "UpdateCompleting"),
+FILE_UPDATE, FILE_SAVE = (
+    extend_schema(
+        operation_id=operation_id,
+        request=CHUNK,
+        responses=whole_file("UpdatedFile", answers.WholeFile(), "UpdateCompleting"),
+    )
+    for operation_id in ("update_file", "save_edited_file")
 )
 
 UID = query("uid", text="The session's id.")

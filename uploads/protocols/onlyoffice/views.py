@@ -31,6 +31,7 @@ from uploads.protocols.onlyoffice.serializers import (
     SessionRequest,
     WholeFileRequest,
 )
+from uploads.sessions import FileRequest
 
 
 class DoorView(UploadView):
@@ -77,7 +78,7 @@ class CreateViewSet(DoorView):
     @schema.CHECK
     def check(self, request: Request, folder_id: str, **_: str) -> Response:
         """Tell which of the titles files of the folder have already."""
-        fields = CheckRequest(data=read_fields(request))
+        fields = CheckRequest(data=read_fields(request, is_list=True))
         fields.is_valid(raise_exception=True)
         cleaned = {title: _cleaned(title) for title in fields.validated_data["filestitle"]}
         destination = get_destination(self.destination)
@@ -144,16 +145,25 @@ class FileViewSet(DoorView):
     @schema.FILE_UPDATE
     def update(self, request: Request, file_id: str, **_: str) -> Response:
         """Store new content of a file."""
-        self.turn.take(owners.key_of(self.user))
         body = read_file(request)
         return self._stored(sessions.receive_whole(partial(self.edit, file_id, None), body.chunk))
 
+    @schema.FILE_SAVE
+    def save_edited(self, request: Request, file_id: str, **_: str) -> Response:
+        """Store what an editor made of a file."""
+        return self.update(request, file_id)
+
     def _insert(self, folder_id: str) -> UploadSession:
-        self.turn.take(owners.key_of(self.user))
         body = read_file(self.request)
-        fields = WholeFileRequest(data={"filename": body.name} | body.fields)
-        fields.is_valid(raise_exception=True)
-        return sessions.receive_whole(lambda at_most: self.open(folder_id, fields.file_request(at_most)), body.chunk)
+
+        def file(at_most: int | None = None) -> FileRequest:
+            # Generated libraries call the fields InsertFile.Title, InsertFile.CreateNewIfExist, …
+            given = {name.rpartition(".")[2]: value for name, value in body.fields.items()}
+            fields = WholeFileRequest(data={"filename": body.name} | given)
+            fields.is_valid(raise_exception=True)
+            return fields.file_request(at_most)
+
+        return sessions.receive_whole(lambda at_most: self.open(folder_id, file(at_most)), body.chunk, file)
 
     def _stored(self, session: UploadSession, *, several: bool = False) -> Response:
         if progress_status(session) == 202:
@@ -193,11 +203,12 @@ class SessionView(DoorView):
         return [AllowAny()] if open_to_all else super().get_permissions()
 
     def find(self, session_id: str) -> UploadSession:
-        """Return the caller's session; a foreign one does not exist for him."""
-        visible = UploadSession.objects.all()
-        if conf.current().LOCATION_AUTH == "owner":
-            visible = visible.of(self.request.user)
-        return found(visible, session_id)
+        """Return the session that the client may continue: its own, or any whose id it knows (``LOCATION_AUTH``)."""
+        if not self.is_capability:
+            return super().find(session_id)
+        session = self.named_session = found(UploadSession.objects.all(), session_id)
+        self.slot.acquire(session.owner_key)
+        return session
 
     def look(self, session_id: str) -> UploadSession:
         """Return the session as it is: a question takes it from nobody, however often a page asks."""
@@ -205,14 +216,11 @@ class SessionView(DoorView):
 
     def store(self, session_id: str) -> UploadSession:
         """Store the chunk that comes next and return its session."""
-        session = self.find(session_id)
-        self.turn.take(session.owner_key)
-        return sessions.receive(session, read_chunk(self.request))
+        return sessions.receive(self.find(session_id), read_chunk(self.request))
 
     def store_numbered(self, session_id: str) -> UploadSession:
         """Store the chunk whose number the query says and return its session."""
         session, number = self.find(session_id), read_chunk_number(self.request)
-        self.turn.take(session.owner_key)
         return sessions.receive_numbered(session, read_chunk(self.request), number)
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:

@@ -345,7 +345,6 @@ class Resumable(Dialect):
             start=start,
             total=self.length(start),
             is_last=self.is_complete,
-            is_open_end=not self.is_complete,
             rules=conf.WHOLE if digests else conf.KEEPING,
             **circumstances(self.request),
         )

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 
-from uploads import owners, sessions
+from uploads import sessions
 from uploads.destinations import get_destination
 from uploads.exceptions import (
     ChunkBeyondFile,
@@ -113,7 +113,6 @@ class DoorView(UploadView):
 
     def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store a chunk, telling a client that wants to know how far it is meanwhile."""
-        self.turn.take(session.owner_key)
         if self.speaks_interim:
             chunk = replace(chunk, blocks=self._telling(session, chunk.blocks))
         return sessions.receive(session, chunk)
@@ -247,18 +246,19 @@ class CollectionViewSet(DoorView):
 
     def _whole(self, request: Request) -> Response:
         """Store a file that its client cannot go on with: it comes whole or not at all."""
-        self.turn.take(owners.key_of(self.user))
         body = read_file(request)
         kind = metadata.content_type(request.headers.get("Content-Type", ""))
         kind = "" if kind in ("multipart/form-data", "application/x-www-form-urlencoded") else kind
-        name = next((text for text in (body.fields.get("name"), body.fields.get("filename"), body.name) if text), "")
-        file = FileRequest(name=metadata.named(name, kind), size=None, content_type=kind, rules=conf.KEEPING)
-        chunk, folder = body.chunk, self.folder_of(file)
+
+        def file(at_most: int | None = None) -> FileRequest:
+            given = (body.fields.get("name"), body.fields.get("filename"), body.name)
+            name = metadata.named(next(filter(None, given), ""), kind)
+            return FileRequest(name=name, size=None, at_most=at_most, content_type=kind, rules=conf.KEEPING)
+
+        chunk, folder = body.chunk, self.folder_of(file())
         if isinstance(self.dialect, Resumable) and not is_form(self.dialect.request):
             chunk = replace(chunk, total=self.dialect.length())
-        return self.final(
-            sessions.receive_whole(lambda at_most: self.open(folder, replace(file, at_most=at_most)), chunk)
-        )
+        return self.final(sessions.receive_whole(lambda at_most: self.open(folder, file(at_most)), chunk, file))
 
 
 class UploadViewSet(DoorView):

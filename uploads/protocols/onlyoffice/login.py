@@ -1,4 +1,7 @@
-"""The part of the protocol's API that is not about uploads: clients log in here."""
+"""The protocol's login for portals that use ``rest_framework.authtoken``; include it before the protocol's URLs.
+
+``path("api/2.0/authentication", TokenLogin.as_view({"post": "create", "get": "check"}))``
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,23 @@ from typing import Any
 
 from django.contrib.auth import authenticate
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.authtoken.models import Token
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.throttling import SimpleRateThrottle
 
-from uploads.protocols.onlyoffice.answers import Error
+from uploads.http.body import below
+from uploads.protocols.onlyoffice import schema
 from uploads.protocols.onlyoffice.dates import format_date
 from uploads.protocols.onlyoffice.requests import read_fields
 from uploads.protocols.onlyoffice.responses import enveloped
-from uploads.protocols.onlyoffice.schema import enveloped as enveloped_schema
 from uploads.protocols.onlyoffice.views import LoginViewSet
 
 TOKEN_LIFETIME = timedelta(days=365)
-"""What clients are told; the tokens of the demo do not expire."""
+"""What clients are told; tokens of ``rest_framework.authtoken`` do not expire."""
 
 
 class Credentials(serializers.Serializer[Any]):
@@ -30,29 +34,39 @@ class Credentials(serializers.Serializer[Any]):
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
 
 
-class AuthenticationView(LoginViewSet):
-    """Log in."""
+class LoginThrottle(SimpleRateThrottle):
+    """Limit the logins of an address: ``DEFAULT_THROTTLE_RATES["uploads-login"]``, or 30 a minute."""
+
+    scope = "uploads-login"
+
+    def get_rate(self) -> str | None:
+        return str((api_settings.DEFAULT_THROTTLE_RATES or {}).get(self.scope) or "30/min")
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        if request.method != "POST":
+            return None
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+
+
+class TokenLogin(LoginViewSet):
+    """Log in with a user name and a password."""
+
+    throttle_classes = (LoginThrottle,)
 
     def get_authenticators(self) -> Any:
         # There is no request while the schema is made.
         return [] if getattr(self.request, "method", "POST") == "POST" else super().get_authenticators()
 
-    @extend_schema(
-        operation_id="authenticate",
-        auth=[],
-        request=inline_serializer(
-            "LoginBody", {"userName": serializers.CharField(), "password": serializers.CharField()}
-        ),
-        responses={200: enveloped_schema("Token", serializers.DictField()), 400: Error, 401: Error, 405: Error},
-    )
+    def acquire_slot(self, request: Request) -> None:
+        self.slot.acquire_for_address(request.META.get("REMOTE_ADDR", ""))
+
+    @schema.LOGIN
     def create(self, request: Request) -> Response:
         """Return an API token for a user name and a password."""
         fields = Credentials(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         user = authenticate(
-            request._request,  # noqa: SLF001 - Django's backends want Django's request
-            username=fields.validated_data["username"],
-            password=fields.validated_data["password"],
+            below(request), username=fields.validated_data["username"], password=fields.validated_data["password"]
         )
         if user is None:
             message = "User name or password is wrong."
