@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
 from portal.celery import app
-from uploads.stores import get_store
+from uploads.contrib.health import check_store
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +48,9 @@ def _run(name: str, results: dict[str, str]) -> None:
         CHECKS[name]()
         results[name] = "ok"
     except Exception as error:  # Whatever it is, it is the reason.
-        logger.warning("health: %s: %s", name, error)
-        results[name] = type(error).__name__
+        reason = error.__cause__ or error
+        logger.warning("health: %s: %s", name, reason)
+        results[name] = type(reason).__name__
     finally:
         connection.close()
         _free.release()
@@ -70,16 +68,6 @@ def _check_database() -> None:
             raise ReadOnlyDatabase
 
 
-def _check_store() -> None:
-    storage: Any = default_storage
-    if isinstance(storage, FileSystemStorage):
-        get_store("default").stat("health")  # Raises where the file system is not mounted.
-        if not os.access(storage.location, os.W_OK):
-            raise PermissionError(storage.location)
-    else:
-        storage.connection.meta.client.head_bucket(Bucket=storage.bucket_name)
-
-
 def _check_broker() -> None:
     with app.connection_for_write() as broker:
         broker.ensure_connection(max_retries=1, timeout=2)
@@ -87,6 +75,6 @@ def _check_broker() -> None:
 
 CHECKS: dict[str, Callable[[], None]] = {
     "database": _check_database,
-    "store": _check_store,
+    "store": check_store,
     "broker": _check_broker,
 }

@@ -156,6 +156,21 @@ def _check_schedule() -> Iterator[CheckMessage]:
             )
 
 
+def check_bytes(alias: str) -> Iterator[CheckMessage]:
+    """Refuse a storage that encrypts, compresses or marks what it stores: uploads go around that."""
+    try:
+        own = stores.make_store(alias).transformations()
+    except ImproperlyConfigured:
+        return  # Another check says so.
+    if own and alias not in conf.current().BYPASSED_STORAGES:
+        yield Error(
+            f"STORAGES[{alias!r}] has its own {', '.join(own)}, which the files of uploads do not pass: they are "
+            "stored as they were sent, and cannot be read where the storage expects other bytes.",
+            hint=f"Use another storage, or say that it is meant: UPLOADS['BYPASSED_STORAGES'] = [{alias!r}].",
+            id="uploads.E053",
+        )
+
+
 def _check_storage() -> Iterator[CheckMessage]:
     named = conf.current().STORAGE
     if named not in settings.STORAGES:
@@ -168,6 +183,7 @@ def _check_storage() -> Iterator[CheckMessage]:
             yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
             continue
         yield from store.check()
+        yield from check_bytes(alias)
         if any(base.__module__.startswith("django_tenants.") for base in type(storages[alias]).__mro__):
             yield Warning(
                 f"STORAGES[{alias!r}] has another place for each tenant, which threads and tasks do not know of.",

@@ -83,6 +83,13 @@ class Settings:
         "Destinations by alias: a dotted path, or `{'BACKEND': path, 'OPTIONS': {…}}`.",
         is_backends,
     )
+    BYPASSED_STORAGES: Collection[str] = setting(
+        (),
+        52,
+        "collection of aliases",
+        "Entries of `STORAGES` whose own way of reading and writing bytes uploads may bypass.",
+        lambda value: isinstance(value, (list, tuple, set, frozenset)) and all(map(is_name, value)),
+    )
     STORAGE: str = setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", is_name)
     OBJECT_PREFIX: str = setting(
         "uploads",
@@ -101,7 +108,7 @@ class Settings:
         None, 28, "collection of extensions", "Like `{'.pdf', '.png'}`; `None` allows all files.", is_extensions
     )
     MAX_OPEN_SESSIONS: int | None = setting(
-        None, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", is_size_or_none
+        100, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", is_size_or_none
     )
     PART_SIZE: int = setting(
         10 * MIB,

@@ -270,6 +270,12 @@ class FieldsTooLarge(UploadError):
     text = "The fields of the request may have at most {maximum} bytes."
 
 
+class MetadataTooLarge(UploadError):
+    code = "metadata_too_large"
+    status = 413
+    text = "The metadata of a file have {size} bytes; at most {maximum} are kept."
+
+
 class FileTooLarge(UploadError):
     code = "file_too_large"
     status = 413
@@ -461,3 +467,14 @@ def is_interruption(error: Exception) -> bool:
     By its name, because Celery need not be installed.
     """
     return any(kind.__name__ == "SoftTimeLimitExceeded" for kind in type(error).__mro__)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is behind an error, for logs and operators: the store's call, status and code, or the exception."""
+    cause = error.__cause__ or error
+    response = getattr(cause, "response", None)
+    if isinstance(response, dict) and hasattr(cause, "operation_name"):  # botocore's ClientError
+        said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        status, code, text = meta.get("HTTPStatusCode"), said.get("Code"), said.get("Message")
+        return f"{cause.operation_name} was answered {status} {code}: {text}"
+    return str(cause) if isinstance(cause, UploadError) else f"{type(cause).__name__}: {cause}"

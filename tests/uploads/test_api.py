@@ -383,5 +383,5 @@ def test_queries_of_create_session_are_constant(
 ) -> None:
     for _ in range(sessions + 1):
         uploader.create(1)
-    with django_assert_num_queries(3):  # the folder, the key for names, the session
+    with django_assert_num_queries(9):  # folder, naming key, limits twice, and within a lock the session
         uploader.create(1)

@@ -8,11 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.forms import BaseForm
 from django.utils.module_loading import import_string
 
-from uploads.checks import has_check
+from uploads.checks import check_bytes, has_check
 from uploads.destinations import aliases
-from uploads.destinations.registry import FORMS
+from uploads.destinations.registry import FORMS, storages_in_use
+from uploads.forms.fields import UploadField, limits_in
 from uploads.forms.routes import form_routes
 
 FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
@@ -26,6 +28,23 @@ def _hashes_modules() -> bool:
     except ImportError:
         return True  # Nothing is known of it.
     return getattr(storage, "support_js_module_import_aggregation", True)
+
+
+def _check_storages() -> Iterator[CheckMessage]:
+    """Look at the storages of the upload fields of all forms that are imported."""
+    found: set[str] = set()
+    for form in _subclasses(BaseForm):
+        for name, field in getattr(form, "base_fields", {}).items():
+            if isinstance(field, UploadField):
+                found.add(limits_in(field.limits, form, name).storage)
+    for alias in sorted(found - {*storages_in_use()}):
+        yield from check_bytes(alias)
+
+
+def _subclasses(kind: type) -> Iterator[Any]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def check_forms(**_: Any) -> list[CheckMessage]:
@@ -56,6 +75,7 @@ def _check_forms() -> Iterator[CheckMessage]:
             hint="support_js_module_import_aggregation = True in a subclass; docs/browser.md has it.",
             id="uploads.W015",
         )
+    yield from _check_storages()
     checked = [alias for alias in aliases() if has_check(alias)]
     if checked and not has_check(FORMS):
         yield Warning(

@@ -13,8 +13,9 @@ from django.db import DatabaseError, models, router
 from django.utils import timezone
 
 from uploads import names, sessions
+from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations.base import Destination, Folder, PublishedFile
-from uploads.destinations.registry import FORMS
+from uploads.destinations.registry import FORMS, aliases, get_destination
 from uploads.exceptions import NotAccepted
 from uploads.forms.routes import form_routes
 from uploads.forms.tickets import limits_of, token
@@ -40,6 +41,10 @@ class FormDestination(Destination):
         limits = limits_of(session, fresh=session._state.adding)
         session.storage = limits.storage
         limits.check(session)
+
+    def free_space(self, user: AbstractBaseUser) -> int | None:
+        """Return the free space of the user at the portal's own destination: form files count against it, too."""
+        return get_destination().free_space(user) if DEFAULT_ALIAS in aliases() else None
 
     def object_name(self, session: UploadSession) -> str:
         limits = limits_of(session)

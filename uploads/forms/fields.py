@@ -14,6 +14,7 @@ from django.forms.widgets import FILE_INPUT_CONTRADICTION
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names
+from uploads.checks import check_bytes
 from uploads.exceptions import UploadError
 from uploads.forms.files import GONE, StoredFile
 from uploads.forms.middleware import claimed, current_user
@@ -54,7 +55,9 @@ class UploadField(forms.FileField):
         super().__init__(**options)
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> Any:
-        self.widget.limits = self.limits = _of_form(self.limits, form, field_name)
+        self.widget.limits = self.limits = limits_in(self.limits, type(form), field_name)
+        for problem in check_bytes(self.limits.storage):
+            raise ImproperlyConfigured(problem.msg)
         self.html_name = form.add_prefix(field_name)
         return super().get_bound_field(form, field_name)
 
@@ -138,9 +141,9 @@ def _is_admins(widget: Any) -> bool:
     return issubclass(kind, AdminFileWidget) and not issubclass(kind, UploadWidget)
 
 
-def _of_form(limits: Limits, form: forms.BaseForm, name: str) -> Limits:
+def limits_in(limits: Limits, form: type[forms.BaseForm], name: str) -> Limits:
     """Return the limits of a field of this form, with what its model says."""
-    label = f"{type(form).__module__}.{type(form).__qualname__}.{name}"[:500]
+    label = f"{form.__module__}.{form.__qualname__}.{name}"[:500]
     model = getattr(getattr(form, "_meta", None), "model", None)
     column: Any = None
     if model is not None and any(field.name == name for field in model._meta.get_fields()):

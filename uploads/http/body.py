@@ -90,17 +90,16 @@ def is_sending(request: HttpRequest) -> bool:
     return bool(struct.unpack_from("=I", info, LAST_DATA_RECEIVED)[0] < 1000)
 
 
-def drain(request: Request, *, patiently: bool) -> None:
+def drain(request: HttpRequest, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds; otherwise the client sees a reset instead of the answer.
 
     What is left beyond the bounds is not read, not by the server either, which would keep its thread for that.
     """
-    http = below(request)
-    read, patience = 0, _Patience.of(http)
+    read, patience = 0, _Patience.of(request)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     # The client has gone, or the server keeps the body to itself.
     with suppress(UploadError):
-        for block in () if patience.over else read_blocks(http, within=seconds, verify=False):
+        for block in () if patience.over else read_blocks(request, within=seconds, verify=False):
             read += len(block)
             if read > size:
                 break
@@ -108,16 +107,15 @@ def drain(request: Request, *, patiently: bool) -> None:
     leave_unread(request)
 
 
-def has_unread_body(request: Request) -> bool:
+def has_unread_body(request: HttpRequest) -> bool:
     """Tell whether the end of the body was not seen yet."""
-    http = below(request)
-    return declared_length(http) != 0 and not _Patience.of(http).ended
+    return declared_length(request) != 0 and not _Patience.of(request).ended
 
 
-def leave_unread(request: Request) -> None:
+def leave_unread(request: HttpRequest) -> None:
     """Keep the server from waiting for the rest of a body that nobody is going to read."""
     if has_unread_body(request):
-        _Patience.of(below(request)).stop()
+        _Patience.of(request).stop()
 
 
 def max_fields_size(*, is_list: bool = False) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, InternalError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.response import Response
@@ -24,8 +23,6 @@ from uploads.exceptions import (
     UploadError,
 )
 from uploads.models import UploadSession
-
-logger = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 UNPROCESSABLE = 422
@@ -45,7 +42,7 @@ def as_upload_error(error: Exception) -> UploadError | None:
             return InvalidRequest(first_text(error.detail))
         case DataError():  # what PostgreSQL says of a NUL in a token or name
             return InvalidRequest()
-        case OperationalError() | InterfaceError():
+        case OperationalError() | InterfaceError() | InternalError():  # the last of a database that became read-only
             return DatabaseUnavailable()
         case UploadSession.DoesNotExist():
             return SessionNotFound()
@@ -59,8 +56,6 @@ def as_upload_error(error: Exception) -> UploadError | None:
 def respond(error: UploadError, body: Any, cause: Exception) -> Response:
     """Answer ``error`` with a door's ``body``: its status, and the headers that go with it whatever the door."""
     set_rollback()  # As DRF's own handler does, for a portal that uses this one for its other views.
-    if error.status >= 500:
-        logger.warning("%s: %s", error.code, error, exc_info=error.__cause__)
     response = Response(body, error.status)
     if error.wait is not None:
         response["Retry-After"] = str(error.wait)

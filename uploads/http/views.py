@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
@@ -24,12 +26,15 @@ from uploads import conf, owners, sessions
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import destination_of
 from uploads.destinations.base import answering, called_by
-from uploads.exceptions import SessionNotFound
-from uploads.http.body import drain, has_unread_body, leave_unread, require_body
+from uploads.exceptions import SessionNotFound, cause_of
+from uploads.http.body import below, declared_length, drain, has_unread_body, leave_unread, require_body
+from uploads.http.errors import as_upload_error
 from uploads.http.metadata import FOLDERS, said
 from uploads.http.slots import RequestSlot
 from uploads.models import State, UploadSession, UploadSessionQuerySet
 from uploads.sessions import FileRequest
+
+logger = logging.getLogger(__name__)
 
 RETRY_COMPLETION_AFTER = 5
 """Seconds after which a client may ask again for a file that is still being completed."""
@@ -80,6 +85,8 @@ class UploadView(ViewSet):
     scope = "uploads"
     named_session: UploadSession | None = None
     """The session of the request, once it is found."""
+    named_file: str = ""
+    """The name of the file that the request is to begin, once it is known."""
     _ignore_model_permissions = True  # REST framework's switch: permissions of a model's rows mean nothing here.
 
     @classmethod
@@ -94,6 +101,9 @@ class UploadView(ViewSet):
         try:
             with answering():
                 return super().dispatch(request, *args, **kwargs)
+        except Exception:  # Whoever answers it, the client must be able to read the answer.
+            self._drain(request)
+            raise
         finally:
             self.slot.release()  # Only now what was left of the body is read, too.
 
@@ -117,14 +127,46 @@ class UploadView(ViewSet):
         return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        if request.method not in SAFE_METHODS and has_unread_body(request):
-            if self.slot.acquire_to_drain():
-                drain(request, patiently=self.named_session is not None)
-            else:
-                leave_unread(request)
+        self._drain(below(request))
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
         return answer
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        self._log_refusal(exc, response)
+        return response
+
+    def _log_refusal(self, error: Exception, response: Response) -> None:
+        """Log a refused request in one line: what the user will quote, and what the operator needs to find it."""
+        request, session = below(self.request), self.named_session
+        known = as_upload_error(error)
+        user = getattr(self.request, "_user", None)
+        about = f"session {session.pk} {session.file_name!r}" if session else f"file {self.named_file!r}"
+        sizes = f"{session.bytes_stored} of {session.file_size} bytes stored, " if session else ""
+        logger.warning(
+            "refused: %s %s, %s %s, user %s, %s, %sbody of %s bytes: %s%s",
+            response.status_code,
+            known.code if known else getattr(error, "default_code", type(error).__name__),
+            request.method,
+            request.path,
+            owners.key_of(user) if user is not None and user.is_authenticated else "nobody",
+            about,
+            sizes,
+            "unknown" if declared_length(request) is None else declared_length(request),
+            known or error,
+            f" ({cause_of(known)})" if known is not None and known.__cause__ else "",
+        )
+        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own mark: its line says less
+
+    def _drain(self, request: HttpRequest) -> None:
+        """Read what is left of the body if the request has a slot or gets one of those for refused requests."""
+        if request.method in SAFE_METHODS or not has_unread_body(request):
+            return
+        if self.slot.acquire_to_drain():
+            drain(request, patiently=self.named_session is not None)
+        else:
+            leave_unread(request)
 
     def get_permissions(self) -> Any:
         # What a portal demands of all its views (a second factor, a tenant) holds here, too.
@@ -139,6 +181,7 @@ class UploadView(ViewSet):
 
     def open(self, folder_id: str, file: FileRequest) -> UploadSession:
         """Open a session for the file at the destination of the URL."""
+        self.named_file = file.name
         return sessions.create(self.user, folder_id, replace(file, destination=self.destination))
 
     def folder_of(self, file: FileRequest) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from django.db import Error, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -26,13 +27,15 @@ from uploads.exceptions import (
     TooManyAttempts,
     UploadError,
     UploadGone,
+    cause_of,
     is_interruption,
 )
-from uploads.models import State, TaskRun, UploadPart, UploadSession, Verdict
+from uploads.models import Mode, State, TaskRun, UploadPart, UploadSession, Verdict
 from uploads.parts import MAX_PART_SIZE
-from uploads.sessions.states import move, move_held
+from uploads.sessions.states import move, move_held, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store, StoredObject, encrypted_well_enough
+from uploads.transfer.deadlines import waited_for
 from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
 from uploads.transfer.pieces import join_pieces, whole_crc32
 from uploads.transfer.places import has_segments, upload_of
@@ -141,7 +144,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             signals.session_checking.send_robust(UploadSession, session=session)
             return
         _publish(lease)
-        delete_quietly(get_store(session.storage), objects_of(session) if session.segmented else ())
+        _release_fragments(session)
     except LeaseLost:
         raise
     except OutOfTime:
@@ -169,6 +172,16 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         # The answer to the COMMIT was lost: it was published all the same.
     logger.info("session %s: completed as file %s", session.pk, session.file_id)
     signals.session_completed.send_robust(UploadSession, session=session)
+
+
+def _release_fragments(session: UploadSession) -> None:
+    """Delete the objects that the file was made of, and those of attempts that died, of which the history tells."""
+    store = get_store(session.storage)
+    left = {*objects_of(session)} if session.segmented else set()
+    if session.mode == Mode.NUMBERED or session.moves.filter(before=F("after")).exists():
+        with suppress(UploadError):  # There may be no right to list; the audit finds them.
+            left |= waited_for(lambda: set(store.list_pieces(session.object_name)))
+    delete_quietly(store, left)
 
 
 def not_counted(lease: Lease) -> None:
@@ -299,7 +312,8 @@ def _retry_later(lease: Lease, error: Exception) -> None:
         return
     pause = pause_after(session.attempts)
     lease.commit(retry_at=timezone.now() + pause, failure=reason_of(error))
-    logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, reason_of(error))
+    note_problem(session, error)
+    logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, cause_of(error))
 
 
 def fail(lease: Lease, error: Exception, **values: Any) -> None:
@@ -307,9 +321,11 @@ def fail(lease: Lease, error: Exception, **values: Any) -> None:
     session = lease.session
     expires_at = timezone.now() + conf.current().FAILED_LIFETIME
     why = reason_of(error)
+    if error.__cause__ is not None:
+        note_problem(session, error)
     move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at, **values)
     level = logging.WARNING if session.verdict else logging.ERROR  # What a check refuses is nobody's defect.
-    logger.log(level, "session %s: failed: %s", session.pk, session.failure)
+    logger.log(level, "session %s: failed: %s (%s)", session.pk, session.failure, cause_of(error))
     signals.session_failed.send_robust(UploadSession, session=session)
 
 

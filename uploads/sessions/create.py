@@ -18,7 +18,7 @@ from uploads import conf, names, owners, parts, signals
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
 from uploads.destinations.base import caller
-from uploads.exceptions import EncryptionUnsupported, UploadError
+from uploads.exceptions import EncryptionUnsupported, MetadataTooLarge, UploadError
 from uploads.models import NamingKey, Segment, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
@@ -28,13 +28,16 @@ from uploads.stores.base import Store, Upload
 from uploads.stores.names import mark_of
 from uploads.transfer.deadlines import waited_for
 from uploads.transfer.places import begin_segment, begin_upload, composes, has_segments, upload_of
-from uploads.transfer.transactions import durable, reconnect, verb
+from uploads.transfer.transactions import durable, is_clear, reconnect, verb
 from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 logger = logging.getLogger(__name__)
+
+MAX_METADATA = 8 * 2**10
+"""Bytes of the names and values that a client says of its file beside name and size."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     Raises what the destination raises, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
     QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
     """
+    _check_metadata(file.metadata)
     destination = get_destination(file.destination)
     title, subfolders = (
         names.clean(file.name, file.longest_title),
@@ -103,6 +107,12 @@ def create_edit(
     session = _new_session(user, destination, file.folder, file.title, request)
     session.file_id, session.file_version = str(file.id), file.version
     return _open(user, session)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+    if size > MAX_METADATA:
+        raise MetadataTooLarge(size=size, maximum=MAX_METADATA)
 
 
 def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
@@ -236,6 +246,7 @@ class _Unclear(Exception):
 
 def _save(user: AbstractBaseUser, session: UploadSession, first: Segment | None, *, limited: bool) -> None:
     """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
+    clear = True
     for attempt in (1, 2):
         try:
             if limited:
@@ -252,6 +263,9 @@ def _save(user: AbstractBaseUser, session: UploadSession, first: Segment | None,
             session.refresh_from_db()  # Nobody else has this id.
             return
         except Error as error:
+            clear = clear and is_clear(error)
+            if attempt == 2 and clear:
+                raise
             if attempt == 2:
                 raise _Unclear(error) from error
             reconnect()

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.destinations import destination_of
-from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, is_interruption
+from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, cause_of, is_interruption
 from uploads.models import MAY_EXPIRE, HeldFile, State, TaskRun, UploadSession
-from uploads.sessions.states import MOVES, move
+from uploads.sessions.states import MOVES, move, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.deadlines import waited_for
@@ -105,7 +105,8 @@ def release(session: UploadSession) -> None:
         session.numbered_chunks.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
-        logger.warning("session %s: not released yet: %s", session.pk, error)
+        logger.warning("session %s: not released yet: %s", session.pk, cause_of(error))
+        note_problem(session, error)
     except Exception as error:
         if is_interruption(error):
             raise
@@ -147,7 +148,7 @@ def give_up_held(held: HeldFile) -> None:
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.warning("session %s: its file is not deleted yet: %s", session.pk, error)
+        logger.warning("session %s: its file is not deleted yet: %s", session.pk, cause_of(error))
     else:
         HeldFile.objects.filter(pk=held.pk).delete()
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
+from uploads.exceptions import cause_of
 from uploads.models import Move, State, UploadSession
 from uploads.transfer.lease import Lease
 from uploads.transfer.transactions import alias
@@ -59,6 +60,14 @@ def move_held(lease: Lease, to: State, *, keep: bool = False, why: str = "", who
         lease.commit(keep=keep, state=to, **values)
         if to != before:
             _note(lease.session, before, to, why, who)
+
+
+def note_problem(session: UploadSession, error: BaseException) -> None:
+    """Keep in the history what failed while the session stays in its state; the same again is not repeated."""
+    why = f"{error}: {cause_of(error)}" if error.__cause__ else cause_of(error)
+    last = session.moves.order_by("-pk").values_list("why", flat=True).first()
+    if last != why:
+        _note(session, State(session.state), State(session.state), why, "")
 
 
 def _note(session: UploadSession, before: State, to: State, why: str, who: str) -> None:

@@ -70,6 +70,15 @@ class FoundObject:
     since: datetime
 
 
+BYTES = ("save", "_save", "open", "_open")
+"""The methods of a storage that bytes pass, if a class overrides one."""
+
+
+def overridden(storage: object, base: type) -> list[str]:
+    """Return the names of the methods for bytes that a storage's class has of its own."""
+    return [name for name in BYTES if getattr(type(storage), name) is not getattr(base, name)]
+
+
 _STRENGTH = ("", "AES256", "aws:kms", "aws:kms:dsse", "SSE-C")
 """Kinds of server-side encryption, each as good as those before it."""
 
@@ -162,6 +171,10 @@ class Store(ABC):
     def stat(self, name: str) -> StoredObject | None:
         """Return what the store says of the object, or None if there is none."""
 
+    def require_reachable(self, name: str) -> None:
+        """Raise StoreUnavailable or StoreRefused if nothing can be stored now, as far as one can see."""
+        self.stat(name)
+
     @abstractmethod
     def abort(self, upload: Upload) -> None:
         """Drop the upload and its parts; an upload that is already gone is fine."""
@@ -204,4 +217,8 @@ class Store(ABC):
 
     def check(self) -> list[CheckMessage]:
         """Return system check messages about the storage's configuration, without any I/O."""
+        return []
+
+    def transformations(self) -> list[str]:
+        """Name what of the storage reads or writes other bytes than the app, which goes around it."""
         return []

@@ -13,15 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from django.core.files.storage import FileSystemStorage
 
 from uploads.exceptions import StoreUnavailable, UploadGone
-from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload
+from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, overridden
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import MARK, pieces_prefix
-
-if TYPE_CHECKING:
-    from django.core.files.storage import FileSystemStorage
 
 try:
     import fcntl
@@ -43,6 +41,9 @@ class FileSystemStore(Store):
     def identity(self) -> str:
         return f"directory {self.storage.location}"
 
+    def transformations(self) -> list[str]:
+        return overridden(self.storage, FileSystemStorage)
+
     def share_facts(self) -> None:
         """Mark the directory the first time it is used: without the mark, its file system is not mounted."""
         super().share_facts()
@@ -50,6 +51,11 @@ class FileSystemStore(Store):
             self.facts.marker = self._mark()
             self.learned = True
             super().share_facts()
+
+    def require_reachable(self, name: str) -> None:
+        super().require_reachable(name)
+        if not os.access(self.storage.location, os.W_OK):
+            raise StoreUnavailable from PermissionError(self.storage.location)
 
     def _mark(self) -> str:
         location = Path(self.storage.location)

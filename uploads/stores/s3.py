@@ -26,7 +26,16 @@ from uploads import conf
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.forks import after_fork
 from uploads.parts import MIN_PART_SIZE
-from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, encrypted_well_enough
+from uploads.stores.base import (
+    FoundObject,
+    FoundUpload,
+    Part,
+    Store,
+    StoredObject,
+    Upload,
+    encrypted_well_enough,
+    overridden,
+)
 from uploads.stores.buffer import Buffer
 from uploads.stores.facts import Facts
 from uploads.stores.names import pieces_prefix, probe_under
@@ -296,6 +305,10 @@ class S3Store(Store):
             encryption=answer.get("ServerSideEncryption", "") or ("SSE-C" if "SSECustomerAlgorithm" in answer else ""),
         )
 
+    def require_reachable(self, name: str) -> None:
+        with errors_translated():
+            self.client.head_bucket(Bucket=self.storage.bucket_name)
+
     def _is_missing(self, name: str) -> bool:
         """Tell whether the store itself says that there is no such object: the answer to a HEAD has no code."""
         try:
@@ -453,6 +466,9 @@ class S3Store(Store):
     def _name(self, key: str) -> str:
         """Return the storage's name of a key."""
         return key.removeprefix(f"{self.storage.location.strip('/')}/") if self.storage.location else key
+
+    def transformations(self) -> list[str]:
+        return [*overridden(self.storage, S3Storage), *(["gzip"] if self.storage.gzip else [])]
 
     def check(self) -> list[CheckMessage]:
         return list(self._check())

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Any
 
@@ -27,7 +27,7 @@ from django.utils import timezone
 from uploads import conf, parts, signals
 from uploads.clock import DatabaseNow
 from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
-from uploads.models import Mode, State, UploadSession
+from uploads.models import Mode, Move, State, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.stores import get_store
 from uploads.transfer.heartbeat import heartbeat
@@ -41,6 +41,7 @@ RESERVATION = 64
 """Part numbers reserved at a time, at most: so many are lost when a process dies."""
 SILENCE = 1.0
 """Seconds after which a client that sends nothing may have gone."""
+WRITER_DIED = "taken over from a writer that died"
 LOOK_AGAIN = 0.1
 """Seconds between two looks whether a holder that was asked has let go."""
 
@@ -260,6 +261,8 @@ def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lea
         setattr(session, name, value)
     if orphaned:
         logger.warning("session %s: taken over from a writer that died", session.pk)
+        with suppress(Error):
+            Move.objects.create(session=session, before=session.state, after=session.state, why=WRITER_DIED, who="")
         signals.lease_taken_over.send_robust(UploadSession, session=session)
     return Lease(session, first_number=first_number)
 

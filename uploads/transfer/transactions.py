@@ -11,6 +11,8 @@ from django.db import Error, connections, router, transaction
 from uploads.exceptions import TransactionOpen
 from uploads.models import UploadPart, UploadSession
 
+LOST_BY_MYSQL = (1053, 1927)
+"""The server shuts down, the connection was killed. MySQL: its own errors are 1000 to 1999, the client's from 2000."""
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -43,6 +45,15 @@ def require_no_transaction() -> None:
     # As Django's own ``durable`` sees it.
     if (blocks and not getattr(blocks[-1], "_from_testcase", False)) or not (blocks or connection.get_autocommit()):
         raise TransactionOpen
+
+
+def is_clear(error: Error) -> bool:
+    """Tell whether the database server itself said that it did not do it; else a COMMIT may have taken effect."""
+    cause = error.__cause__
+    if state := getattr(cause, "sqlstate", None):  # SQL standard: 08 and 57P are lost connections
+        return not state.startswith(("08", "57P"))
+    code = cause.args[0] if cause is not None and cause.args else None
+    return isinstance(code, int) and 1000 <= code < 2000 and code not in LOST_BY_MYSQL
 
 
 def reconnect() -> None:

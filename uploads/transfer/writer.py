@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Self, TypeVar
 
-from uploads.exceptions import StoreUnavailable, UploadError
+from uploads.exceptions import StoreUnavailable, UploadError, cause_of
 from uploads.models import UploadPart, UploadSession
 from uploads.parts import update_crc32
 from uploads.stores.base import Store, Upload
@@ -250,13 +250,13 @@ def _delete_pieces(store: Store, parts: Iterable[UploadPart]) -> None:
     delete_quietly(store, [part.piece for part in parts if part.piece])
 
 
-def delete_quietly(store: Store, names: Sequence[str]) -> None:
+def delete_quietly(store: Store, names: Collection[str]) -> None:
     """Delete objects that no row names any more; what cannot be deleted now is logged."""
     try:
         if names:
             waited_for(store.delete, names)
-    except UploadError:
-        logger.warning("could not delete %s", names)
+    except UploadError as error:
+        logger.warning("could not delete %s: %s", names, cause_of(error))
 
 
 def parts_made(session: UploadSession, store: Store, size: int) -> int:
