@@ -55,8 +55,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
     """A real S3 server, for as long as the tests run."""
     server = weed.start(tmp_path_factory.mktemp("weed"))
     yield server
-    server.process.kill()
-    server.process.wait()
+    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
     """Run the whole stack in ``directory``, with a database of its own where there is a server for it."""
     with contextlib.ExitStack() as parts:
         store = weed.start(directory / "weed")
-        parts.callback(store.process.kill)
+        parts.callback(store.kill)
         proxy = parts.enter_context(proxied(store.endpoint))
         database = wire = None
         if database_server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -163,6 +164,61 @@ def test_a_file_that_has_changed_is_sent_anew(
     eventually(
         lambda: stack.ask(f"UploadSession.objects.filter(file_name={path.name!r}, state='aborted').count()") == 1
     )
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["in-order", "parallel"])
+def test_resume_compares_stored_bytes(
+    page: Page,
+    stack: Stack,
+    line: Wire,
+    file: Callable[[int], Path],
+    content: Callable[[str], str],
+    side_by_side: Callable[[Path], None],
+    *,
+    parallel: bool,
+) -> None:
+    """Containers of encrypted disks and databases change without another size, time or first MiB."""
+    path = file(160 * MIB if parallel else 32 * MIB)
+    if parallel:
+        seen = threading.Event()
+        reached = line.at(28 * MIB, lambda: seen.wait(60))
+        side_by_side(path)
+        wait_in(page, reached)
+        page.get_by_role("button", name="Pause").click()
+        seen.set()
+        expect(row(page, path, "paused")).to_be_visible()
+    else:
+        begun(page, stack, line, path)
+    page.reload()
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[2 * MIB : 3 * MIB] = bytes(MIB)
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if parallel:
+        side_by_side(path)
+    else:
+        drop(page, path)
+    expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
+    assert content(path.name) == sha256([data])
+
+
+def test_drop_without_folders_refuses_folders(page: Page, stack: Stack) -> None:
+    """Without their paths, files of one name would become versions of one file."""
+    page.evaluate("""async () => {
+        const drop = document.getElementById("upload");
+        await customElements.whenDefined("upload-drop");
+        drop.removeAttribute("folders");
+        const file = (name) => ({ isFile: true, name, file: (done) => done(new File(["x"], name)) });
+        let read = 0;
+        const folder = { isFile: false, name: "site", createReader: () => ({
+            readEntries: (done) => done(read++ ? [] : [file("index.html"), file("about.html")]) }) };
+        const items = [folder, file("beside.txt")].map((entry) => ({ webkitGetAsEntry: () => entry }));
+        await drop.dropFrom({ items, files: [] });
+    }""")
+    expect(row(page, "site", "failed")).to_contain_text("Folders are not accepted here")
+    expect(row(page, "beside.txt", "completed")).to_be_visible(timeout=SLOW)
+    assert stack.ask("File.objects.filter(title__in=['index.html', 'about.html']).count()") == 0
 
 
 @pytest.mark.parametrize("begun_below", [False, True])

@@ -48,10 +48,10 @@ def test_the_admin_speaks_german(admin_client: Client) -> None:
 
 
 def test_the_scripts_are_small() -> None:
-    """What a page loads of them, compressed, is 12 kB at most."""
+    """What a page loads of them, compressed, is 13 kB at most."""
     scripts = APP / "static" / "uploads"
     together = sum(len(gzip.compress((scripts / name).read_bytes())) for name in ("upload.js", "upload-drop.js"))
-    assert together <= 12_000
+    assert together <= 13_000
 
 
 def test_scripts_get_the_catalogue() -> None:

@@ -169,6 +169,13 @@ class DoorView(UploadView):
         }
 
 
+def _stored_crc32(session: UploadSession) -> dict[str, Any]:
+    """Return the CRC-32 of the bytes up to the offset, by which a client knows that it still has the same file."""
+    rows = list(session.parts.all())
+    stored = {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
+    return {} if session.suspects else stored
+
+
 def _code_of(session: UploadSession) -> str:
     """Return the code of the error that a failed session ended with, else empty text."""
     try:
@@ -293,7 +300,10 @@ class UploadViewSet(DoorView):
             return Response(self.described(session))
         if isinstance(self.dialect, Resumable):  # It goes on at the offset that a GET tells, too.
             session = self._ask(session_id)
-        return Response(self.described(session), headers=self._state(session))
+        described = self.described(session)
+        if "crc32" in request.query_params:
+            described |= _stored_crc32(session)
+        return Response(described, headers=self._state(session))
 
     def append(self, request: Request, session_id: str, **_: str) -> Response:
         """Store what comes next of the file."""

@@ -14,7 +14,7 @@
  * @property {number} [parallel] Parts of a large file at a time (1: in order, each as large as the line allows),
  * @property {string} [parts] sent as numbered chunks to this URL, that of the door for Uppy's S3 plugin.
  *
- * @typedef {"waiting" | "creating" | "sending" | "retrying" | "offline" | "paused" | "completing" | "checking" |
+ * @typedef {"waiting" | "creating" | "comparing" | "sending" | "retrying" | "offline" | "paused" | "completing" | "checking" |
  *   "completed" | "failed" | "cancelled"} UploadState
  */
 

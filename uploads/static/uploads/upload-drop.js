@@ -12,12 +12,14 @@ const SENTENCES = {
   extension_not_allowed: () => _("Files of this type are not accepted here."),
   file_too_large: () => _("The file is too large."),
   file_changed: () => _("The file was changed, moved or deleted meanwhile. Choose it again."),
+  no_folders: () => _("Folders are not accepted here. Choose the files in it."),
   sent_elsewhere: () => _("This file is being sent from another page or browser."),
 };
 
 const STATES = {
   waiting: () => _("waiting"),
   creating: () => _("starting"),
+  comparing: () => _("comparing with what is stored"),
   retrying: () => _("trying again"),
   offline: () => _("waiting for the network"),
   paused: () => _("paused"),
@@ -142,20 +144,25 @@ class UploadDrop extends HTMLElement {
     if (!this.multiple && chosen.length) {
       for (const [session, row] of [...this.#items]) if (!row.open) this.#remove(session);
     }
-    for (const { file, path = "", lost } of this.multiple ? chosen : chosen.slice(0, 1)) this.#show(file, path, lost);
+    for (const { file, path = "", refusal } of this.multiple ? chosen : chosen.slice(0, 1)) this.#show(file, path, refusal);
     this.#summarise();
   }
 
   async dropFrom(transfer) {
-    this.add(await dropped(transfer));
+    const found = await dropped(transfer);
+    if (this.hasAttribute("folders")) return this.add(found);
+    // Without their folders, files of one name would be taken for versions of one file.
+    const folders = new Set(found.filter(({ path }) => path).map(({ path }) => path.split("/")[0]));
+    const refused = [...folders].map((name) => ({ file: new File([], name), refusal: "no_folders" }));
+    this.add([...found.filter(({ path }) => !path), ...refused]);
   }
 
   #part(id) {
     return this.shadowRoot.getElementById(id);
   }
 
-  #show(file, path, lost) {
-    const refusal = lost ? "file_changed" : this.#refusal(file);
+  #show(file, path, given) {
+    const refusal = given || this.#refusal(file);
     const session = this.queue.add(file, { relativePath: this.hasAttribute("folders") ? path : "" });
     const row = this.#row(path || file.name);
     const before = [...this.#items].find(([, { open }]) => open && open.name === file.name && open.length === file.size);
@@ -232,7 +239,7 @@ class UploadDrop extends HTMLElement {
     bar.querySelector(".sent").style.width = `${(100 * Math.max(sent, stored)) / size}%`;
     bar.ariaValueNow = Math.floor(share);
     status.textContent = [this.#status(session), note].filter(Boolean).join(". ");
-    buttons.pause.hidden = !["sending", "creating", "retrying", "offline", "waiting"].includes(state);
+    buttons.pause.hidden = !["sending", "creating", "comparing", "retrying", "offline", "waiting"].includes(state);
     buttons.resume.hidden = state !== "paused";
     buttons.retry.hidden = state !== "failed" || !this.queue.sessions.includes(session);
     buttons.cancel.hidden = ["completing", "cancelled"].includes(state) || (state === "completed" && !this.hasAttribute("name"));
@@ -366,7 +373,7 @@ async function dropped(transfer) {
   if (!entries.length) return [...transfer.files].map((file) => ({ file }));
   const found = [];
   const walk = async (entry, path) => {
-    const add = (file) => found.push({ file: file ?? new File([], entry.name), path: path && `${path}/${entry.name}`, lost: !file });
+    const add = (file) => found.push({ file: file ?? new File([], entry.name), path: path && `${path}/${entry.name}`, refusal: file ? "" : "file_changed" });
     if (entry.isFile) return add(await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(() => null));
     const reader = entry.createReader();
     for (;;) {

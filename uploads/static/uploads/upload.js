@@ -150,6 +150,7 @@ export class UploadSession extends EventTarget {
         if (!this.url) await this.#open();
         else if (this.#lost) await this.#ask();
         if (this.#stopped) return;
+        if (!this.url) continue; // What is stored is of another file.
         if (this.stored < this.file.size) await (this.#numbered ? this.#sendParts() : this.#send());
         else if (await this.#finish()) return;
       } catch (error) {
@@ -207,7 +208,7 @@ export class UploadSession extends EventTarget {
       filename: this.file.name,
       filetype: this.file.type,
       modified: String(this.file.lastModified),
-      crc32: crc32(new Uint8Array(head)),
+      crc32: hex(update(-1, new Uint8Array(head))),
       relativePath: this.#options.relativePath,
       ...this.#options.metadata,
     };
@@ -217,6 +218,7 @@ export class UploadSession extends EventTarget {
       this.#lost = true;
       if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
       await this.#ask();
+      await this.#compare();
     } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
       const answer = await this.#post(new URL("s3/multipart", this.#base("parts")), said);
@@ -247,6 +249,35 @@ export class UploadSession extends EventTarget {
     this.#lost = false;
   }
 
+  /** Send the file anew where its first bytes are no longer those that are stored. */
+  async #compare() {
+    this.#set("comparing");
+    const sum = async (start, size) => {
+      let sum = -1;
+      for (let at = start; at < start + size && !this.#stopped; at += 4 * MIB) {
+        const part = this.file.slice(at, Math.min(at + 4 * MIB, start + size));
+        sum = update(sum, new Uint8Array(await this.#reading(part.arrayBuffer())));
+      }
+      return hex(sum);
+    };
+    if (this.#numbered) {
+      for (const [number, etag] of [...this.#etags]) {
+        const size = parseInt(etag.split("-")[1], 16);
+        if (!etag.includes(await sum((number - 1) * this.#partSize, size))) this.#etags.delete(number);
+      }
+    } else {
+      const said = await (await this.#call("GET", `${this.url}?crc32`)).json();
+      if (said.crc32 && said.crc32 !== (await sum(0, said.offset)) && !this.#stopped) {
+        this.#forget();
+        this.#anew = true;
+      }
+    }
+  }
+
+  get #partSize() {
+    return Math.max(LEAST_PART, Math.ceil(this.file.size / 9000));
+  }
+
   get #numbered() {
     return this.#options.parallel > 1 && this.file.size > LEAST_PART;
   }
@@ -262,7 +293,7 @@ export class UploadSession extends EventTarget {
   async #sendParts() {
     this.#set("sending");
     const { size: all } = this.file;
-    const size = Math.max(LEAST_PART, Math.ceil(all / 9000));
+    const size = this.#partSize;
     const count = Math.ceil(all / size);
     const todo = Array.from({ length: count }, (_, index) => index + 1).filter((number) => !this.#etags.has(number));
     const loaded = {};
@@ -523,8 +554,9 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, value) => {
   return value;
 });
 
-function crc32(bytes) {
-  let sum = -1;
-  for (const byte of bytes) sum = TABLE[(sum ^ byte) & 255] ^ (sum >>> 8);
-  return ((sum ^ -1) >>> 0).toString(16).padStart(8, "0");
+function update(sum, bytes) {
+  for (let at = 0; at < bytes.length; at++) sum = TABLE[(sum ^ bytes[at]) & 255] ^ (sum >>> 8);
+  return sum;
 }
+
+const hex = (sum) => ((sum ^ -1) >>> 0).toString(16).padStart(8, "0");
