@@ -17,10 +17,11 @@ class UploadsConfig(AppConfig):
         import uploads.protocols.companion.door  # they register themselves
         import uploads.protocols.onlyoffice.door
         import uploads.protocols.tus.door
-        from uploads.checks import check_settings
+        from uploads.checks import check_limits, check_settings
         from uploads.forms.checks import check_forms
 
         checks.register(check_settings, "uploads")
+        checks.register(check_limits, "uploads", deploy=True)
         checks.register(check_forms, "uploads")
         if find_spec("celery"):
             import uploads.tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
@@ -39,6 +40,29 @@ EXPIRY, COMPLETION = "uploads.tasks.expire_sessions", "uploads.tasks.complete_se
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     return list(_check_settings())
+
+
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """Warn where nothing limits what a user may store, or how fast; for ``check --deploy``."""
+    with suppress(ImproperlyConfigured):
+        if conf.current().MAX_FILE_SIZE is None and not (_has_quota() or _has_rate()):
+            text = "Nothing limits what a user uploads: neither the size of a file, nor the space, nor the rate."
+            hint = "Set UPLOADS['MAX_FILE_SIZE'], a rate for uploads-create, or give the destination free_space()."
+            return [Warning(text, hint=hint, id="uploads.W016")]
+    return []
+
+
+def _has_quota() -> bool:
+    for alias in aliases():
+        with suppress(Exception):  # Another check says what is wrong with it.
+            if type(get_destination(alias)).free_space is not Destination.free_space:
+                return True
+    return False
+
+
+def _has_rate() -> bool:
+    rates = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_THROTTLE_RATES") or {}
+    return any(rates.get(scope) for scope in ("uploads-create", "uploads-chunk", "user"))
 
 
 def _check_settings() -> Iterator[CheckMessage]:

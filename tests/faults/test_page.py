@@ -200,7 +200,7 @@ def test_resume_compares_stored_bytes(
     else:
         drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
-    assert content(path.name) == sha256([data])
+    assert content(path.name) == sha256([bytes(data)])
 
 
 def test_drop_without_folders_refuses_folders(page: Page, stack: Stack) -> None:

@@ -13,8 +13,9 @@ from uploads.http.body import max_fields_size, read_blocks, read_field_blocks
 
 FormEvent: TypeAlias = MultipartSegment | bytes | bytearray | None
 
-MAX_EPILOGUE = 64 * 2**10
-"""Bytes behind the closing delimiter of a form (RFC 2046 5.1.1: to be ignored)."""
+MAX_OUTSIDE = 64 * 2**10
+"""Bytes before the first and behind the last delimiter of a form (RFC 2046 5.1.1: to be ignored), in whole blocks."""
+NOTHING = object()
 MAX_SEGMENTS = 100
 """Parts of a form; clients send the file and a handful of fields."""
 
@@ -107,12 +108,14 @@ def form_events(request: HttpRequest, blocks: Iterator[bytes] | None = None) -> 
     try:
         # Field and file names may be in any encoding, and nothing here depends on them.
         parser = PushMultipartParser(boundary, header_charset="latin1", max_segment_count=MAX_SEGMENTS)
-        after = 0
+        outside = 0
         for block in read_blocks(request) if blocks is None else blocks:
-            if not parser.closed:
-                yield from parser.parse(block)
-            elif (after := after + len(block)) > MAX_EPILOGUE:
-                raise MalformedForm(reason=f"more than {MAX_EPILOGUE} bytes follow its end")
+            event: FormEvent | object = NOTHING
+            for event in parser.parse(block):
+                yield event
+            outside += len(block) if event is NOTHING else 0
+            if outside > MAX_OUTSIDE:
+                raise MalformedForm(reason=f"more than {MAX_OUTSIDE} bytes stand before or behind its parts")
         parser.close()
     except MultipartError as error:
         raise MalformedForm(reason=str(error)) from error

@@ -1,0 +1,308 @@
+"""What is bounded, refused and logged: bodies, fields, metadata, widgets' chunks, storages that transform bytes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.test import Client
+from rest_framework.test import APIClient
+from storages.backends.s3 import S3Storage
+
+from portal.models import File, Folder
+from tests.data import MIB
+from tests.helpers import Uploader
+from tests.proxy import Proxy, with_code
+from tests.uploads.test_tus import meta
+from uploads import sessions
+from uploads.checks import check_limits, check_settings
+from uploads.forms import UploadField
+from uploads.forms.checks import check_forms
+from uploads.forms.tickets import Limits, ticket
+from uploads.models import UploadSession
+from uploads.sessions import FileRequest
+from uploads.stores import get_store
+from uploads.stores.base import Store
+from uploads.stores.buffer import Buffer
+from uploads.stores.names import piece_of
+from uploads.transfer.deadlines import Caller, CallTimeout, waited_for
+
+Change = Callable[..., None]
+FORM = "multipart/form-data; boundary=x"
+pytestmark = pytest.mark.django_db
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    body = answer.json()
+    return answer.status_code, body["error"]["type"] if "error" in body else body["code"]
+
+
+def part(headers: str, content: str = "") -> bytes:
+    return f"--x\r\nContent-Disposition: form-data; {headers}\r\n\r\n{content}\r\n".encode()
+
+
+@pytest.fixture
+def url(root: Folder) -> str:
+    return f"/api/2.0/files/{root.pk}/upload"
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("path", ["{create}", "/uppy/s3/multipart", "/api/2.0/authentication"])
+def test_large_fields_are_refused_unread(file_store: Store, uploader: Uploader, path: str) -> None:
+    """None of them has come, and none is waited for."""
+    path = path.format(create=uploader.url)
+    answer = uploader.api.post(path, content_type="application/json", CONTENT_LENGTH=str(10 * MIB))
+    assert code_of(answer) == (413, "fields_too_large")
+
+
+def test_fields_without_length_are_bounded(file_store: Store, uploader: Uploader) -> None:
+    chunked: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    body = b'{"FileName": "' + b"a" * MIB + b'"}'
+    answer = uploader.api.generic("POST", uploader.url, body, content_type="application/json", **chunked)
+    assert code_of(answer) == (413, "fields_too_large")
+
+
+def test_lists_may_be_larger_than_fields(file_store: Store, uploader: Uploader) -> None:
+    titles = [f"{number:0100}.txt" for number in range(900)]
+    answer = uploader.api.post(uploader.url.replace("create_session", "check"), {"filesTitle": titles}, format="json")
+    assert (answer.status_code, answer.json()["response"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("behind", "code"),
+    [
+        (part('name="a"', "b" * MIB) + b"--x--\r\n", (413, "fields_too_large")),
+        (b"--x--\r\n" + b"e" * 3 * MIB, (400, "malformed_form")),
+    ],
+    ids=["fields", "epilogue"],
+)
+def test_what_follows_the_file_is_bounded(
+    file_store: Store, api: APIClient, url: str, behind: bytes, code: tuple[int, str]
+) -> None:
+    body = part('name="f"; filename="a.txt"', "abc") + behind
+    assert code_of(api.generic("POST", url, body, content_type=FORM)) == code
+    assert not File.objects.exists()
+
+
+def test_hostile_boundary_is_answered_before_it_is_parsed(file_store: Store, root: Folder, url: str) -> None:
+    hostile = 'multipart/form-data; boundary="' + "\\" * 32
+    assert APIClient().generic("POST", url, b"", content_type=hostile).status_code == 401
+    assert APIClient().generic("POST", "/uppy/s3/multipart", b"", content_type=hostile).status_code == 401
+
+
+def test_login_is_throttled(settings: Any, user: User) -> None:
+    answers = [
+        APIClient().post("/api/2.0/authentication", {"userName": "demo", "password": "wrong"}, REMOTE_ADDR="192.0.2.1")
+        for _ in range(31)
+    ]
+    assert [answer.status_code for answer in answers] == [401] * 30 + [429]
+    assert int(answers[-1]["Retry-After"]) > 0
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dztotalchunkcount": "3", "dzchunkindex": "0"},
+        {"flowTotalChunks": "3", "flowChunkNumber": "1"},
+        {"resumableTotalChunks": "3", "resumableChunkNumber": "1"},
+        {"chunks": "3", "chunk": "0"},
+        {"dztotalfilesize": "1000"},
+    ],
+    ids=["dropzone", "flow", "resumable", "plupload", "another-size"],
+)
+@pytest.mark.parametrize("where", ["before", "behind", "query"])
+@pytest.mark.parametrize("path", ["{url}", "/tus/"])
+def test_chunks_of_widgets_are_not_taken_for_files(
+    file_store: Store, api: APIClient, url: str, path: str, where: str, fields: dict[str, str]
+) -> None:
+    told = b"".join(part(f'name="{name}"', value) for name, value in fields.items())
+    file = part('name="file"; filename="a.bin"', "abc")
+    body = {"before": told + file, "behind": file + told, "query": file}[where] + b"--x--\r\n"
+    query = "?" + "&".join(f"{name}={value}" for name, value in fields.items()) if where == "query" else ""
+    answer = api.generic("POST", path.format(url=url) + query, body, content_type=FORM)
+    assert code_of(answer) == (400, "chunk_of_widget")
+    assert not File.objects.exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "InsertFile."])
+@pytest.mark.parametrize("path", ["upload", "insert"])
+def test_fields_behind_the_file_count(file_store: Store, api: APIClient, url: str, path: str, prefix: str) -> None:
+    url = url.replace("upload", path)
+    for content in ("old", "new"):
+        told = part(f'name="{prefix}Title"', "kept.txt") + part(f'name="{prefix}CreateNewIfExist"', "true")
+        body = part('name="file"; filename="blob"', content) + told + b"--x--\r\n"
+        assert api.generic("POST", url, body, content_type=FORM).status_code == 200
+    assert sorted(File.objects.values_list("title", flat=True)) == ["kept (1).txt", "kept.txt"]
+
+
+def test_title_behind_the_file_is_checked(
+    file_store: Store, api: APIClient, url: str, uploads_settings: Change
+) -> None:
+    uploads_settings(ALLOWED_EXTENSIONS={".txt"})
+    body = part('name="file"; filename="a.txt"', "abc") + part('name="title"', "a.exe") + b"--x--\r\n"
+    assert code_of(api.generic("POST", url, body, content_type=FORM)) == (403, "extension_not_allowed")
+    assert not File.objects.exists()
+
+
+def test_editors_save_under_either_path(file_store: Store, api: APIClient, url: str) -> None:
+    file = api.post(url, {"file": ContentFile(b"old", "a.txt")}, format="multipart").json()["response"]
+    for number, path in enumerate(("{id}/update", "file/{id}/saveediting")):
+        address = f"/api/2.0/files/{path.format_map(file)}"
+        answer = api.put(address, {"file": ContentFile(b"%d" % number, "x")}, format="multipart")
+        assert answer.status_code == 200
+        assert b"".join(api.get(answer.json()["response"]["viewUrl"]).streaming_content) == b"%d" % number
+
+
+# Quotas
+
+
+def test_metadata_is_bounded_in_every_protocol(file_store: Store, api: APIClient, root: Folder, user: User) -> None:
+    value = "a" * 9000
+    answers = [
+        api.post("/tus/", HTTP_TUS_RESUMABLE="1.0.0", HTTP_UPLOAD_LENGTH="1", HTTP_UPLOAD_METADATA=meta(note=value)),
+        api.post("/uppy/s3/multipart", {"filename": "a", "metadata": {"note": value, "size": 1}}, format="json"),
+    ]
+    assert [code_of(answer) for answer in answers] == [(413, "metadata_too_large")] * 2
+    assert not UploadSession.objects.exists()
+
+
+def test_files_of_forms_count_against_the_free_space(
+    file_store: Store, user: User, root: Folder, settings: Any
+) -> None:
+    settings.QUOTA = 10
+    metadata = {"field": ticket(user, Limits(label="a"))}
+    request = FileRequest(name="a.bin", size=11, destination="forms", metadata=metadata)
+    with pytest.raises(Exception, match="only 10 left"):
+        sessions.create(user, "", request)
+
+
+def test_deployments_without_limits_are_warned(settings: Any, uploads_settings: Change) -> None:
+    destination = "uploads.destinations.PlainDestination"
+    uploads_settings(DESTINATION=destination)
+    assert [message.id for message in check_limits()] == ["uploads.W016"]
+    uploads_settings(DESTINATION=destination, MAX_FILE_SIZE=MIB)
+    assert check_limits() == []
+
+
+# Storages
+
+
+class Encrypting(FileSystemStorage):
+    def _save(self, name: str, content: Any) -> str:
+        return super()._save(name, ContentFile(bytes(byte ^ 1 for byte in content.read())))  # type: ignore[misc, no-any-return]
+
+
+class OnS3(S3Storage):  # type: ignore[misc]
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        return super()._open(name, mode)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [f"{__name__}.Encrypting", f"{__name__}.OnS3", "storages.backends.s3.S3Storage"],
+    ids=["fs", "s3", "gzip"],
+)
+def test_storages_that_transform_bytes_are_refused(
+    settings: Any, uploads_settings: Change, s3_storage: dict[str, Any], tmp_path: Path, backend: str
+) -> None:
+    options: Any = {"location": str(tmp_path)} if "Encrypting" in backend else s3_storage["OPTIONS"] | {"gzip": True}
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": backend, "OPTIONS": options}}
+    assert [message.id for message in check_settings()] == ["uploads.E053"]
+    uploads_settings(BYPASSED_STORAGES=["default"])
+    assert check_settings() == []
+
+
+def test_upload_fields_refuse_such_a_storage(settings: Any, tmp_path: Path) -> None:
+    storage = {"BACKEND": f"{__name__}.Encrypting", "OPTIONS": {"location": str(tmp_path)}}
+    settings.STORAGES = {**settings.STORAGES, "vault": storage}
+
+    class Form(forms.Form):
+        file = UploadField(storage="vault")
+
+    try:
+        assert [message.id for message in check_forms()] == ["uploads.E053"]
+        with pytest.raises(ImproperlyConfigured, match="vault"):
+            Form()["file"]
+    finally:
+        Form.base_fields.clear()
+
+
+# Deadlines and forks
+
+
+def test_hanging_calls_end_with_their_deadline() -> None:
+    ended, caller = threading.Event(), Caller(1)
+    for _ in range(2):  # The second finds no free thread.
+        with pytest.raises(CallTimeout):
+            caller.call(0.05, ended.wait)
+    ended.set()
+    assert caller.call(10, lambda: "answer") == "answer"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forked_process_makes_calls_of_its_own(s3_store: Store) -> None:
+    assert waited_for(s3_store.stat, "nothing") is None
+    client = s3_store.client  # type: ignore[attr-defined]
+    child = os.fork()
+    if not child:
+        alone = s3_store.client is not client  # type: ignore[attr-defined]
+        os._exit(0 if waited_for(s3_store.stat, "nothing") is None and alone else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# What is left, and what is told
+
+
+def test_completion_releases_fragments_of_dead_attempts(
+    s3_store: Store, uploader: Uploader, s3_keys: Callable[[], set[str]], small_chunks: None
+) -> None:
+    created = uploader.create(4)
+    uploader.send(created, b"ab")
+    session = UploadSession.objects.get()
+    get_store("default").put_piece(piece_of(session.object_name, session.mark), Buffer(b"x"), encrypted=False)
+    UploadSession.objects.update(lease_until="2020-01-01T00:00Z")  # a writer that died
+    assert uploader.send(created, b"cd").status_code == 201
+    assert s3_keys() == {f"media/{session.object_name}"}
+
+
+def test_refusals_are_one_line_in_the_log(
+    file_store: Store, uploader: Uploader, caplog: pytest.LogCaptureFixture
+) -> None:
+    created = uploader.create(100 * MIB, name="film.mov")
+    caplog.set_level(logging.WARNING, "uploads")
+    uploader.send_raw(created, b"too small")
+    uploader.api.post(uploader.url, {"FileName": "a/../..", "FileSize": -1}, format="json")
+    small, bad = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for word in ("400 chunk_too_small", f"session {UploadSession.objects.get().pk}", "'film.mov'", "0 of 104857600"):
+        assert word in small
+    assert "user auth.user:" in small
+    assert "400 invalid_request" in bad
+
+
+def test_causes_are_logged_and_kept_for_the_operator(
+    proxy: Proxy, uploader: Uploader, caplog: pytest.LogCaptureFixture, admin_client: Client
+) -> None:
+    created = uploader.create(3)
+    caplog.set_level(logging.WARNING, "uploads")
+    proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), times=9)
+    assert uploader.send(created, b"abc").status_code == 202
+    cause = "CompleteMultipartUpload was answered 503 SlowDown"
+    assert cause in caplog.text
+    page = admin_client.get(f"/admin/upload_sessions/uploadsession/{UploadSession.objects.get().pk}/change/")
+    assert cause in page.content.decode()
