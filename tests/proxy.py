@@ -90,6 +90,23 @@ def with_code(status: int, code: str) -> Action:
     return lambda _: Answer(status, [("Content-Type", "application/xml")], ERROR % code.encode())
 
 
+def of_a_proxy(status: int) -> Action:
+    """Answer as something before the store does, and do nothing."""
+    return lambda _: Answer(status, [("Content-Type", "text/plain")], b"%d, says a proxy" % status)
+
+
+def refuses_checksums(status: int, code: str, *, reads_only: bool = False) -> Callable[[Call], Answer | None]:
+    """Return the rule of a store that takes no header of checksums; of one that only wants not to be asked for them."""
+
+    def rule(call: Call) -> Answer | None:
+        names = {name.lower() for name in call.headers}
+        writes = any(name.startswith(("x-amz-checksum-c", "x-amz-checksum-t", "x-amz-checksum-a")) for name in names)
+        refused = "x-amz-checksum-mode" in names or (writes and not reads_only)
+        return with_code(status, code)(call) if refused else None
+
+    return rule
+
+
 def corrupt(call: Call) -> Answer:
     call.body = bytes([call.body[0] ^ 1]) + call.body[1:]
     return call.forward()
@@ -200,6 +217,8 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.headers: list[tuple[str, dict[str, str]]] = []
         """The kind and the headers of each call, their names in lower case."""
         self.faults = Faults()
+        self.rules: list[Callable[[Call], Answer | None]] = []
+        """What the store keeps to: each returns its refusal of a call, or None."""
         self.refuses_strays = False
         """Behave as Ceph does: complete no upload that has a part which the list does not name."""
         self.parts: dict[str, set[str]] = {}
@@ -241,6 +260,10 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         call = Call(self.server.upstream, self.command, self.path, headers, body)
         try:
+            for rule in self.server.rules:
+                if refusal := rule(call):
+                    self._answer(refusal)
+                    return
             if kind == "CompleteMultipartUpload" and self.server.refuses_strays and self._has_strays(call):
                 self._answer(Answer(400, [("Content-Type", "application/xml")], ERROR % b"InvalidPart"))
                 return

@@ -10,11 +10,11 @@ from django.core.checks import run_checks
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 
-from tests.data import MIB
+from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, chunk_of
-from tests.proxy import Action, Answer, Call, Proxy, refuse, with_code, with_header
+from tests.proxy import Action, Answer, Call, Proxy, of_a_proxy, refuse, refuses_checksums, with_code, with_header
 from uploads import doctor, sessions
-from uploads.models import State, UploadSession
+from uploads.models import State, StoreRecord, UploadSession
 from uploads.stores import get_store
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
@@ -25,16 +25,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
 ALWAYS = 10**6
 
 
-def refuses_checksums(call: Call) -> Answer:
-    if any(name.lower().startswith(("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")) for name in call.headers):
-        return with_code(400, "InvalidArgument")(call)
-    return call.forward()
-
-
 @pytest.fixture
 def without_checksums(proxy: Proxy) -> Proxy:
-    for kind in ("CreateMultipartUpload", "UploadPart", "PutObject", "CompleteMultipartUpload", "HeadObject"):
-        proxy.inject(kind, refuses_checksums, times=ALWAYS)
+    proxy.rules.append(refuses_checksums(400, "InvalidArgument"))
     return proxy
 
 
@@ -209,6 +202,78 @@ def test_a_store_that_says_otherwise_what_is_gone_ends_nothing(
         proxy.inject("UploadPart", with_code(*answer))
         status = uploader.send_raw(session, bytes(6 * MIB)).status_code
         assert status == (410 if answer[1] == "NoSuchKey" else 503)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize(
+    "kind", ["CreateMultipartUpload", "PutObject", "UploadPart", "CompleteMultipartUpload", "HeadObject"]
+)
+def test_answers_of_proxies_pass(proxy: Proxy, uploader: Uploader, kind: str, status: int) -> None:
+    """Only codes of S3's own end anything."""
+    proxy.inject(kind, of_a_proxy(status), times=6)
+    answers = []
+
+    def attempt(call: Callable[[], Any]) -> Any:
+        for _ in range(9):
+            answers.append(answer := call())
+            if answer.status_code < 300 and answer.status_code != 202:
+                return answer
+            UploadSession.objects.update(retry_at=None)
+        return answers[-1]
+
+    fields = {"FileName": "a.bin", "FileSize": 12 * MIB}
+    created = attempt(lambda: uploader.api.post(uploader.url, fields, format="json"))
+    session = created.json()["response"]["data"]
+    data = some_bytes(12 * MIB)
+    for start, end in ((0, 2 * MIB), (2 * MIB, 9 * MIB), (9 * MIB, 12 * MIB)):
+        done = attempt(lambda start=start, end=end: uploader.send_raw(session, data[start:end]))  # type: ignore[misc]
+    assert {answer.status_code for answer in answers} <= {200, 201, 202, 503}
+    assert len(answers) > 4
+    assert uploader.download(done) == data
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reads_only"),
+    [
+        pytest.param(403, "SignatureDoesNotMatch", False, id="google"),
+        pytest.param(400, "InvalidRequest", False, id="refused"),
+        pytest.param(501, "NotImplemented", False, id="not-implemented"),
+        pytest.param(400, "InvalidArgument", True, id="reads"),
+    ],
+)
+def test_each_process_copes_without_checksums(
+    proxy: Proxy,
+    impatient: dict[str, Any],
+    use_storage: Any,
+    uploader: Uploader,
+    status: int,
+    code: str,
+    *,
+    reads_only: bool,
+) -> None:
+    """What the process of the first chunk learned, that of the last one has to learn, too, if it was never told."""
+    proxy.rules.append(refuses_checksums(status, code, reads_only=reads_only))
+    session, data = uploader.create(12 * MIB), some_bytes(12 * MIB)
+    assert uploader.send_raw(session, data[: 6 * MIB]).status_code == 200
+    StoreRecord.objects.all().delete()
+    use_storage(impatient)
+    done = uploader.send_raw(session, data[6 * MIB :])
+    assert done.status_code == 201, done.content
+    StoreRecord.objects.all().delete()
+    use_storage(impatient)
+    assert uploader.download(done) == data
+
+
+def test_what_was_learned_is_shared(
+    proxy: Proxy, impatient: dict[str, Any], use_storage: Any, uploader: Uploader
+) -> None:
+    proxy.rules.append(refuses_checksums(400, "InvalidRequest"))
+    uploader.send(uploader.create(3), b"abc")
+    uploader.create(1)  # Whoever comes next keeps it.
+    use_storage(impatient)
+    proxy.headers.clear()
+    assert uploader.send(uploader.create(3), b"abc").status_code == 201
+    assert not [name for _, headers in proxy.headers for name in headers if name.startswith("x-amz-checksum")]
 
 
 def test_an_abort_that_finds_nothing_is_done(proxy: Proxy, open_session: OpenSession) -> None:

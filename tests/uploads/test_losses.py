@@ -19,6 +19,7 @@ from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, Uploader, finalize, no_memory
 from tests.proxy import Action, Answer, Call, Proxy, lose_answer, refuse, with_code
 from uploads import doctor, sessions
+from uploads.contrib.health import check_store
 from uploads.destinations import Destination, PublishedFile
 from uploads.exceptions import ChunkTooWide, StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import State, UploadPart, UploadSession
@@ -153,15 +154,35 @@ def test_a_lack_of_memory_at_finalize_passes(
     assert finalize(row(session)).state == State.COMPLETED
 
 
-def test_a_file_system_that_is_not_mounted_passes(
-    file_store: Store, small_chunks: None, open_session: OpenSession, tmp_path: Path
+@pytest.mark.parametrize("mount_point", [True, False], ids=["empty", "missing"])
+def test_unmounted_file_system_is_unavailable(
+    file_store: Store, small_chunks: None, uploader: Uploader, tmp_path: Path, *, mount_point: bool
 ) -> None:
-    session = send(open_session(4), b"ab")
-    (tmp_path / "files").rename(tmp_path / "unmounted")
+    files = tmp_path / "files"
+    stored = uploader.send(uploader.create(3, name="first.bin"), b"abc").json()["data"]["file"]["viewUrl"]
+    session = uploader.create(4)
+    uploader.send(session, b"ab")
+    files.rename(tmp_path / "unmounted")
+    if mount_point:
+        files.mkdir()
+    answers = [
+        uploader.send(session, b"cd"),
+        uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 1}, format="json"),
+        uploader.api.get(session["location"]),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 200]
     with pytest.raises(StoreUnavailable):
-        send(session, b"cd")
-    (tmp_path / "unmounted").rename(tmp_path / "files")
-    assert content(send(session, b"cd")) == b"abcd"
+        b"".join(uploader.api.get(stored).streaming_content)
+    sessions.expire_stale(batch_size=10)
+    with pytest.raises(StoreUnavailable):
+        check_store()
+    assert not files.exists() or not list(files.iterdir())
+    if mount_point:
+        files.rmdir()
+    (tmp_path / "unmounted").rename(files)
+    check_store()
+    assert uploader.download(uploader.send(session, b"cd")) == b"abcd"
+    assert b"".join(uploader.api.get(stored).streaming_content) == b"abc"
 
 
 def test_an_upload_that_seems_gone_while_it_is_completed_is_looked_at_again(
