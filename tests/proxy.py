@@ -344,6 +344,9 @@ class Wire(socketserver.ThreadingTCPServer):
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
         self.refusing = False
+        self.flows = threading.Event()
+        """Cleared, connections stay and nothing passes: a server that was stopped in its tracks."""
+        self.flows.set()
         self.losses: list[Loss] = []
         self.traps: list[Trap] = []
         self.ends: set[socket.socket] = set()
@@ -427,6 +430,7 @@ class WireHandler(socketserver.BaseRequestHandler):
                 elif self.loss:
                     self.loss.done.set()
                     break
+                self.server.flows.wait()
                 sink.sendall(data)
         except OSError:
             pass

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -31,7 +32,19 @@ from tests.data import MIB, sha256
 from tests.faults.client import PASSING, Client, GaveUp
 from tests.faults.stack import Stack, running
 from tests.lanes import POSTGRESQL, REDIS, broker_answers, database_answers
-from tests.proxy import corrupt, cut_before, empty_etag, error_in_200, error_in_200_after, lose_answer, refuse, slow
+from tests.proxy import (
+    Wire,
+    corrupt,
+    cut_before,
+    empty_etag,
+    error_in_200,
+    error_in_200_after,
+    lose_answer,
+    of_a_proxy,
+    refuse,
+    slow,
+    wired,
+)
 
 FAULTS: dict[str, list[Any]] = {
     "CreateMultipartUpload": [refuse, lose_answer],
@@ -44,9 +57,20 @@ FAULTS: dict[str, list[Any]] = {
     "HeadObject": [refuse, cut_before],
     "AbortMultipartUpload": [refuse, lose_answer],
 }
+OF_PROXIES = [of_a_proxy(400), of_a_proxy(404)]
+SLOW = (
+    "/api/2.0/files/1/upload/create_session",
+    "/api/2.0/files/1/upload",
+    "/api/2.0/authentication",
+    f"/ChunkedUploader.ashx?uid={'0' * 32}",
+    "/tus/",
+    "/uppy/s3/multipart",
+)
+"""Where bodies drip."""
 SMALL = "small"
 """A web whose sessions are segments of 5 MiB, so that every other file is put together of some."""
 TUS = {"Tus-Resumable": "1.0.0"}
+BROKER_DATABASE = urlsplit(REDIS).path.strip("/") or "0"
 PATIENCE = 240
 """Seconds a client goes on retrying."""
 
@@ -142,7 +166,7 @@ def _send_by_tus(client: Client, path: str, data: bytes, chance: random.Random, 
             client.pause(answer)
     while True:
         said = client.insist("GET", address).json()
-        if said["state"] != "completing":
+        if said["state"] not in ("completing", "checking"):
             break
         assert time.monotonic() < deadline + PATIENCE, said
         time.sleep(0.5)
@@ -215,21 +239,34 @@ def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random
     return answer.json()["data"]
 
 
-def trouble_thread(stack: Stack, run: Run, seed: int, ends: float) -> None:
+def _drip(stack: Stack, chance: random.Random) -> None:
+    """Hold twenty connections for two seconds whose bodies hardly come."""
+    host, path = stack.url().removeprefix("http://"), chance.choice(SLOW)
+    with contextlib.ExitStack() as connections:
+        for _ in range(20):
+            connection = connections.enter_context(socket.create_connection(host.split(":"), timeout=30))  # type: ignore[arg-type]
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Token {stack.token}\r\n"
+            connection.sendall(f"{head}Content-Length: {10 * MIB}\r\n\r\naaaa".encode())
+        time.sleep(2)
+
+
+def trouble_thread(stack: Stack, run: Run, seed: int, ends: float, broker: Wire | None) -> None:
     """Break something every second or so."""
     try:
-        _make_trouble(stack, run, random.Random(seed), ends)
+        _make_trouble(stack, run, random.Random(seed), ends, broker)
     except Exception as error:
         run.problems.append(f"the trouble ended early: {error!r}")
 
 
-def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) -> None:
+def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float, broker: Wire | None) -> None:
     while time.monotonic() < ends:
         time.sleep(chance.uniform(0.2, 1.5))
-        what = chance.choices(["call", "workers", "celery", "database", "commit", "store"], [60, 8, 3, 3, 8, 2])[0]
+        kinds = ["call", "workers", "celery", "database", "commit", "store", "read-only", "broker", "slow"]
+        what = chance.choices(kinds, [60, 8, 3, 3, 8, 2, 2, 3, 4])[0]
         if what == "call":
             kind = chance.choice(list(FAULTS))
-            stack.proxy.inject(kind, chance.choice(FAULTS[kind]), times=chance.randint(1, 3), skip=chance.randint(0, 2))
+            actions = OF_PROXIES if chance.random() < 0.15 else FAULTS[kind]
+            stack.proxy.inject(kind, chance.choice(actions), times=chance.randint(1, 3), skip=chance.randint(0, 2))
         elif what == "workers":
             stack.kill_workers(chance.choice(["web", SMALL]))
             run.count("kills of web workers")
@@ -247,6 +284,30 @@ def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float) ->
             time.sleep(chance.uniform(1, 3))
             stack.proxy.faults.down = False
             run.count("store down")
+        elif what == "read-only" and stack.wire:
+            stack.read_only("on")
+            time.sleep(chance.uniform(0, 2))
+            stack.read_only("off")
+            run.count("database read-only")
+        elif what == "broker" and broker:
+            broker.flows.clear()
+            time.sleep(chance.uniform(1, 4))
+            broker.flows.set()
+            run.count("broker frozen")
+        elif what == "slow":
+            _drip(stack, chance)
+            run.count("slow bodies", 20)
+
+
+@contextlib.contextmanager
+def _relayed_broker() -> Iterator[Wire | None]:
+    """Put a relay before Redis, if that is the broker: it can stand still."""
+    url = urlsplit(os.environ.get("CELERY_BROKER_URL", ""))
+    if url.scheme != "redis":
+        yield None
+        return
+    with wired((url.hostname or "", url.port or 6379)) as wire:
+        yield wire
 
 
 def account(stack: Stack, run: Run) -> None:
@@ -258,9 +319,9 @@ def account(stack: Stack, run: Run) -> None:
     stack.ask(f"UploadSession.objects.open().filter(pk__in={ids!r}).update(expires_at='2020-01-01T00:00Z')")
     # Sessions whose creation was never answered: nobody knows their ids.
     stack.ask("UploadSession.objects.open().filter(bytes_stored=0).update(expires_at='2020-01-01T00:00Z')")
-    stack.ask("UploadSession.objects.filter(state='completing').update(retry_at=None)")
+    stack.ask("UploadSession.objects.filter(state__in=['completing', 'checking']).update(retry_at=None)")
     deadline = time.monotonic() + 120
-    while stack.ask("UploadSession.objects.filter(state__in=['open', 'completing']).exists()"):
+    while stack.ask("UploadSession.objects.filter(state__in=['open', 'completing', 'checking']).exists()"):
         if time.monotonic() > deadline:
             stuck = stack.ask("list(UploadSession.objects.filter(state__in=['open', 'completing']).values())")
             run.problems.append(f"stuck: {stuck}")
@@ -296,14 +357,15 @@ def account(stack: Stack, run: Run) -> None:
 def chaos(directory: Path, database: str | None, *, seconds: float, seed: int, clients: int = 6) -> Run:
     """Run the whole thing and return what happened."""
     run = Run()
-    with running(directory, database) as stack:
-        stack.start_web(SMALL, SMALL_SEGMENTS="1")
+    with running(directory, database) as stack, _relayed_broker() as broker:
+        extra = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{broker.port}/{BROKER_DATABASE}"} if broker else {}
+        stack.start_web(SMALL, SMALL_SEGMENTS="1", SHA256="1", **extra)
         ends = time.monotonic() + seconds
         threads = [
             threading.Thread(target=client_thread, args=(stack, run, seed * 1000 + number, ends))
             for number in range(clients)
         ]
-        threads.append(threading.Thread(target=trouble_thread, args=(stack, run, seed, ends)))
+        threads.append(threading.Thread(target=trouble_thread, args=(stack, run, seed, ends, broker)))
         for thread in threads:
             thread.start()
         for thread in threads:

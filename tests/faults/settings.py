@@ -18,12 +18,15 @@ UPLOADS |= {
     "READ_TIMEOUT": timedelta(seconds=2),
     "AUDIT_GRACE": timedelta(microseconds=1),
     "INTERIM_RESPONSES": True,
+    "MAX_OPEN_SESSIONS": None,
 }
 if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
 if os.environ.get("SMALL_SEGMENTS"):  # of one part each
     parts.limits = parts.Limits(planned_parts=1, most_parts=1, copy_size=10 * 2**20)
     UPLOADS["PART_SIZE"] = 5 * 2**20
+if os.environ.get("SHA256"):  # each file waits for the task that hashes it
+    UPLOADS |= {"SHA256": True, "CHECK_WAIT": timedelta(seconds=1)}
 CORS_ALLOWED_ORIGIN_REGEXES = [r"http://127\.0\.0\.1:\d+"]
 for entry in CELERY_BEAT_SCHEDULE.values():
     if entry["task"] != "uploads.tasks.audit_store":

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import boto3
 import psycopg
+from psycopg import sql
 
 from devstack import weed
 from devstack.run import WEB_ENVIRONMENT, web_command
@@ -133,6 +134,16 @@ class Stack:
             {item["Key"] for page in objects for item in page.get("Contents", [])},
             {item["Key"] for page in uploads for item in page.get("Uploads", [])},
         )
+
+    def read_only(self, value: str) -> None:
+        """Make the database read-only (``on``), as a failover does, or not (``off``); all connections end."""
+        url, name = self.environment["DATABASE_URL"], self.environment["DATABASE_URL"].rpartition("/")[2]
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            statement = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+            connection.execute(statement.format(sql.Identifier(name), sql.SQL(value)))
+        assert self.wire is not None
+        self.wire.cut(0.2)
 
     def kill(self, name: str) -> None:
         """Kill a process and its children."""
