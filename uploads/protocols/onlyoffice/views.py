@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import SAFE_METHODS, AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -207,7 +207,8 @@ class SessionView(DoorView):
         if not self.is_capability:
             return super().find(session_id)
         session = self.named_session = found(UploadSession.objects.all(), session_id)
-        self.slot.acquire(session.owner_key)
+        if self.request.method not in SAFE_METHODS:
+            self.slot.acquire(session.owner_key)
         return session
 
     def look(self, session_id: str) -> UploadSession:
