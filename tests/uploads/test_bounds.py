@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +32,7 @@ from uploads.checks import check_limits, check_settings
 from uploads.forms import UploadField
 from uploads.forms.checks import check_forms
 from uploads.forms.tickets import Limits, ticket
+from uploads.http.slots import REFUSED, RequestSlot
 from uploads.models import UploadSession
 from uploads.sessions import FileRequest
 from uploads.stores import get_store
@@ -94,6 +98,28 @@ def test_what_follows_the_file_is_bounded(
     body = part('name="f"; filename="a.txt"', "abc") + behind
     assert code_of(api.generic("POST", url, body, content_type=FORM)) == code
     assert not File.objects.exists()
+
+
+def test_unread_body_ends_its_connection(file_store: Store, uploader: Uploader) -> None:
+    """Otherwise gunicorn might take the rest of it for the next request of a line that a proxy shares."""
+
+    class Body(io.BytesIO):
+        failed = False
+
+    body, drains = Body(b"{}"), [RequestSlot() for _ in range(REFUSED)]
+    here, there = socket.socketpair()
+    with here, there, contextlib.ExitStack() as slots:
+        for drain in drains:
+            slots.callback(drain.release)
+            assert drain.acquire_to_drain()
+        answer = APIClient().generic(
+            "POST",
+            uploader.url,
+            CONTENT_LENGTH=str(10 * MIB),
+            content_type="application/json",
+            **{"wsgi.input": body, "gunicorn.socket": here},
+        )
+        assert (answer.status_code, body.failed, body.tell()) == (401, True, 0)
 
 
 def test_hostile_boundary_is_answered_before_it_is_parsed(file_store: Store, root: Folder, url: str) -> None:

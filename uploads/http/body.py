@@ -201,6 +201,7 @@ class _Patience:
 
     def __init__(self, request: HttpRequest) -> None:
         self.socket: socket.socket | None = request.META.get("gunicorn.socket")
+        self.body: Any = request.META.get("wsgi.input")
         self.declared = declared_length(request)
         self.stall = conf.current().READ_TIMEOUT.total_seconds()
         self.over = False
@@ -249,6 +250,9 @@ class _Patience:
         self.over = True
         if self.socket is None:
             return
+        # What comes later is body: gunicorn must not take it for the next request, and closes after a body that failed.
+        with suppress(AttributeError):
+            self.body.failed = True
         with suppress(OSError):
             # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
             socket.socket.shutdown(self.socket, socket.SHUT_RD)
