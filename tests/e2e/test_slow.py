@@ -15,6 +15,7 @@ import requests
 
 from tests.data import MIB
 from tests.e2e.conftest import Demo
+from tests.e2e.test_upload import eventually
 
 CONNECTIONS = 80
 DRIP = 0.5
@@ -118,6 +119,10 @@ MAIN = ("fields", "login", "chunk", "tus-creation")
 )
 def test_slow_bodies_leave_threads_to_others(demo: Demo, folder: str, kind: str) -> None:
     admin = ("admin", "admin")
+    fields = {"FileName": "a", "FileSize": 1}
+    create = f"{demo.url}/api/2.0/files/1/upload/create_session"
+    # What another test held is free again soon after its connections ended.
+    eventually(lambda: demo.http().post(create, json=fields, timeout=30).status_code == 200)
     with dripping(demo, TARGETS[kind]):
         # Longer than the rest of a refused body is read.
         ends = time.monotonic() + 4

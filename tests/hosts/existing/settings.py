@@ -37,4 +37,4 @@ STORAGES = {
 }
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"]}
 
-UPLOADS = {"DESTINATION": "documents.destination.Documents", "STORAGE": "documents"}
+UPLOADS = {"DESTINATION": "documents.destination.Documents", "STORAGE": "documents", "MAX_FILE_SIZE": 2**40}

@@ -13,4 +13,4 @@ INSTALLED_APPS = [
     "uploads",
 ]
 
-UPLOADS = {"DESTINATION": "uploads.destinations.PlainDestination"}
+UPLOADS = {"DESTINATION": "uploads.destinations.PlainDestination", "MAX_FILE_SIZE": 2**40}

@@ -24,4 +24,4 @@ INSTALLED_APPS = [
 WAGTAIL_SITE_NAME = "Wagtail"
 WAGTAILADMIN_BASE_URL = "http://testserver"
 
-UPLOADS = {"DESTINATION": "destination.Documents"}
+UPLOADS = {"DESTINATION": "destination.Documents", "MAX_FILE_SIZE": 2**40}
