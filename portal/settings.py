@@ -91,9 +91,15 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "connect_timeout": 5,
         "tcp_user_timeout": 15_000,
         "options": "-c statement_timeout=60000",
+        **DATABASES["default"].get("OPTIONS", {}),
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
-    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 5,
+        "read_timeout": 60,
+        "write_timeout": 60,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 # Opening a connection for each chunk costs more than all its queries.
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True

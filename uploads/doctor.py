@@ -51,6 +51,7 @@ def _settings() -> Iterator[Finding]:
 def _store(alias: str) -> Iterator[Finding]:
     config = conf.current()
     store, prefix = get_store(alias), f"{config.OBJECT_PREFIX}/doctor/{uuid.uuid4().hex}"
+    store.forget_capabilities()
     try:
         yield _read_and_write(store, f"{prefix}/object")
         yield from _multipart(store, f"{prefix}/multipart")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 from typing import Any
 
 from celery import current_app, shared_task
@@ -52,8 +53,12 @@ def check_session(session_id: str) -> None:
 @receiver(signals.session_checking)
 def begin_check(*, session: UploadSession, **_: Any) -> None:
     """Check it now rather than when the periodic task comes by, which it does if the broker is away or hangs."""
+    if current_app.conf.task_always_eager:
+        check_session.apply_async((session.pk.hex,))
+        return
     try:
-        _publishing.call(PUBLISH_TIMEOUT, check_session.apply_async, (session.pk.hex,), retry=False)
+        publish = copy_context().run
+        _publishing.call(PUBLISH_TIMEOUT, publish, check_session.apply_async, (session.pk.hex,), retry=False)
     except Exception as error:
         logger.warning("session %s: the broker took no task: %r; the periodic one checks the file", session.pk, error)
 

@@ -42,6 +42,7 @@ from uploads.stores.names import piece_of
 from uploads.transfer.deadlines import Caller, CallTimeout, waited_for
 
 Change = Callable[..., None]
+FILES = "django.core.files.storage.FileSystemStorage"
 FORM = "multipart/form-data; boundary=x"
 pytestmark = pytest.mark.django_db
 
@@ -148,8 +149,9 @@ def test_login_is_throttled(settings: Any, user: User) -> None:
         {"resumableTotalChunks": "3", "resumableChunkNumber": "1"},
         {"chunks": "3", "chunk": "0"},
         {"dztotalfilesize": "1000"},
+        {"dztotalfilesize": "9" * 5000},
     ],
-    ids=["dropzone", "flow", "resumable", "plupload", "another-size"],
+    ids=["dropzone", "flow", "resumable", "plupload", "another-size", "huge-size"],
 )
 @pytest.mark.parametrize("where", ["before", "behind", "query"])
 @pytest.mark.parametrize("path", ["{url}", "/tus/"])
@@ -268,6 +270,15 @@ def test_upload_fields_refuse_such_a_storage(settings: Any, tmp_path: Path) -> N
         Form.base_fields.clear()
 
 
+def test_directory_of_a_storage_may_change(settings: Any, tmp_path: Path, open_session: Any) -> None:
+    """As between two tests of a portal: Django keeps the storage."""
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": FILES}}
+    for name in ("one", "two"):
+        settings.MEDIA_ROOT = tmp_path / name
+        open_session()
+        assert (tmp_path / name / ".upload-sessions").exists()
+
+
 # Deadlines and forks
 
 
@@ -319,6 +330,14 @@ def test_refusals_are_one_line_in_the_log(
         assert word in small
     assert "user auth.user:" in small
     assert "400 invalid_request" in bad
+
+
+def test_clients_write_no_lines_of_the_log(file_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "uploads")
+    APIClient().put("/api/2.0/files/x%0A2026-11-30 ERROR forged%1B[31m/update")
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("uploads")]
+    assert message.isprintable()
+    assert "401 not_authenticated" in message
 
 
 def test_causes_are_logged_and_kept_for_the_operator(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import DatabaseError, models, router
+from django.db.models import Sum
 from django.utils import timezone
 
 from uploads import names, sessions
@@ -43,8 +44,13 @@ class FormDestination(Destination):
         limits.check(session)
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
-        """Return the free space of the user at the portal's own destination: form files count against it, too."""
-        return get_destination().free_space(user) if DEFAULT_ALIAS in aliases() else None
+        """Return what is free at the portal's own destination, less what waits for a form and what is sent there."""
+        free = get_destination().free_space(user) if DEFAULT_ALIAS in aliases() else None
+        if free is None:
+            return None
+        mine = UploadSession.objects.of(user)
+        taken = mine.filter(held__isnull=False) | mine.unfinished().filter(destination=DEFAULT_ALIAS)
+        return free - (taken.aggregate(size=Sum("file_size"))["size"] or 0)
 
     def object_name(self, session: UploadSession) -> str:
         limits = limits_of(session)

@@ -114,8 +114,12 @@ def has_unread_body(request: HttpRequest) -> bool:
 
 def leave_unread(request: HttpRequest) -> None:
     """Keep the server from waiting for the rest of a body that nobody is going to read."""
-    if has_unread_body(request):
-        _Patience.of(request).stop()
+    patience = _Patience.of(request)
+    if not has_unread_body(request) or patience.socket is None:
+        return
+    patience.abandon()
+    if patience.socket.family != getattr(socket, "AF_UNIX", None):  # There a peer that still sends gets an error first.
+        patience.stop()
 
 
 def max_fields_size(*, is_list: bool = False) -> int:
@@ -200,7 +204,9 @@ class _Patience:
     """
 
     def __init__(self, request: HttpRequest) -> None:
-        self.socket: socket.socket | None = request.META.get("gunicorn.socket")
+        # In HTTP/2 it has other requests, too.
+        is_alone = request.META.get("SERVER_PROTOCOL", "").startswith("HTTP/1")
+        self.socket: socket.socket | None = request.META.get("gunicorn.socket") if is_alone else None
         self.body: Any = request.META.get("wsgi.input")
         self.declared = declared_length(request)
         self.stall = conf.current().READ_TIMEOUT.total_seconds()
@@ -245,14 +251,17 @@ class _Patience:
             self.over = True
             raise BodyTimeout(received=received)
 
+    def abandon(self) -> None:
+        """Let gunicorn close the connection: what still comes is body, and not the next request."""
+        if self.socket is not None and hasattr(self.body, "failed"):
+            self.body.failed = True
+
     def stop(self) -> None:
         """End the reading now."""
         self.over = True
         if self.socket is None:
             return
-        # What comes later is body: gunicorn must not take it for the next request, and closes after a body that failed.
-        with suppress(AttributeError):
-            self.body.failed = True
+        self.abandon()
         with suppress(OSError):
             # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
             socket.socket.shutdown(self.socket, socket.SHUT_RD)

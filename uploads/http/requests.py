@@ -75,7 +75,8 @@ def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None
     """Raise ChunkOfWidget for a form that a widget made of a chunk: taken for a whole file, it would be published."""
     chunks = next((fields[name] for name in CHUNKS if name in fields), "1")
     total = next((fields[name] for name in TOTALS if name in fields), "")
-    if chunks not in ("", "0", "1") or (size is not None and total.isdecimal() and int(total) != size):
+    is_other = size is not None and total.isdecimal() and total.lstrip("0") != str(size or "")
+    if chunks not in ("", "0", "1") or is_other:
         raise ChunkOfWidget
 
 

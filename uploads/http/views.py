@@ -53,6 +53,11 @@ def found(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
         raise SessionNotFound from error
 
 
+def _printable(text: str) -> str:
+    """Return text of a client's as one line of a log."""
+    return text.encode("unicode_escape").decode("ascii")
+
+
 class JSONAlways(BaseContentNegotiation):
     """Answer JSON whatever the client accepts: clients of the protocol send all kinds of Accept headers."""
 
@@ -149,13 +154,13 @@ class UploadView(ViewSet):
             response.status_code,
             known.code if known else getattr(error, "default_code", type(error).__name__),
             request.method,
-            request.path,
+            _printable(request.path),
             owners.key_of(user) if user is not None and user.is_authenticated else "nobody",
             about,
             sizes,
             "unknown" if declared_length(request) is None else declared_length(request),
-            known or error,
-            f" ({cause_of(known)})" if known is not None and known.__cause__ else "",
+            _printable(str(known or error)),
+            f" ({_printable(cause_of(error))})" if known is not error or error.__cause__ else "",
         )
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own mark: its line says less
 
@@ -164,7 +169,7 @@ class UploadView(ViewSet):
         if request.method in SAFE_METHODS or not has_unread_body(request):
             return
         if self.slot.acquire_to_drain():
-            drain(request, patiently=self.named_session is not None)
+            drain(request, patiently=bool(self.named_session or self.named_file))
         else:
             leave_unread(request)
 

@@ -101,6 +101,7 @@ class Store(ABC):
 
     facts: Facts | None = None
     """What is known of the store; None until ``get_store`` has asked the database."""
+    _known_as: str = ""
     learned: bool = False
     """Whether something became known that the database does not have yet."""
 
@@ -114,11 +115,22 @@ class Store(ABC):
 
     def share_facts(self) -> None:
         """Load what is known of the store, once, and save what this process learned; raise django.db.Error."""
-        if self.facts is None:
-            self.facts = facts.load(self.identity)
+        identity = self.identity  # Tests of portals change the directory of a storage.
+        if self.facts is None or self._known_as != identity:
+            self.facts, self._known_as = facts.load(identity), identity
         if self.learned:
+            saved = facts.save(identity, self.facts)
             self.learned = False
-            self.facts = facts.save(self.identity, self.facts)
+            self.facts.marker = saved.marker
+            self.facts.capabilities |= {
+                name: value for name, value in saved.capabilities.items() if name not in self.facts.capabilities
+            }
+
+    def forget_capabilities(self) -> None:
+        """Find out anew what the store takes: for the doctor."""
+        facts.forget_capabilities(self.identity)
+        if self.facts is not None:
+            self.facts.capabilities.clear()
 
     @property
     def encrypts(self) -> bool:

@@ -28,18 +28,19 @@ def load(store: str) -> Facts:
 
 def save(store: str, facts: Facts) -> Facts:
     """Keep what became known of a store; return it with what others learned meanwhile. Their marker counts."""
-    rows = _rows()
+    rows, name = _rows(), _key(store)
+    rows.get_or_create(name=name, defaults={"marker": facts.marker})
     with transaction.atomic(using=rows.db):
-        row, _ = rows.select_for_update().get_or_create(name=_key(store), defaults={"marker": facts.marker})
+        row = rows.select_for_update().get(name=name)
         row.marker = row.marker or facts.marker
         row.capabilities |= facts.capabilities
         row.save()
     return Facts(row.marker, dict(row.capabilities))
 
 
-def forget(store: str) -> None:
-    """Forget what is known of a store: it is another one now."""
-    _rows().filter(name=_key(store)).delete()
+def forget_capabilities(store: str) -> None:
+    """Forget what a store was found to take: it may be another version now."""
+    _rows().filter(name=_key(store)).update(capabilities={})
 
 
 def _rows() -> Any:

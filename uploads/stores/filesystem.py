@@ -62,12 +62,21 @@ class FileSystemStore(Store):
         marker = location / MARKER
         try:
             self._make_directory(location)
-            with suppress(FileExistsError), marker.open("x") as file:
-                file.write(uuid.uuid4().hex)
-            _sync(marker)
-            return marker.read_text()
+            if not marker.exists():
+                # Whole at once, and the first one counts: another host may be at it, too.
+                own = location / f"{MARKER}.{uuid.uuid4().hex}"
+                own.write_text(uuid.uuid4().hex)
+                _sync(own)
+                with suppress(FileExistsError):
+                    _link(own, marker)
+                own.unlink(missing_ok=True)
+                _sync(location)
+            written = marker.read_text()
         except OSError as error:
             raise StoreUnavailable from error
+        if not written:
+            raise StoreUnavailable
+        return written
 
     @contextmanager
     def _mounted(self) -> Iterator[None]:
@@ -222,6 +231,16 @@ class FileSystemStore(Store):
             path.mkdir(exist_ok=True)
             if mode is not None:
                 path.chmod(mode)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name, or where the file system has no links, that name instead."""
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        path.rename(name)
 
 
 def _is_of_one_session(directory: Path) -> bool:

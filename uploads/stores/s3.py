@@ -42,6 +42,7 @@ from uploads.stores.names import pieces_prefix, probe_under
 from uploads.stores.s3_calls import (
     COMPLETION_REFUSED,
     errors_translated,
+    has_code,
     has_no_such_call,
     is_unknown_path,
     members,
@@ -198,7 +199,8 @@ class S3Store(Store):
         configured = conf.current().STORE_ENCRYPTS
         if configured is not None:
             return configured
-        return self._probe("encrypts", self._encrypt_something)
+        config = conf.current()
+        return self._probe(f"encrypts {config.ENCRYPTION} {config.ENCRYPTION_KEY_ID}", self._encrypt_something)
 
     def _encrypt_something(self) -> bool:
         """Try it out: store a tiny object and look whether it says that it is encrypted."""
@@ -503,18 +505,25 @@ class S3Store(Store):
 
     def _checked(self, call: Callable[..., Any], checksums: dict[str, str], **parameters: Any) -> Any:
         """Make a call that writes with checksums, or without where the store turns out to refuse them."""
-        if not self.takes_checksums:
+        # Some stores that take them of parts refuse them of the whole.
+        of_whole = {"ChecksumType", "ChecksumCRC32"} <= checksums.keys()
+        capability = "checksum_completion" if of_whole else "checksums"
+        if not self.takes_checksums or self._known(capability) is False:
             return call(**parameters)
-        answer = self._unless_refused("checksums", call, checksums, parameters)
-        if "Body" in parameters and self.takes_checksums:  # Some stores ignore them when an upload is created.
-            self._learn("checksums", value=True)
+        answer = self._unless_refused(capability, call, checksums, parameters)
+        # Some stores ignore them when an upload is created.
+        if (of_whole or "Body" in parameters) and self._known(capability) is None:
+            self._learn(capability, value=True)
         return answer
 
     def _checked_reading(self, call: Callable[..., Any], **parameters: Any) -> Any:
         """Make a call that reads and asks for checksums, or does not where the store refuses to be asked."""
         if not (self.takes_checksums and self._known("checksum_reads") is not False):
             return call(**parameters)
-        return self._unless_refused("checksum_reads", call, {"ChecksumMode": "ENABLED"}, parameters)
+        answer = self._unless_refused("checksum_reads", call, {"ChecksumMode": "ENABLED"}, parameters)
+        if answer.get("ChecksumCRC32"):
+            self._learn("checksum_reads", value=True)
+        return answer
 
     def _unless_refused(
         self, capability: str, call: Callable[..., Any], checksums: dict[str, str], parameters: dict[str, Any]
@@ -525,15 +534,22 @@ class S3Store(Store):
         except ClientError as error:
             if conf.current().CHECKSUMS != "auto" or self._known(capability) or not refuses_checksums(error):
                 raise
-            if "Body" in parameters:
-                parameters["Body"].seek(0)
-            send_own_checksums(self.client, capability, wanted=False)
-            try:
-                answer = call(**parameters)
-            except Exception:
-                send_own_checksums(self.client, capability, wanted=True)  # It was not because of them.
-                raise
-        self._learn(capability, value=False)
+            refusal = error
+        if not has_code(refusal):  # It may have been a proxy's, once.
+            with suppress(ClientError):
+                return call(**parameters, **checksums)
+        if "Body" in parameters:
+            parameters["Body"].seek(0)
+        send_own_checksums(self.client, capability, wanted=False)
+        try:
+            answer = call(**parameters)
+        except Exception:
+            send_own_checksums(self.client, capability, wanted=True)  # It was not because of them.
+            raise
+        if has_code(refusal):
+            self._learn(capability, value=False)
+        else:
+            send_own_checksums(self.client, capability, wanted=True)
         return answer
 
 

@@ -63,6 +63,7 @@ def watch(client: Any) -> None:
 
 _OF_BOTO3 = {
     "checksums": Config(request_checksum_calculation="when_required", response_checksum_validation="when_required"),
+    "checksum_completion": Config(),
     "checksum_reads": Config(response_checksum_validation="when_required"),
 }
 

@@ -48,12 +48,16 @@ class Caller:
             finally:
                 free.release()
 
-        threading.Thread(target=run, name="uploads-call", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="uploads-call", daemon=True).start()
+        except RuntimeError as error:  # The system gives no more threads.
+            free.release()
+            raise CallTimeout(str(error)) from error
         try:
             return future.result(seconds)
         except TimeoutError as error:
             if future.done():
-                raise  # the call's own
+                return future.result()  # or the call's own TimeoutError
             raise CallTimeout(timeout) from error
 
 

@@ -58,7 +58,7 @@ class TokenLogin(LoginViewSet):
         return [] if getattr(self.request, "method", "POST") == "POST" else super().get_authenticators()
 
     def acquire_slot(self, request: Request) -> None:
-        self.slot.acquire_for_address(request.META.get("REMOTE_ADDR", ""))
+        self.slot.acquire_for_address(str(LoginThrottle().get_ident(request)))
 
     @schema.LOGIN
     def create(self, request: Request) -> Response:

@@ -42,6 +42,7 @@ export class UploadSession extends EventTarget {
   #chunk = 8 * MIB;
   #lost = false;
   #anew = false;
+  #unsure = false;
   #xhrs = new Set();
   #etags = new Map();
   #wake = null;
@@ -150,7 +151,10 @@ export class UploadSession extends EventTarget {
         if (!this.url) await this.#open();
         else if (this.#lost) await this.#ask();
         if (this.#stopped) return;
-        if (!this.url) continue; // What is stored is of another file.
+        if (this.#unsure) {
+          await this.#compare();
+          continue; // What is stored may be of another file.
+        }
         if (this.stored < this.file.size) await (this.#numbered ? this.#sendParts() : this.#send());
         else if (await this.#finish()) return;
       } catch (error) {
@@ -198,6 +202,7 @@ export class UploadSession extends EventTarget {
 
   #forget() {
     Object.assign(this, { url: null, stored: 0, sent: 0 });
+    this.#unsure = false;
     this.#etags.clear();
   }
 
@@ -217,8 +222,8 @@ export class UploadSession extends EventTarget {
       this.url = new URL(open.upload, location.href).href;
       this.#lost = true;
       if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
+      this.#unsure = true; // Until its bytes are compared with ours.
       await this.#ask();
-      await this.#compare();
     } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
       const answer = await this.#post(new URL("s3/multipart", this.#base("parts")), said);
@@ -260,17 +265,21 @@ export class UploadSession extends EventTarget {
       }
       return hex(sum);
     };
+    let same = true;
     if (this.#numbered) {
-      for (const [number, etag] of [...this.#etags]) {
+      for (const [number, etag] of this.#etags) {
         const size = parseInt(etag.split("-")[1], 16);
-        if (!etag.includes(await sum((number - 1) * this.#partSize, size))) this.#etags.delete(number);
+        same &&= etag.includes(await sum((number - 1) * this.#partSize, size));
       }
     } else {
       const said = await (await this.#call("GET", `${this.url}?crc32`)).json();
-      if (said.crc32 && said.crc32 !== (await sum(0, said.offset)) && !this.#stopped) {
-        this.#forget();
-        this.#anew = true;
-      }
+      same = !said.crc32 || said.crc32 === (await sum(0, said.offset));
+    }
+    if (this.#stopped) return;
+    this.#unsure = false;
+    if (!same) {
+      this.#forget();
+      this.#anew = true;
     }
   }
 
