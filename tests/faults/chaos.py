@@ -261,9 +261,13 @@ def trouble_thread(stack: Stack, run: Run, seed: int, ends: float, broker: Wire 
 def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float, broker: Wire | None) -> None:
     while time.monotonic() < ends:
         time.sleep(chance.uniform(0.2, 1.5))
-        kinds = ["call", "workers", "celery", "database", "commit", "store", "read-only", "broker", "slow"]
+        kinds = ["store call", "workers", "celery", "database", "commit", "store", "read-only", "broker", "slow"]
         what = chance.choices(kinds, [60, 8, 3, 3, 8, 2, 2, 3, 4])[0]
-        if what == "call":
+        if what in ("store call", "store") and stack.files:
+            if chance.random() < 0.2:
+                stack.unmount(chance.uniform(0, 2))
+                run.count("directory unmounted")
+        elif what == "store call":
             kind = chance.choice(list(FAULTS))
             actions = OF_PROXIES if chance.random() < 0.15 else FAULTS[kind]
             stack.proxy.inject(kind, chance.choice(actions), times=chance.randint(1, 3), skip=chance.randint(0, 2))
@@ -354,10 +358,12 @@ def account(stack: Stack, run: Run) -> None:
     run.problems += [f"{name}: {value}" for name, value in checks.items() if value]
 
 
-def chaos(directory: Path, database: str | None, *, seconds: float, seed: int, clients: int = 6) -> Run:
+def chaos(
+    directory: Path, database: str | None, *, seconds: float, seed: int, clients: int = 6, on_files: bool = False
+) -> Run:
     """Run the whole thing and return what happened."""
     run = Run()
-    with running(directory, database) as stack, _relayed_broker() as broker:
+    with running(directory, database, on_files=on_files) as stack, _relayed_broker() as broker:
         extra = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{broker.port}/{BROKER_DATABASE}"} if broker else {}
         stack.start_web(SMALL, SMALL_SEGMENTS="1", SHA256="1", **extra)
         ends = time.monotonic() + seconds
@@ -386,13 +392,24 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1000))
     parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument(
+        "--files", action="store_true", help="keep the files in a directory, which is unmounted at times"
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.minutes} minutes, {options.clients} clients", flush=True)
     if broker_answers(REDIS):
         os.environ.setdefault("CELERY_BROKER_URL", REDIS)
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
         database = POSTGRESQL if database_answers(POSTGRESQL) else None
-        run = chaos(Path(name), database, seconds=options.minutes * 60, seed=options.seed, clients=options.clients)
+        seconds = options.minutes * 60
+        run = chaos(
+            Path(name),
+            database,
+            seconds=seconds,
+            seed=options.seed,
+            clients=options.clients,
+            on_files=options.files,
+        )
         if run.problems:
             for log in Path(name).glob("*.log"):
                 Path("var").mkdir(exist_ok=True)

@@ -33,7 +33,14 @@ class Stack:
     """gunicorn, Celery and beat on SeaweedFS, and on PostgreSQL where there is one."""
 
     def __init__(
-        self, directory: Path, store: weed.Weed, proxy: Proxy, database: str | None, wire: Wire | None
+        self,
+        directory: Path,
+        store: weed.Weed,
+        proxy: Proxy,
+        database: str | None,
+        wire: Wire | None,
+        *,
+        on_files: bool = False,
     ) -> None:
         self.directory, self.store, self.proxy, self.wire = directory, store, proxy, wire
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -52,6 +59,11 @@ class Stack:
         self.environment = inherited | WEB_ENVIRONMENT | store.environment | own
         if database:
             self.environment["DATABASE_URL"] = database
+        self.files = directory / "files" if on_files else None
+        """The directory of the files, where they are not in S3."""
+        if self.files:
+            self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
+            self.files.mkdir()
         for name in ("static", "broker/queue", "broker/control"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         self.manage("migrate", "-v0")
@@ -127,6 +139,11 @@ class Stack:
 
     def stored(self) -> tuple[set[str], set[str]]:
         """Return the names of all objects, and of all multipart uploads under way."""
+        if self.files:
+            found = {path.relative_to(self.files) for path in self.files.rglob("*") if path.is_file()}
+            hidden = {path for path in found if path.name.startswith(".")}
+            unfinished = {path.name for path in hidden if path.name != ".upload-sessions"}
+            return {str(path) for path in found - hidden}, unfinished
         s3 = self.s3()
         objects = s3.get_paginator("list_objects_v2").paginate(Bucket=weed.BUCKET)
         uploads = s3.get_paginator("list_multipart_uploads").paginate(Bucket=weed.BUCKET)
@@ -145,6 +162,16 @@ class Stack:
         assert self.wire is not None
         self.wire.cut(0.2)
 
+    def unmount(self, seconds: float) -> None:
+        """Leave an empty directory where the files are, for a while."""
+        assert self.files is not None
+        away = self.files.with_name("unmounted")
+        self.files.rename(away)
+        self.files.mkdir()
+        time.sleep(seconds)
+        self.files.rmdir()  # Nothing was made in it.
+        away.rename(self.files)
+
     def kill(self, name: str) -> None:
         """Kill a process and its children."""
         process = self.processes.pop(name)
@@ -160,7 +187,7 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
+def running(directory: Path, database_server: str | None, *, on_files: bool = False) -> Iterator[Stack]:
     """Run the whole stack in ``directory``, with a database of its own where there is a server for it."""
     with contextlib.ExitStack() as parts:
         store = weed.start(directory / "weed")
@@ -173,7 +200,7 @@ def running(directory: Path, database_server: str | None) -> Iterator[Stack]:
             wire = parts.enter_context(wired((url.hostname or "127.0.0.1", url.port or 5432)))
             user = url.netloc.rpartition("@")[0]
             database = urlunsplit(url._replace(netloc=f"{user}@127.0.0.1:{wire.port}"))
-        stack = Stack(directory, store, proxy, database, wire)
+        stack = Stack(directory, store, proxy, database, wire, on_files=on_files)
         parts.callback(stack.stop)
         stack.start_web()
         stack.start_celery()
