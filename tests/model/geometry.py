@@ -1,0 +1,197 @@
+"""A model of one geometry: a file is parts of one size, and a part's number follows from its offset.
+
+Nothing of it is the app's; it is what the engine has to keep to. Sizes are single bytes, so that a few random requests
+meet every border. ``tests/model/test_geometry.py`` plays it against stores that delay, lose and refuse calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+def part_size(chunk: int | None, preferred: int, least: int) -> int:
+    """Return the part size for chunks of a size: it divides them and is nearest to the preferred one.
+
+    Ties go to the smaller one. Without chunks of a size, or without such a divisor, it is the preferred size.
+    """
+    fits = [chunk // count for count in range(1, chunk // least + 1) if chunk % count == 0] if chunk else []
+    return min(fits, key=lambda size: (abs(size - preferred), size), default=preferred)
+
+
+def chunk_size(file_size: int | None, chunks: dict[int, int]) -> int | None:
+    """Return the size of the numbered chunks of a file as far as those that are stored tell, else None.
+
+    ``chunks`` are the sizes by number. All but the last have one size, and the last is not larger.
+    """
+    if 1 in chunks and (file_size is None or chunks[1] < file_size or len(chunks) == 1):
+        return chunks[1]
+    sizes = list(chunks.values())
+    if len(sizes) != len(set(sizes)):
+        return next(size for size in sizes if sizes.count(size) > 1)
+    if file_size is None:
+        return None
+    answers = {
+        size
+        for size in range(1, file_size + 1)
+        if all(_fits(file_size, size, number, chunk) for number, chunk in chunks.items())
+    }
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _fits(file_size: int, size: int, number: int, chunk: int) -> bool:
+    """Tell whether chunk ``number`` may have ``chunk`` bytes where chunks have ``size``."""
+    return chunk == min(size, file_size - (number - 1) * size)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How a file beyond the limits of one multipart upload is put together; all copies but the last are alike."""
+
+    parts_a_copy: int
+    parts_a_segment: int
+
+    @classmethod
+    def of(cls, size: int, most_parts: int, largest_copy: int) -> Segments:
+        copy = min(most_parts, largest_copy // size)
+        return cls(copy, most_parts // copy * copy)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return segment and part number of the part ``index`` of the file."""
+        return index // self.parts_a_segment, index % self.parts_a_segment + 1
+
+
+class Refused(Exception):
+    """The store completes nothing."""
+
+
+class Unknown(Exception):
+    """No answer came: the call took effect, will, or never does."""
+
+
+@dataclass
+class Call:
+    """A part on its way, which may arrive long after its sender is gone."""
+
+    index: int
+    data: bytes
+
+
+@dataclass
+class Store:
+    """A multipart upload as S3 promises it: a part may be written again, and Complete names what it means."""
+
+    names_writes: bool = False
+    """Whether the same bytes written twice have two ETags (SSE-KMS, S3 Express)."""
+    refuses_unlisted: bool = False
+    lists: bool = True
+    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    late: list[Call] = field(default_factory=list)
+    content: bytes | None = None
+    writes: Iterator[int] = field(default_factory=itertools.count)
+
+    def arrive(self, call: Call) -> str:
+        if self.content is not None:
+            return ""  # NoSuchUpload: a straggler after Complete damages nothing.
+        etag = f"{call.data!r}{next(self.writes) if self.names_writes else ''}"
+        self.parts[call.index] = etag, call.data
+        return etag
+
+    def complete(self, named: dict[int, str]) -> None:
+        held = {index: etag for index, (etag, _) in self.parts.items()}
+        if any(held.get(index) != etag for index, etag in named.items()):
+            raise Refused
+        if self.refuses_unlisted and held.keys() - named.keys():
+            raise Refused
+        self.content = b"".join(self.parts[index][1] for index in sorted(named))
+
+
+@dataclass
+class Session:
+    """The row, and what a worker does with it. ``outcomes`` decides what becomes of each write of a part."""
+
+    store: Store
+    size: int
+    part: int
+    stored: int = 0
+    etags: dict[int, str] = field(default_factory=dict)
+    fragments: dict[int, bytes] = field(default_factory=dict)
+    """Bytes without a part by their offset; none goes over a border of parts."""
+    dirty: set[int] = field(default_factory=set)
+    """Parts that a writer of unknown outcome may still touch."""
+
+    def extent(self, index: int) -> range:
+        return range(index * self.part, min((index + 1) * self.part, self.size))
+
+    def put(self, index: int, data: bytes, outcome: str) -> str:
+        """Write a part: noted on the row first, settled only by a clear answer."""
+        self.dirty.add(index)
+        call = Call(index, data)
+        if outcome == "late":
+            self.store.late.append(call)
+        if outcome == "late" or outcome == "never":
+            raise Unknown
+        etag = self.store.arrive(call)
+        if outcome == "answer lost":
+            raise Unknown
+        return etag
+
+    def append(self, data: bytes, outcomes: Iterator[str], *, dies: bool) -> None:
+        """Take the next bytes of the file: all of them or none."""
+        data = data[: self.size - self.stored]  # Nothing behind the end goes to the store.
+        foreign = set(self.dirty)
+        etags, fragments = dict(self.etags), dict(self.fragments)
+        at = self.stored
+        for piece in self._cut(self.stored, data):
+            fragments[at] = piece
+            at += len(piece)
+            self._join(at, foreign, etags, fragments, outcomes)
+        if dies:  # Between the last write and the commit.
+            raise Unknown
+        self.dirty = foreign
+        self.etags, self.fragments, self.stored = etags, fragments, at
+
+    def _cut(self, start: int, data: bytes) -> Iterator[bytes]:
+        while data:
+            room = self.part - start % self.part
+            yield data[:room]
+            start, data = start + room, data[room:]
+
+    def _join(
+        self, at: int, foreign: set[int], etags: dict[int, str], fragments: dict[int, bytes], outcomes: Iterator[str]
+    ) -> None:
+        """Write the part that ends at ``at``, unless somebody else may still be writing it."""
+        index = (at - 1) // self.part
+        extent = self.extent(index)
+        if at != extent.stop or index in foreign:
+            return
+        inside = sorted(offset for offset in fragments if offset in extent)
+        etags[index] = self.put(index, b"".join(fragments[offset] for offset in inside), next(outcomes))
+        for offset in inside:
+            del fragments[offset]
+
+    def complete(self, outcomes: Iterator[str], *, dies: bool = False) -> None:
+        """Make parts of what is left in fragments, and the file; a straggler costs an attempt, never the file.
+
+        Fragments of dirty parts stay until Complete has succeeded: the part is written again from them.
+        """
+        for index in sorted({offset // self.part for offset in self.fragments}):
+            if index in self.etags and not self._changed(index):
+                continue
+            inside = sorted(offset for offset in self.fragments if offset in self.extent(index))
+            self.etags.pop(index, None)
+            self.etags[index] = self.put(index, b"".join(self.fragments[at] for at in inside), next(outcomes))
+        if dies:  # Between the last write and Complete.
+            raise Unknown
+        try:
+            self.store.complete(self.etags)
+        except Refused:
+            if not self.store.lists:
+                for index in self.dirty & self.etags.keys():
+                    del self.etags[index]
+            raise
+
+    def _changed(self, index: int) -> bool:
+        """Tell whether a straggler wrote the part since; where the store lists none, a refusal has told it."""
+        return self.store.lists and self.store.parts.get(index, ("", b""))[0] != self.etags[index]

@@ -1,0 +1,127 @@
+"""The model of the geometry, against stores that delay, lose and refuse calls, and against all small cases."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.model.geometry import Refused, Segments, Session, Store, Unknown, chunk_size, part_size
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("chunk", "part"),
+    [(8, 8), (10, 10), (15, 7.5), (16, 8), (32, 8), (64, 8), (24, 8), (25, 12.5), (30, 10), (3, 10), (None, 10)],
+)
+def test_part_size_divides_chunks(chunk: int | None, part: float) -> None:
+    assert part_size(chunk and chunk * MIB, 10 * MIB, 5 * MIB) == part * MIB
+
+
+def test_chunk_size_is_never_wrong() -> None:
+    """All orders of the chunks of all files of up to 13 bytes, sent in up to five chunks."""
+    for file_size in range(1, 14):
+        for size in range(-(-file_size // 5), file_size + 1):
+            count = -(-file_size // size)
+            sizes = {number: min(size, file_size - (number - 1) * size) for number in range(1, count + 1)}
+            for order in permutations(sizes):
+                for sent in range(1, count + 1):
+                    told = {number: sizes[number] for number in order[:sent]}
+                    assert chunk_size(file_size, told) in (None, size, sizes[1])
+                assert chunk_size(file_size, sizes) == sizes[1]
+
+
+def test_all_copies_of_segments_are_alike() -> None:
+    """10,000 parts of 10 MiB, copies of at most 5 GiB: 48.8 TiB are reached; 4.8 TiB with 1,000 parts."""
+    for most, tib in ((10_000, 48.8), (1_000, 4.7)):
+        segments = Segments.of(10 * MIB, most, 5 * 2**30)
+        assert segments.parts_a_segment % segments.parts_a_copy == 0
+        copies = most * segments.parts_a_copy * 10 * MIB
+        assert copies >= tib * 2**40
+    assert Segments.of(10 * MIB, 10_000, 5 * 2**30).place(9_728) == (1, 1)
+
+
+OUTCOMES = st.lists(st.sampled_from(["ok"] * 5 + ["answer lost", "late", "never"]), min_size=30, max_size=30)
+
+
+class Uploads(RuleBasedStateMachine):
+    """One session in order: its client repeats what failed, with the same or with other bytes."""
+
+    @initialize(
+        size=st.integers(0, 40),
+        part=st.integers(1, 7),
+        names_writes=st.booleans(),
+        refuses_unlisted=st.booleans(),
+        lists=st.booleans(),
+    )
+    def begin(self, size: int, part: int, **kind: Any) -> None:
+        self.session = Session(Store(**kind), size, part)
+        self.acknowledged = b""
+
+    @property
+    def is_open(self) -> bool:
+        return self.session.store.content is None
+
+    @precondition(lambda self: self.is_open and len(self.acknowledged) < self.session.size)
+    @rule(data=st.binary(min_size=1, max_size=15), outcomes=OUTCOMES, dies=st.sampled_from([False] * 4 + [True]))
+    def send(self, data: bytes, outcomes: list[str], *, dies: bool) -> None:
+        try:
+            self.session.append(data, iter(outcomes), dies=dies)
+        except Unknown:
+            return
+        self.acknowledged += data[: self.session.size - len(self.acknowledged)]
+
+    @rule(data=st.data())
+    def straggler_arrives(self, data: Any) -> None:
+        late = self.session.store.late
+        if late:
+            self.session.store.arrive(late.pop(data.draw(st.integers(0, len(late) - 1))))
+
+    @precondition(lambda self: self.is_open and len(self.acknowledged) == self.session.size)
+    @rule(outcomes=OUTCOMES, dies=st.booleans())
+    def complete(self, outcomes: list[str], *, dies: bool) -> None:
+        try:
+            self.session.complete(iter(outcomes), dies=dies)
+        except (Unknown, Refused):
+            return
+        assert self.session.store.content == self.acknowledged
+
+    @invariant()
+    def nothing_acknowledged_goes_back(self) -> None:
+        assert self.session.stored == len(self.acknowledged)
+
+    def teardown(self) -> None:
+        """Once nothing fails any more, the file is completed, and is what was acknowledged."""
+        if not hasattr(self, "session") or not self.is_open:
+            return
+        rest = self.session.size - len(self.acknowledged)
+        data = bytes(range(rest))
+        self.session.append(data, iter(["ok"] * 50), dies=False)
+        for call in self.session.store.late:
+            self.session.store.arrive(call)
+        for attempt in range(3):
+            try:
+                self.session.complete(iter(["ok"] * 50))
+            except Refused:
+                assert attempt < 2
+            else:
+                break
+        assert self.session.store.content == self.acknowledged + data
+
+
+def test_stragglers_never_damage_a_file() -> None:
+    run_state_machine_as_test(
+        Uploads, settings=settings(stateful_step_count=30, max_examples=20 * settings().max_examples)
+    )
