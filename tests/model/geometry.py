@@ -195,3 +195,81 @@ class Session:
     def _changed(self, index: int) -> bool:
         """Tell whether a straggler wrote the part since; where the store lists none, a refusal has told it."""
         return self.store.lists and self.store.parts.get(index, ("", b""))[0] != self.etags[index]
+
+
+@dataclass
+class Row:
+    """A numbered chunk that is stored: some of its bytes are parts, the others fragments by offset in the file."""
+
+    data: bytes
+    etags: dict[int, str]
+    fragments: dict[int, bytes]
+
+
+@dataclass
+class Attempt:
+    """A request with a numbered chunk, at work beside others, of the same number, too."""
+
+    number: int
+    data: bytes
+    todo: list[tuple[int, bytes]]
+    """What is still to be written: offset in the file, and bytes that cross no border of parts."""
+    writes_parts: bool
+    row: Row
+    unsettled: set[int] = field(default_factory=set)
+    """Parts that it noted on the chunk's row before writing them."""
+
+
+@dataclass
+class Numbered:
+    """A session of numbered chunks of one size. There is no lease: rows of chunks keep attempts apart."""
+
+    session: Session
+    chunk: int
+    rows: dict[int, Row] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def begin(self, number: int, data: bytes) -> Attempt | None:
+        """Begin an attempt; None if the chunk is stored already. The first open attempt of a number writes parts."""
+        if number in self.rows and self.rows[number].data == data:
+            return None
+        start = (number - 1) * self.chunk
+        todo, at = [], start
+        for piece in self.session._cut(start, data):
+            todo.append((at, piece))
+            at += len(piece)
+        first = number not in self.rows and all(other.number != number for other in self.attempts)
+        attempt = Attempt(number, data, todo, first, Row(data, {}, {}))
+        self.attempts.append(attempt)
+        return attempt
+
+    def step(self, attempt: Attempt, outcome: str) -> None:
+        """Write the next bytes of an attempt: a part if they are all of one that nobody else may touch."""
+        at, piece = attempt.todo.pop(0)
+        index = at // self.session.part
+        whole = len(piece) == len(self.session.extent(index))
+        if not (whole and attempt.writes_parts and index not in self.session.dirty):
+            attempt.row.fragments[at] = piece
+            return
+        attempt.unsettled.add(index)
+        attempt.row.etags[index] = self.session.put(index, piece, outcome)
+
+    def commit(self, attempt: Attempt) -> None:
+        """Let the attempt's bytes be those of its number; its parts are settled, for all its calls ended clearly."""
+        self.attempts.remove(attempt)
+        self.rows[attempt.number] = attempt.row
+        self.session.dirty -= attempt.unsettled
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Forget an attempt that failed or died; what it may have written stays dirty."""
+        self.attempts.remove(attempt)
+
+    def finalize(self, outcomes: Iterator[str]) -> None:
+        """Complete the file of the chunks that are stored, from what their rows name; attempts at work are late."""
+        session = self.session
+        session.etags = session.etags or {}
+        for row in self.rows.values():
+            session.fragments |= row.fragments
+            for index, etag in row.etags.items():
+                session.etags.setdefault(index, etag)
+        session.complete(outcomes)

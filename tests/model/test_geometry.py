@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import permutations
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.model.geometry import Refused, Segments, Session, Store, Unknown, chunk_size, part_size
+from tests.model.geometry import Numbered, Refused, Segments, Session, Store, Unknown, chunk_size, part_size
 
 MIB = 2**20
 
@@ -125,3 +126,88 @@ def test_stragglers_never_damage_a_file() -> None:
     run_state_machine_as_test(
         Uploads, settings=settings(stateful_step_count=30, max_examples=20 * settings().max_examples)
     )
+
+
+class NumberedUploads(RuleBasedStateMachine):
+    """Chunks in any order and side by side, the same number with other bytes, too; the last commit counts."""
+
+    @initialize(chunk=st.integers(1, 9), count=st.integers(1, 3), part=st.integers(1, 4), names_writes=st.booleans())
+    def begin(self, chunk: int, count: int, part: int, *, names_writes: bool) -> None:
+        size = max(1, chunk * count - chunk // 2)
+        self.chunks = Numbered(Session(Store(names_writes=names_writes), size, part), chunk)
+        self.last: dict[int, bytes] = {}
+        self.finalizing = False
+
+    @property
+    def count(self) -> int:
+        return -(-self.chunks.session.size // self.chunks.chunk)
+
+    def data_of(self, number: int, fill: int) -> bytes:
+        return bytes([fill]) * min(self.chunks.chunk, self.chunks.session.size - (number - 1) * self.chunks.chunk)
+
+    @precondition(lambda self: not self.finalizing)
+    @rule(data=st.data(), fill=st.integers(0, 3))
+    def attempt(self, data: Any, fill: int) -> None:
+        number = data.draw(st.integers(1, self.count))
+        self.chunks.begin(number, self.data_of(number, fill))
+
+    @precondition(lambda self: self.chunks.attempts)
+    @rule(data=st.data(), outcomes=st.lists(st.sampled_from(["ok", "late", "ok", "answer lost", "ok"]), max_size=9))
+    def go_on(self, data: Any, outcomes: list[str]) -> None:
+        """Let an attempt make some steps; one that has none left commits, one that fails or dies is given up."""
+        attempt = data.draw(st.sampled_from(self.chunks.attempts))
+        try:
+            for outcome in outcomes:
+                if attempt.todo:
+                    self.chunks.step(attempt, outcome)
+        except Unknown:
+            self.chunks.give_up(attempt)
+            return
+        if not outcomes:
+            self.chunks.give_up(attempt)
+        elif not attempt.todo and not self.finalizing:  # A session that is completing takes no more.
+            self.chunks.commit(attempt)
+            self.last[attempt.number] = attempt.data
+
+    @rule(data=st.data())
+    def straggler_arrives(self, data: Any) -> None:
+        late = self.chunks.session.store.late
+        if late:
+            self.chunks.session.store.arrive(late.pop(data.draw(st.integers(0, len(late) - 1))))
+
+    @precondition(lambda self: len(self.last) == self.count)
+    @rule(outcomes=OUTCOMES)
+    def finalize(self, outcomes: list[str]) -> None:
+        self.finalizing = True
+        if self.chunks.session.store.content is None:
+            with suppress(Unknown, Refused):
+                self.chunks.finalize(iter(outcomes))
+        content = self.chunks.session.store.content
+        assert content in (None, b"".join(self.last[number] for number in sorted(self.last)))
+
+    def teardown(self) -> None:
+        """Once nothing fails any more, and also if nobody comes back, the file is completed."""
+        if not hasattr(self, "chunks"):
+            return
+        session = self.chunks.session
+        for number in {*range(1, self.count + 1)} - self.last.keys():
+            attempt = self.chunks.begin(number, self.data_of(number, 9))
+            assert attempt is not None
+            while attempt.todo:
+                self.chunks.step(attempt, "ok")
+            self.chunks.commit(attempt)
+            self.last[number] = attempt.data
+        for call in session.store.late:
+            session.store.arrive(call)
+        for tries in range(4):
+            if session.store.content is not None:
+                break
+            assert tries < 3
+            with suppress(Refused):
+                self.chunks.finalize(iter(["ok"] * 50))
+        assert session.store.content == b"".join(self.last[number] for number in sorted(self.last))
+
+
+def test_numbered_chunks_side_by_side_never_mix() -> None:
+    examples = 20 * settings().max_examples
+    run_state_machine_as_test(NumberedUploads, settings=settings(stateful_step_count=40, max_examples=examples))
