@@ -201,6 +201,9 @@ def test_resume_compares_stored_bytes(
         drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
     assert content(path.name) == sha256([bytes(data)])
+    # That of the file before: other tests look at all that is open.
+    old = f"UploadSession.objects.open().filter(file_name={path.name!r})"
+    assert stack.ask(f"[sessions.expire_now(session).state for session in {old}]") == ["expired"]
 
 
 def test_drop_without_folders_refuses_folders(page: Page, stack: Stack) -> None:

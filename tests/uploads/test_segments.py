@@ -183,6 +183,21 @@ def test_composing_goes_on_where_it_stopped(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
+def test_empty_file_is_composed(
+    proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its only part number was used up by an answer that was lost."""
+    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=1, most_parts=1, copy_size=10 * MIB))
+    session = open_session(0)
+    proxy.inject("UploadPart", lose_answer)
+    with pytest.raises(StoreUnavailable):
+        send(row(session), 0, end=0)
+    session = send(row(session), 0, end=0)
+    assert (session.state, session.segmented) == (State.COMPLETED, True), session.failure
+    assert content(session) == b""
+    assert s3_keys() == {f"media/{session.object_name}"}
+
+
 @axes(size=FILE_SIZES)
 def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
     session = open_session(size)

@@ -15,6 +15,7 @@ from uploads import parts
 from uploads.exceptions import StoredObjectWrong, StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
 from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.stores.buffer import Buffer
 from uploads.transfer.lease import Lease
 from uploads.transfer.pieces import whole_crc32
 from uploads.transfer.places import begin_upload, upload_of
@@ -69,6 +70,9 @@ def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part
         _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
     if not session.upload_id:
         lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
+    if not session.file_size:  # There is nothing to copy, and an upload has one part at least.
+        etag = lease.threads.call(store.put_part, upload_of(session), number=1, offset=0, data=Buffer(b""))
+        return [Part(1, 0, 0, etag)]
     copies = list(_copies(segments, store.min_part_size))
     done = _done(session, copies)
     lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
