@@ -109,6 +109,17 @@ def begun(page: Page, stack: Stack, line: Wire, path: Path, at: int = 12 * MIB) 
     eventually(lambda: sum(stack.ask(stored)) > 0)
 
 
+def begun_in_parallel(page: Page, line: Wire, path: Path, side_by_side: Callable[[Path], None]) -> None:
+    """The same for a large file in parallel: nothing is paused any more once the system has taken all of it."""
+    seen = threading.Event()
+    reached = line.at(28 * MIB, lambda: seen.wait(60))
+    side_by_side(path)
+    wait_in(page, reached)
+    page.get_by_role("button", name="Pause").click()
+    seen.set()
+    expect(row(page, path, "paused")).to_be_visible()
+
+
 def test_pause_and_resume(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
@@ -180,13 +191,7 @@ def test_resume_compares_stored_bytes(
     """Containers of encrypted disks and databases change without another size, time or first MiB."""
     path = file(160 * MIB if parallel else 32 * MIB)
     if parallel:
-        seen = threading.Event()
-        reached = line.at(28 * MIB, lambda: seen.wait(60))
-        side_by_side(path)
-        wait_in(page, reached)
-        page.get_by_role("button", name="Pause").click()
-        seen.set()
-        expect(row(page, path, "paused")).to_be_visible()
+        begun_in_parallel(page, line, path, side_by_side)
     else:
         begun(page, stack, line, path)
     page.reload()
@@ -424,14 +429,8 @@ def test_parts_side_by_side_go_on_after_a_reload(
     content: Callable[[str], str],
     side_by_side: Callable[[Path], None],
 ) -> None:
-    path = file(160 * MIB)  # Nothing is paused any more once the system has taken all of it.
-    seen = threading.Event()
-    begun = line.at(28 * MIB, lambda: seen.wait(60))
-    side_by_side(path)
-    wait_in(page, begun)
-    page.get_by_role("button", name="Pause").click()
-    seen.set()
-    expect(row(page, path, "paused")).to_be_visible()
+    path = file(160 * MIB)
+    begun_in_parallel(page, line, path, side_by_side)
     passed = line.at(156 * MIB, lambda: None)
     side_by_side(path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
