@@ -21,6 +21,7 @@ from uploads.models import State, UploadSession
 from uploads.sessions import Chunk, Rules
 from uploads.stores import get_store
 from uploads.stores.base import Store
+from uploads.transfer.places import composes
 from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
@@ -183,16 +184,28 @@ def test_composing_goes_on_where_it_stopped(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
+@pytest.mark.parametrize("heads", [1, 2])
 def test_empty_file_is_composed(
-    proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy,
+    open_session: OpenSession,
+    s3_keys: Callable[[], set[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    heads: int,
 ) -> None:
     """Its only part number was used up by an answer that was lost."""
     monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=1, most_parts=1, copy_size=10 * MIB))
     session = open_session(0)
+    assert composes(get_store("default"))  # It is tried out before the faults come.
     proxy.inject("UploadPart", lose_answer)
     with pytest.raises(StoreUnavailable):
         send(row(session), 0, end=0)
+    # The file is made, but neither Complete nor HEAD tells.
+    proxy.inject("CompleteMultipartUpload", lose_answer, skip=1)
+    proxy.inject("HeadObject", refuse, skip=1, times=heads)
     session = send(row(session), 0, end=0)
+    for _ in range(4):
+        UploadSession.objects.update(retry_at=None)
+        session = sessions.complete(row(session)) if session.state == State.COMPLETING else session
     assert (session.state, session.segmented) == (State.COMPLETED, True), session.failure
     assert content(session) == b""
     assert s3_keys() == {f"media/{session.object_name}"}

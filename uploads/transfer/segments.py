@@ -70,14 +70,15 @@ def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part
         _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
     if not session.upload_id:
         lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
-    if not session.file_size:  # There is nothing to copy, and an upload has one part at least.
-        etag = lease.threads.call(store.put_part, upload_of(session), number=1, offset=0, data=Buffer(b""))
-        return [Part(1, 0, 0, etag)]
     copies = list(_copies(segments, store.min_part_size))
-    done = _done(session, copies)
+    done = _done(session, copies) if copies else 0
     lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
     try:
         _copy(lease, store, copies[done:])
+        if not copies and not session.copied_parts.exists():  # of an empty file: an upload has one part at least
+            etag = lease.threads.call(store.put_part, upload_of(session), number=1, offset=0, data=Buffer(b""))
+            lease.renew()
+            CopiedPart.objects.create(session=session, number=1, size=0, crc32=0, etag=etag)
     except UploadGone as error:
         forget_copies(lease, store)
         raise StoreUnavailable from error
