@@ -283,6 +283,7 @@ class S3Store(Store):
             self._checked(
                 call,
                 {"ChecksumCRC32": _encode(crc32), "ChecksumType": "FULL_OBJECT"},
+                capability="checksum_completion",  # Some stores that take them of parts refuse them of the whole.
                 **self._address(upload.name),
                 **self._parameters("CompleteMultipartUpload", upload.name),
                 UploadId=upload.id,
@@ -319,7 +320,7 @@ class S3Store(Store):
         except KeyError:
             return True
         except StoreUnavailable:
-            return False
+            pass
         return False
 
     def abort(self, upload: Upload) -> None:
@@ -503,16 +504,15 @@ class S3Store(Store):
         taken = members(operation) - OURS
         return {name: value for name, value in parameters.items() if name in taken}
 
-    def _checked(self, call: Callable[..., Any], checksums: dict[str, str], **parameters: Any) -> Any:
+    def _checked(
+        self, call: Callable[..., Any], checksums: dict[str, str], *, capability: str = "checksums", **parameters: Any
+    ) -> Any:
         """Make a call that writes with checksums, or without where the store turns out to refuse them."""
-        # Some stores that take them of parts refuse them of the whole.
-        of_whole = {"ChecksumType", "ChecksumCRC32"} <= checksums.keys()
-        capability = "checksum_completion" if of_whole else "checksums"
         if not self.takes_checksums or self._known(capability) is False:
             return call(**parameters)
         answer = self._unless_refused(capability, call, checksums, parameters)
         # Some stores ignore them when an upload is created.
-        if (of_whole or "Body" in parameters) and self._known(capability) is None:
+        if "ChecksumCRC32" in checksums and self._known(capability) is None:
             self._learn(capability, value=True)
         return answer
 
