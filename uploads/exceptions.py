@@ -197,13 +197,13 @@ class OffsetMismatch(UploadError):
 
 
 class ChunkAmbiguous(UploadError):
-    """Taken for chunks of their own, copies would make a whole file of wrong bytes."""
+    """The chunk may be a duplicate of the previous one; stored twice, it would damage the file."""
 
     code = "chunk_ambiguous"
     status = 409
     text = (
-        "A chunk that equals the one before it may be the same one, sent again: {certain} bytes are stored beyond "
-        "doubt, {stored} if it was not. Say where the chunk belongs, or abort and start anew."
+        "The chunk equals the previous one and may be the same, sent again; {expected} bytes are stored. Continue at "
+        "{expected}; send the chunk again with Content-Range or offset={expected} if it is the next one."
     )
 
 

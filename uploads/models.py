@@ -193,14 +193,8 @@ class UploadSession(models.Model):
         default=0, help_text=_("The highest part number that numbered chunks took before the first was stored.")
     )
 
-    last_size = models.BigIntegerField(null=True, help_text=_("Bytes of the last chunk in order."))
-    last_crc32 = models.BigIntegerField(null=True, help_text=_("CRC-32 of the last chunk in order."))
-    last_origin = models.JSONField(default=dict, help_text=_("What the request of the last chunk in order was like."))
-    suspects = models.JSONField(
-        default=list, help_text=_("Offset and size of stored chunks that may be the one before, sent again.")
-    )
-    doubted = models.BooleanField(
-        default=False, help_text=_("A chunk was refused because of suspects: sums prove nothing any more.")
+    last_chunk = models.JSONField(
+        default=dict, help_text=_("Size, CRC-32 and request fingerprint of the last chunk in order.")
     )
 
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
@@ -318,12 +312,6 @@ class UploadSession(models.Model):
     def remaining(self) -> int:
         """Bytes still to come."""
         return self.file_size - self.bytes_stored
-
-    @property
-    def bytes_certain(self) -> int:
-        """Bytes of the file that are stored beyond doubt: without chunks that may be copies of the one before."""
-        certain: int = self.bytes_stored - sum(size for _, size in self.suspects)
-        return certain
 
     @property
     def storage_name(self) -> str:
@@ -550,9 +538,7 @@ class NumberedChunk(models.Model):
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
     number = models.PositiveIntegerField()
     parts_used = models.PositiveIntegerField(default=0)
-    claim = models.PositiveIntegerField(default=0, help_text="Counts the attempts that we gave this number to.")
-    claimed_until = models.DateTimeField(null=True, help_text="Numbered by us, not stored: free for the next then.")
-    origin = models.JSONField(default=dict, help_text="What the request of the chunk was like, if numbered by us.")
+    claimed_until = models.DateTimeField(null=True, help_text="When the attempt that sends it counts as dead.")
 
     objects = WrittenManager()
 

@@ -35,7 +35,7 @@ def split(data: bytes, size: int) -> dict[int, bytes]:
     return {number: data[start : start + size] for number, start in enumerate(starts, 1)}
 
 
-def send(session: UploadSession, number: int | None, data: bytes) -> UploadSession:
+def send(session: UploadSession, number: int, data: bytes) -> UploadSession:
     blocks = (data[start : start + MIB] for start in range(0, len(data), MIB))
     return sessions.receive_numbered(session, Chunk(blocks, at_most=len(data)), number)
 
@@ -159,29 +159,15 @@ def test_the_largest_chunk_does_not_limit_the_file(
     assert finalize(session).state == State.COMPLETED
 
 
-def test_an_attempt_without_a_number_that_failed_gives_it_to_the_next(
+def test_chunks_without_a_number_wait_for_finalize(
     file_store: Store, small_chunks: None, open_session: OpenSession
 ) -> None:
-    session = open_session(2)
-
-    def cut() -> Iterator[bytes]:
-        yield b"z"
-        raise IncompleteBody(received=1, declared=2)
-
-    send(session, None, b"a")
-    with pytest.raises(IncompleteBody):
-        sessions.receive_numbered(session, Chunk(cut()), None)
-    send(session, None, b"b")
-    assert b"".join(file_store.read(finalize(session).object_name)) == b"ab"
-
-
-def test_chunks_without_a_number_are_counted(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     session = open_session(3)
     for byte in (b"a", b"b", b"c"):
-        send(session, None, byte)
+        assert sessions.receive(session, chunk_of(byte), completes=False).state == State.OPEN
+    with pytest.raises(ChunkBeyondFile):
+        sessions.receive(session, chunk_of(b"d"), completes=False)
     assert b"".join(file_store.read(finalize(session).object_name)) == b"abc"
-    with pytest.raises(ChunkNumberInvalid):
-        send(open_session(0), 2, b"")
 
 
 @pytest.mark.parametrize("numbers", [(1, 3), (1, 2), ()])
@@ -205,6 +191,8 @@ def test_chunk_numbers_out_of_range(
 ) -> None:
     with pytest.raises(ChunkNumberInvalid):
         send(open_session(3), number, b"x")
+    with pytest.raises(ChunkNumberInvalid):
+        send(open_session(0), 2, b"")
 
 
 def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession) -> None:

@@ -6,13 +6,12 @@ from uploads.sessions.admission import alive, require_no_failure
 from uploads.sessions.audit import Comparison, audit, compare
 from uploads.sessions.check import RELEASABLE, check, checks_due, release_checked
 from uploads.sessions.complete import complete, complete_due, retry
-from uploads.sessions.copies import Origin
 from uploads.sessions.create import FileRequest, create, create_edit
 from uploads.sessions.end import abort, expire_now, expire_stale, extend, give_up_held, purge
 from uploads.sessions.limits import largest_ever
 from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import receive
-from uploads.sessions.rules import ByteRange, Chunk, Rules
+from uploads.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
 from uploads.sessions.whole import give_up, receive_whole
 from uploads.transfer.lease import ask
 from uploads.transfer.pieces import whole_crc32
@@ -23,8 +22,9 @@ __all__ = [
     "ByteRange",
     "Chunk",
     "Comparison",
+    "Duplicate",
     "FileRequest",
-    "Origin",
+    "Fingerprint",
     "Rules",
     "abort",
     "alive",

@@ -64,9 +64,9 @@ def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool
     slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
         raise ChunkTooLarge(maximum=maximum)
-    remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_certain)
-    # The one before, sent again, may go beyond the file: only when it is read it is known for what it is.
-    again = session.last_size or 0 if chunk.origin and chunk.starts_at is None else 0
+    remaining = session.file_size - (0 if session.mode == Mode.NUMBERED else session.bytes_stored)
+    # A duplicate of the last chunk need not fit; it is recognized when it has been read.
+    again = session.last_chunk.get("size", 0) if chunk.fingerprint and chunk.starts_at is None else 0
     if size > max(remaining, again) + slack:
         raise beyond(session, remaining)
 

@@ -18,7 +18,7 @@ from itertools import groupby, islice, pairwise
 from typing import Any
 
 from django.db import Error
-from django.db.models import Exists, F, Max, OuterRef, Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from uploads import conf, signals
@@ -41,7 +41,6 @@ from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
 from uploads.parts import MAX_PARTS
 from uploads.sessions.admission import awaited, beyond, check_bounds, check_open, check_range, write_chunk
 from uploads.sessions.complete import checked, complete, complete_held
-from uploads.sessions.copies import IsCopy, Verdict, ambiguous, judge, remembered
 from uploads.sessions.limits import largest_in_one_upload
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import ANY, Chunk, Rules
@@ -63,13 +62,13 @@ SPARE = 2
 
 
 @verb
-def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -> UploadSession:
-    """Store chunk ``number`` (from 1; None means the next one) and return the session, which stays open.
+def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> UploadSession:
+    """Store chunk ``number`` (from 1) and return the session, which stays open.
 
     Raises an UploadError if nothing of the chunk was counted; what the number had before is kept then.
     """
     check_open(session, Mode.NUMBERED)
-    if number is not None and not 1 <= number <= session.max_chunks:
+    if not 1 <= number <= session.max_chunks:
         raise ChunkNumberInvalid(highest=session.max_chunks)
     if not session.segmented and session.planned_size > largest_in_one_upload():
         raise FileTooLarge(maximum=largest_in_one_upload())
@@ -87,8 +86,6 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int | None) -
             raise
         finally:
             claim.threads.settle()
-    except IsCopy:
-        return session
     except (SessionAborted, SessionExpired, UploadGone):
         session.refresh_from_db()
         explain_loss(session, Mode.NUMBERED)
@@ -112,7 +109,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
     check_open(session, Mode(session.mode))
     if session.file_size == 0 and session.mode == Mode.UNDECIDED:
         return receive(session, Chunk(iter(()), rules=rules))
-    if session.mode != Mode.NUMBERED:
+    if session.mode != Mode.NUMBERED and not session.is_whole:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
     with hold(session, reserve=0) as lease:
         with durable():
@@ -120,7 +117,8 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             if numbers is not None and not locked.size_known:
                 locked.file_size, locked.size_known = locked.bytes_stored, True
-            _check_complete(locked, rules, numbers)
+            if locked.mode == Mode.NUMBERED:
+                _check_complete(locked, rules, numbers)
             move_held(
                 lease,
                 State.COMPLETING,
@@ -137,13 +135,10 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
 class Claim:
     """An attempt to send a numbered chunk, and the part numbers it takes."""
 
-    def __init__(self, session: UploadSession, store: Store, number: int | None) -> None:
-        """Claim chunk ``number``, or if it is None the lowest number that nobody is at and that is not stored."""
+    def __init__(self, session: UploadSession, store: Store, number: int) -> None:
         self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
         self.session, self.store = session, store
-        self.counted = number is None
-        """Whether the number is ours: then somebody else gets it when this attempt shows no sign of life."""
-        self.chunk = _next_number(session) if number is None else _row(session, number)
+        self.chunk = session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": deadline()})[0]
         self._numbers = iter(range(0))
         self.place = place_of(session, store, 0)
         self.taken = 0
@@ -168,8 +163,7 @@ class Claim:
         if time.monotonic() - self._renewed > renewal_interval():
             self._renewed = time.monotonic()
             self._prolong()
-            if not self._own().update(claimed_until=deadline()):
-                raise LeaseLost
+            self._own().update(claimed_until=deadline())
 
     def _prolong(self, *, within: float = float("inf")) -> None:
         if values := prolonged(self.session, within=within):
@@ -177,11 +171,6 @@ class Claim:
 
     def check(self) -> None:
         """Nobody else writes under the same part numbers."""
-
-    def require(self) -> None:
-        """Raise LeaseLost if somebody else got the number meanwhile."""
-        if self.counted and not self._own().exists():
-            raise LeaseLost
 
     def _require_open(self) -> None:
         check_open(UploadSession.objects.select_for_update().get(pk=self.session.pk), Mode.NUMBERED)
@@ -198,27 +187,7 @@ class Claim:
             return  # It runs out by itself.
 
     def _own(self) -> Any:
-        return NumberedChunk.objects.filter(pk=self.chunk.pk, claim=self.chunk.claim)
-
-
-def _row(session: UploadSession, number: int) -> NumberedChunk:
-    return session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": deadline()})[0]
-
-
-def _next_number(session: UploadSession) -> NumberedChunk:
-    """Return the row of the lowest number that an attempt gave up or died with, or of the next one."""
-    stored = UploadPart.objects.filter(session=session, chunk=OuterRef("number"))
-    for free in session.numbered_chunks.filter(~Exists(stored), claim__gt=0, claimed_until__lte=DatabaseNow()):
-        again = {"claim": F("claim") + 1, "claimed_until": deadline()}
-        if NumberedChunk.objects.filter(pk=free.pk, claim=free.claim).update(**again):
-            free.claim += 1
-            return free
-    number = (session.numbered_chunks.aggregate(highest=Max("number"))["highest"] or 0) + 1
-    if number > session.max_chunks:
-        raise ChunkNumberInvalid(highest=session.max_chunks)
-    mine = {"claim": 1, "claimed_until": deadline()}
-    chunk, new = session.numbered_chunks.get_or_create(number=number, defaults=mine)
-    return chunk if new else _next_number(session)
+        return NumberedChunk.objects.filter(pk=self.chunk.pk)
 
 
 def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_most: int) -> tuple[range, int, int]:
@@ -247,7 +216,7 @@ def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_m
         if row.parts_used and not store.allows_strays:
             if locked.parts.filter(chunk=chunk.number).exists():
                 return nothing
-            if chunk.claim == 0 and row.claimed_until and _is_ahead(row):
+            if row.claimed_until and _is_ahead(row):
                 raise SessionBusy
             used = counted = 0
         else:
@@ -340,23 +309,6 @@ def _store(claim: Claim, chunk: Chunk) -> int:
     return size
 
 
-def _refuse_copy(claim: Claim, chunk: Chunk, parts: Sequence[UploadPart]) -> None:
-    """Raise IsCopy if a chunk that we numbered is a neighbour of it, sent again; ChunkAmbiguous if it may be.
-
-    The first attempt may be stored after its repetition, so both neighbours are looked at.
-    """
-    neighbours = (claim.chunk.number - 1, claim.chunk.number + 1)
-    for other in claim.session.numbered_chunks.filter(number__in=neighbours, claim__gt=0):
-        stored = list(claim.session.parts.filter(chunk=other.number))
-        if not stored or not _same_content(stored, parts):
-            continue
-        verdict = judge(other.origin, chunk.origin)
-        if verdict == Verdict.COPY:
-            raise IsCopy
-        if verdict == Verdict.UNSURE:
-            raise ambiguous(claim.session)
-
-
 def _may_be_last(session: UploadSession, chunk: Chunk, number: int, size: int) -> bool:
     """Tell whether the chunks before this one can be the rest of the file."""
     if not session.size_known:
@@ -372,9 +324,6 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
     with durable():
         locked = UploadSession.objects.select_for_update().get(pk=session.pk)
         check_open(locked, Mode.NUMBERED)
-        claim.require()
-        if claim.counted:
-            _refuse_copy(claim, chunk, parts)
         before = list(locked.parts.filter(chunk=number))
         numbers = [part.number for part in parts if part.number]
         pieces = [part.piece for part in parts if part.piece]
@@ -397,10 +346,6 @@ def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
             if claim.store.allows_strays:
                 spare += sum(part.size for part in before if part.number)
         values["bytes_spare"] = spare
-        if claim.counted:
-            NumberedChunk.objects.filter(pk=claim.chunk.pk).update(
-                origin=remembered(_origin_before(claim), chunk.origin)
-            )
         if locked.mode == Mode.UNDECIDED:
             values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
         UploadSession.objects.filter(pk=session.pk).update(**values)
@@ -414,11 +359,6 @@ def _same_content(before: Sequence[UploadPart], parts: Sequence[UploadPart]) -> 
     return sum(part.size for part in before) == sum(part.size for part in parts) and (
         whole_crc32(before) == whole_crc32(parts)
     )
-
-
-def _origin_before(claim: Claim) -> dict[str, Any]:
-    row = claim.session.numbered_chunks.filter(number=claim.chunk.number - 1).first()
-    return row.origin if row else {}
 
 
 def _check_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:

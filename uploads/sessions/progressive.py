@@ -25,14 +25,6 @@ INTERRUPTIONS = (IncompleteBody, BodyTimeout)
 COMMIT_EVERY = 0.25
 """Seconds between two commits inside a request, at least: so much of it has to come again if its process is killed. A
 commit for each part of a fast line would take as long as the parts."""
-NO_LAST_CHUNK: dict[str, Any] = {
-    "last_size": None,
-    "last_crc32": None,
-    "last_origin": {},
-    "suspects": [],
-    "doubted": False,
-}
-"""Where chunks say where they start, none is taken for the one before it."""
 
 
 def receive_progressively(lease: Lease, store: Store, chunk: Chunk) -> None:
@@ -52,7 +44,6 @@ class _Progress:
         self.committed = time.monotonic()
         self.tail = list(self.session.parts.filter(number=None)) if self.session.tail_size else []
         """Pieces at the end of what is stored, which the next part takes in."""
-        lease.numbers.in_pieces = False  # Where the chunk starts says that no suspect was a copy.
 
     def run(self) -> None:
         ended: Exception | None = None
@@ -107,7 +98,7 @@ class _Progress:
         here = [part.number for part in parts if part.number and part.segment == session.segment]
         taken_in = self.tail if numbers else []
         before = session.bytes_stored
-        values = {
+        values: dict[str, Any] = {
             "mode": Mode.SEQUENTIAL,
             "attempts": int(whole),
             "file_size": session.file_size,
@@ -116,7 +107,7 @@ class _Progress:
             "tail_size": sum(part.size for part in parts if part.number is None) + session.tail_size * (not taken_in),
             "committed_number": max(here, default=session.committed_number),
             "expires_at": timezone.now() + conf.current().SESSION_LIFETIME,
-            **NO_LAST_CHUNK,
+            "last_chunk": {},
         }
 
         def commit() -> None:

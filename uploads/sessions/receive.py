@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from django.utils import timezone
 
@@ -29,42 +29,34 @@ from uploads.sessions.admission import (
     write_chunk,
 )
 from uploads.sessions.complete import checked, complete, complete_held
-from uploads.sessions.copies import (
-    IsCopy,
-    Reading,
-    Suspects,
-    Verdict,
-    ambiguous,
-    judge,
-    read_as_sent,
-    read_as_summed,
-    remembered,
-)
 from uploads.sessions.end import release
 from uploads.sessions.progressive import receive_progressively
-from uploads.sessions.rules import Chunk
+from uploads.sessions.rules import Chunk, Duplicate
 from uploads.sessions.states import move_held
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
 from uploads.transfer.pieces import whole_crc32
-from uploads.transfer.places import minimum_of
 from uploads.transfer.transactions import durable, verb
-from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly, read_piece
+from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly
 
 logger = logging.getLogger(__name__)
 
 
+class DuplicateChunk(Exception):
+    """The chunk is the previous one, sent again."""
+
+
 @verb
-def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
-    """Store the next chunk of ``session`` and complete the file if it was the last.
+def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> UploadSession:
+    """Store the next chunk of ``session`` and complete the file if it was the last, unless ``finalize`` does that.
 
     Returns the session as committed: ``open``, ``completed``, or ``completing`` or ``checking`` if it is to be asked
     for again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and LeaseLost
     are passing, the others are the client's to mend.
 
     A chunk whose bytes are already stored is a repetition after a lost answer: it is not counted, and answered
-    with the session as it is. The client can tell (``start``, ``range``), else its request may (see ``copies``).
+    with the session as it is. The client can tell (``start``, ``range``), else its request may (``fingerprint``).
     A session that has all its bytes takes its last chunk again, and raises SessionClosed for any other.
     """
     if session.state in PAST_SENDING:
@@ -77,7 +69,6 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
     check_open(session, Mode.SEQUENTIAL)
     if _is_repetition(session, chunk):
         return session
-    reading = read_as_sent(session, chunk.starts_at)
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
     try:
@@ -85,18 +76,15 @@ def receive(session: UploadSession, chunk: Chunk) -> UploadSession:
             lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
             take_length(session, chunk)
             store = get_store(session.storage)
-            if chunk.rules.progressive and not reading.dropped:
+            if chunk.rules.progressive:
                 receive_progressively(lease, store, chunk)
             else:
-                size = _Receipt(lease, store, chunk, reading).store_chunk()
+                size = _Receipt(lease, store, chunk, completes=completes).store_chunk()
                 signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
             if session.state == State.COMPLETING:
                 complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
-    except IsCopy:
+    except DuplicateChunk:
         logger.info("session %s: a chunk came twice; it is stored once", session.pk)
-    except ChunkAmbiguous:
-        UploadSession.objects.filter(pk=session.pk).update(doubted=True)
-        raise
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
         if session.state not in PAST_SENDING:
@@ -119,13 +107,13 @@ def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     start = chunk.starts_at
     if start is None:
         return False
-    if start > session.bytes_stored or (start < session.bytes_certain and not chunk.rules.repeats):
-        raise OffsetMismatch(offset=start, expected=session.bytes_certain)
-    if start >= session.bytes_certain:
+    if start > session.bytes_stored or (start < session.bytes_stored and not chunk.rules.repeats):
+        raise OffsetMismatch(offset=start, expected=session.bytes_stored)
+    if start >= session.bytes_stored:
         return False
     ends_at = chunk.range.last + 1 if chunk.range else start + sum(map(len, chunk.blocks))
-    if ends_at > session.bytes_certain:  # Some of it is new: its client would take all for stored.
-        raise OffsetMismatch(offset=start, expected=session.bytes_certain)
+    if ends_at > session.bytes_stored:  # Some of it is new: its client would take all for stored.
+        raise OffsetMismatch(offset=start, expected=session.bytes_stored)
     return True
 
 
@@ -137,23 +125,25 @@ def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
     size = crc32 = 0
     for block in chunk.blocks:
         size, crc32 = size + len(block), update_crc32(block, crc32)
-        if size > (session.last_size or 0):
+        if size > session.last_chunk.get("size", 0):
             break
-    if size and (size, crc32) != (session.last_size, session.last_crc32):
+    if size and not _equals_last(session, size, crc32):
         raise SessionClosed(state=session.get_state_display())
+
+
+def _equals_last(session: UploadSession, size: int, crc32: int) -> bool:
+    last = session.last_chunk
+    return bool(last) and (size, crc32) == (last["size"], last["crc32"])
 
 
 class _Receipt:
     """One chunk in order on its way into a held session."""
 
-    def __init__(self, lease: Lease, store: Store, chunk: Chunk, reading: Reading) -> None:
+    def __init__(self, lease: Lease, store: Store, chunk: Chunk, *, completes: bool) -> None:
         self.lease, self.session, self.store = lease, lease.session, store
-        self.chunk, self.reading = chunk, reading
+        self.chunk, self.completes = chunk, completes
         self.tail: list[UploadPart] = []
         """Pieces at the end of what is stored, which become parts with the chunk."""
-        self.into_joined: list[UploadPart] = []
-        self.joined: list[UploadPart] = []
-        """Parts made of such pieces alone."""
 
     def store_chunk(self) -> int:
         """Store and commit the chunk; return its size in bytes."""
@@ -162,14 +152,12 @@ class _Receipt:
         with self._writer(session.bytes_stored, self.chunk.at_most, before=self.tail) as writer:
             size = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
             if self.chunk.is_last and not session.size_known:
-                session.file_size, session.size_known = session.bytes_stored - self.reading.dropped_size + size, True
-            beyond = size > session.file_size - session.bytes_certain
-            if beyond and size != session.last_size:
+                session.file_size, session.size_known = session.bytes_stored + size, True
+            fits = size <= session.remaining
+            if not fits and size != session.last_chunk.get("size"):
                 raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
-            if not beyond:
-                self.reading = read_as_summed(session, self.reading, size)
-            last = is_whole(session, session.bytes_stored - self.reading.dropped_size + size)
-            if not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
+            last = is_whole(session, session.bytes_stored + size)
+            if fits and not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
                 self.chunk.rules.require(size)
             parts = writer.finish(last=last)
             crc32 = whole_crc32(parts)
@@ -177,16 +165,9 @@ class _Receipt:
                 self.tail = []
             elif self.tail:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
                 crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
-            self.tail += self.into_joined
-            suspects = self._suspects(size, crc32, beyond=beyond)
-            if last and suspects:
-                if self.chunk.rules.allow(size) or session.doubted:
-                    raise ambiguous(session)
-                suspects = ()  # Such a chunk can only be the last one, so the sum is the client's, too.
-        parts = [*self.joined, *parts]
-        dropped = list(self._dropped_parts())
-        commit_parts(self.store, session, parts, lambda: self._commit(parts, dropped, size, crc32, suspects))
-        delete_quietly(self.store, [part.piece for part in (*self.tail, *dropped) if part.piece])
+            self._refuse_duplicate(size, crc32, fits=fits)
+        commit_parts(self.store, session, parts, lambda: self._commit(parts, size, crc32))
+        delete_quietly(self.store, [part.piece for part in self.tail])
         return size
 
     def _writer(self, offset: int, expected: int | None, before: Sequence[UploadPart] = ()) -> PartWriter:
@@ -202,105 +183,60 @@ class _Receipt:
         )
 
     def _take_up_tail(self) -> None:
-        """Decide what becomes of the pieces at the end: they go before the chunk, or stay.
-
-        They stay apart from a chunk that may have to be dropped. Then the chunk becomes a piece, too.
-        """
-        session, numbers = self.session, self.lease.numbers
-        minimum = minimum_of(session, self.store)
-        if numbers.in_pieces:
-            return
-        apart = self._may_be_copy()
-        if not session.tail_size:
-            numbers.in_pieces = apart and not self.store.allows_strays
-        elif not apart:
+        """Put the pieces at the end before the chunk, unless parts of a duplicate would be in the way of completing."""
+        session = self.session
+        if self._may_be_duplicate() and not self.store.allows_strays:
+            self.lease.numbers.in_pieces = True
+        elif session.tail_size:
             self.tail = list(session.parts.filter(number=None))
-        elif session.tail_size < minimum:
-            numbers.in_pieces = True
-        else:
-            self.into_joined = list(session.parts.filter(number=None))
-            self.joined = self._join_tail()
-            numbers.in_pieces = not self.store.allows_strays
 
-    def _join_tail(self) -> list[UploadPart]:
-        size = self.session.tail_size
-        offset = self.session.bytes_stored - size
-        with self._writer(offset, size) as writer:
-            for piece in self.into_joined:
-                for block in read_piece(self.store, piece):
-                    writer.write(block)
-            return writer.finish(last=False)
-
-    def _may_be_copy(self) -> bool:
-        """Tell whether the chunk, if it equals the one before, might be the same one: before it is read."""
-        session, at_most = self.session, self.chunk.at_most
-        if self.chunk.starts_at is not None or session.last_size is None:
+    def _may_be_duplicate(self) -> bool:
+        """Tell whether the chunk, if it equals the previous one, might be the same one: before it is read."""
+        last, at_most, fingerprint = self.session.last_chunk, self.chunk.at_most, self.chunk.fingerprint
+        if fingerprint is None or self.chunk.starts_at is not None or not last:
             return False
-        as_large = at_most is None or 0 <= at_most - session.last_size <= FRAMING
-        return as_large and judge(session.last_origin, self.chunk.origin) == Verdict.UNSURE
+        as_large = at_most is None or 0 <= at_most - last["size"] <= FRAMING
+        return as_large and fingerprint.compare(last["fingerprint"]) != Duplicate.NO
 
-    def _suspects(self, size: int, crc32: int, *, beyond: bool) -> Suspects:
-        """Return the suspects after this chunk; raise IsCopy if it is a copy itself."""
-        session, suspects = self.session, self.reading.suspects
-        equal = size > 0 and (size, crc32) == (session.last_size, session.last_crc32)
-        verdict = Verdict.NEW
-        if equal and self.chunk.starts_at is None:
-            verdict = judge(session.last_origin, self.chunk.origin)
-        if verdict == Verdict.COPY or (verdict == Verdict.UNSURE and beyond):
-            raise IsCopy
-        if beyond:
+    def _refuse_duplicate(self, size: int, crc32: int, *, fits: bool) -> None:
+        """Raise DuplicateChunk, or ChunkAmbiguous if nobody can tell; ChunkBeyondFile if it does not fit."""
+        session, fingerprint = self.session, self.chunk.fingerprint
+        found = Duplicate.NO
+        if size and fingerprint and self.chunk.starts_at is None and _equals_last(session, size, crc32):
+            found = fingerprint.compare(session.last_chunk["fingerprint"])
+        if found == Duplicate.YES or (found == Duplicate.UNKNOWN and not fits):
+            raise DuplicateChunk
+        if not fits:
             raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
-        if verdict == Verdict.UNSURE:
-            if self.reading.dropped:
-                raise ambiguous(session)
-            suspects = (*suspects, (session.bytes_stored, size))
-        return suspects
+        if found == Duplicate.UNKNOWN:
+            raise ChunkAmbiguous(expected=session.bytes_stored)
 
-    def _commit(
-        self, parts: list[UploadPart], gone: list[UploadPart], size: int, crc32: int, suspects: Suspects
-    ) -> None:
-        session, dropped = self.session, self.reading.dropped_size
-        stored = session.bytes_stored - dropped + size
-        whole = is_whole(session, stored)
-        kept = 0 if self.tail else session.tail_size - sum(part.size for part in gone if part.number is None)
-        for part in parts:
-            part.offset -= dropped
+    def _commit(self, parts: list[UploadPart], size: int, crc32: int) -> None:
+        session, fingerprint = self.session, self.chunk.fingerprint
+        stored = session.bytes_stored + size
+        completing = self.completes and is_whole(session, stored)
+        kept = 0 if self.tail else session.tail_size
         numbers = [part.number for part in parts if part.number and part.segment == session.segment]
+        before = session.last_chunk.get("fingerprint", {})
         with durable():
             move_held(
                 self.lease,
-                State.COMPLETING if whole else State.OPEN,
-                keep=whole,
+                State.COMPLETING if completing else State.OPEN,
+                keep=completing,
                 mode=Mode.SEQUENTIAL,
-                attempts=int(whole),
+                attempts=int(completing),
                 file_size=session.file_size,
                 size_known=session.size_known,
                 bytes_stored=stored,
                 tail_size=kept + sum(part.size for part in parts if part.number is None),
                 committed_number=max(numbers, default=session.committed_number),
-                last_size=size,
-                last_crc32=crc32,
-                last_origin=remembered(session.last_origin, self.chunk.origin),
-                suspects=[list(suspect) for suspect in suspects],
-                doubted=session.doubted and bool(suspects),
+                last_chunk={
+                    "size": size,
+                    "crc32": crc32,
+                    "fingerprint": fingerprint.stored(before) if fingerprint else {},
+                },
                 expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
             )
-            self._delete([*self.tail, *gone])
-            if dropped:
-                self._close_up()
+            if self.tail:
+                session.parts.filter(pk__in=[row.pk for row in self.tail]).delete()
             UploadPart.objects.bulk_create(parts)
-
-    def _dropped_parts(self) -> Iterator[UploadPart]:
-        for offset, size in self.reading.dropped:
-            yield from self.session.parts.filter(offset__gte=offset, offset__lt=offset + size)
-
-    def _delete(self, rows: list[UploadPart]) -> None:
-        if rows:
-            self.session.parts.filter(pk__in=[row.pk for row in rows]).delete()
-
-    def _close_up(self) -> None:
-        """Move what follows the dropped bytes to where these were; one by one, because offsets are unique."""
-        offset = self.reading.dropped[0][0]
-        for part in list(self.session.parts.filter(offset__gte=offset)):
-            UploadPart.objects.filter(pk=part.pk).update(offset=offset)
-            offset += part.size

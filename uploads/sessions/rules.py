@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol
 
 from uploads.exceptions import ChunkNotMultiple, ChunkTooSmall, EmptyChunk
-from uploads.sessions.copies import Origin
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,24 @@ ANY = Rules()
 """Demands nothing."""
 
 
+class Duplicate(Enum):
+    """Whether a chunk that equals the previous one is that chunk, sent again."""
+
+    NO = auto()
+    YES = auto()
+    UNKNOWN = auto()
+
+
+class Fingerprint(Protocol):
+    """What identifies the request of a chunk, so that a protocol can recognize a request that is sent again."""
+
+    def compare(self, previous: dict[str, Any]) -> Duplicate:
+        """Compare with what ``stored`` returned for the previous chunk."""
+
+    def stored(self, previous: dict[str, Any]) -> dict[str, Any]:
+        """Return what to store with the chunk."""
+
+
 @dataclass(frozen=True)
 class ByteRange:
     """Where a client says that its chunk belongs: first and last byte, and the size of the file if it says so."""
@@ -62,8 +81,8 @@ class Chunk:
     """Where in the file the client says it starts, if it says so."""
     range: ByteRange | None = None
     """The same, and more, if the client says where it ends."""
-    origin: Origin | None = None
-    """What its request was like; None if it cannot be one that was sent again."""
+    fingerprint: Fingerprint | None = None
+    """None if the request cannot be one that is sent again."""
     is_last: bool = False
     """Whether the file ends with it, if its size is not known yet."""
     total: int | None = None

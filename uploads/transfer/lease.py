@@ -128,8 +128,8 @@ class ReservedNumbers:
 
     def __init__(self, lease: Lease, first: int) -> None:
         self.first = self.following = first
-        self.in_pieces = bool(lease.session.suspects)
-        """Whether bytes become pieces, because what is before them may have to be dropped."""
+        self.in_pieces = False
+        """Whether bytes become pieces, because they may turn out to be a duplicate."""
         self._lease = lease
         self._place: Place | None = None
 

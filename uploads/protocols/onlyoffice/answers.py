@@ -28,7 +28,7 @@ class Session(serializers.Serializer[Any]):
     created = Moment(source="created_at")
     expired = Moment(source="expires_at")
     location = serializers.SerializerMethodField()
-    bytes_uploaded = serializers.IntegerField(source="bytes_certain", help_text="Where to go on.")
+    bytes_uploaded = serializers.IntegerField(source="bytes_stored", help_text="Where to go on.")
     bytes_total = serializers.IntegerField(source="file_size")
     state = serializers.CharField()
     failure = serializers.CharField(required=False, help_text="Why the file could not be completed.")
@@ -56,7 +56,7 @@ class Progress(Session):
         return [session.folder]
 
     def get_location(self, session: UploadSession) -> str:
-        offset = "" if session.mode == Mode.NUMBERED else f"&offset={session.bytes_certain}"
+        offset = "" if session.mode == Mode.NUMBERED else f"&offset={session.bytes_stored}"
         return super().get_location(session) + offset
 
 
@@ -68,7 +68,7 @@ class FutureFile(serializers.Serializer[Any]):
     version = serializers.IntegerField(source="file_version")
     title = serializers.CharField(source="file_name")
     uploaded = serializers.SerializerMethodField()
-    bytes_uploaded = serializers.IntegerField(source="bytes_certain")
+    bytes_uploaded = serializers.IntegerField(source="bytes_stored")
     bytes_total = serializers.IntegerField(source="file_size")
 
     def get_id(self, session: UploadSession) -> Any:

@@ -14,7 +14,7 @@ from uploads.http.body import below, read_blocks, read_fields_body, require_iden
 from uploads.http.forms import content_type, first_file, form_fields, is_form
 from uploads.http.requests import circumstances, json_object, read_query, read_range
 from uploads.protocols.onlyoffice import conf
-from uploads.protocols.onlyoffice.origins import read_origin
+from uploads.protocols.onlyoffice.duplicates import read_fingerprint
 from uploads.sessions import Chunk
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def read_chunk(request: Request) -> Chunk:
         first_file(http) if is_form(http) else read_blocks(http),
         start=read_number(request, "offset"),
         range=read_range(http),
-        origin=read_origin(http),
+        fingerprint=read_fingerprint(http),
         rules=conf.current().rules,
         **circumstances(http),
     )

@@ -38,6 +38,6 @@ def with_progress(response: Response, session: UploadSession) -> Response:
     """Add the headers that tell a client where to continue, or when to ask again."""
     if session.is_finishing:
         response["Retry-After"] = str(RETRY_COMPLETION_AFTER)
-    if session.mode == Mode.SEQUENTIAL and session.bytes_certain:
-        response["Range"] = f"0-{session.bytes_certain - 1}"
+    if session.mode == Mode.SEQUENTIAL and session.bytes_stored:
+        response["Range"] = f"0-{session.bytes_stored - 1}"
     return response

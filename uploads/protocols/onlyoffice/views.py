@@ -220,9 +220,12 @@ class SessionView(DoorView):
         return sessions.receive(self.find(session_id), read_chunk(self.request))
 
     def store_numbered(self, session_id: str) -> UploadSession:
-        """Store the chunk whose number the query says and return its session."""
+        """Store the chunk whose number the query says, or the next one; ``finalize`` completes the file."""
         session, number = self.find(session_id), read_chunk_number(self.request)
-        return sessions.receive_numbered(session, read_chunk(self.request), number)
+        chunk = read_chunk(self.request)
+        if number is None:
+            return sessions.receive(session, chunk, completes=False)
+        return sessions.receive_numbered(session, chunk, number)
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         return Response()

@@ -77,7 +77,7 @@ class Dialect:
 
     def progress(self, session: UploadSession) -> dict[str, str]:
         """Return the headers that say how far an upload is."""
-        return {"Upload-Offset": str(session.bytes_certain)}
+        return {"Upload-Offset": str(session.bytes_stored)}
 
     def limit(self, session: UploadSession) -> str:
         """Return Upload-Limit for this upload."""
@@ -351,7 +351,7 @@ class Resumable(Dialect):
 
     def is_final(self, session: UploadSession) -> bool:
         if self.is_complete and session.state == State.OPEN:
-            raise LengthInconsistent(total=session.bytes_certain, known=session.file_size)
+            raise LengthInconsistent(total=session.bytes_stored, known=session.file_size)
         return self.is_complete
 
 

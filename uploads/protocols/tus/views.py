@@ -159,7 +159,7 @@ class DoorView(UploadView):
             "name": session.file_name,
             "metadata": session.metadata,
             "sending": session.lease_until is not None and session.state == State.OPEN,
-            "offset": session.bytes_certain,
+            "offset": session.bytes_stored,
             "length": session.file_size if session.size_known else None,
             "expires": session.expires_at.isoformat() if session.state in (State.OPEN, State.FAILED) else None,
             "failure": session.failure,
@@ -172,8 +172,7 @@ class DoorView(UploadView):
 def _stored_crc32(session: UploadSession) -> dict[str, Any]:
     """Return the CRC-32 of the bytes up to the offset, by which a client knows that it still has the same file."""
     rows = list(session.parts.all())
-    stored = {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
-    return {} if session.suspects else stored
+    return {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
 
 
 def _code_of(session: UploadSession) -> str:
