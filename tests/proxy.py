@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from tests.foreign import ForeignStore
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>injected</Message></Error>"
@@ -219,10 +222,8 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.faults = Faults()
         self.rules: list[Callable[[Call], Answer | None]] = []
         """What the store keeps to: each returns its refusal of a call, or None."""
-        self.refuses_strays = False
-        """Behave as Ceph does: complete no upload that has a part which the list does not name."""
-        self.parts: dict[str, set[str]] = {}
-        """The numbers of the parts that each upload has."""
+        self.store: ForeignStore | None = None
+        """Another store, whose rules are kept beside those of the real one."""
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -264,37 +265,28 @@ class Handler(BaseHTTPRequestHandler):
                 if refusal := rule(call):
                     self._answer(refusal)
                     return
-            if kind == "CompleteMultipartUpload" and self.server.refuses_strays and self._has_strays(call):
-                self._answer(Answer(400, [("Content-Type", "application/xml")], ERROR % b"InvalidPart"))
-                return
-            if kind in ("UploadPart", "UploadPartCopy"):
-                action = self._noting(action or (lambda call: call.forward()))
+            if self.server.store:
+                self._keep_rules(self.server.store, kind, call)
             self._answer(action(call) if action else call.forward())
         except (Cut, OSError):
             self.close_connection = True
             self.connection.close()
 
-    def _noting(self, action: Action) -> Action:
-        """Note the part that a call makes, whatever becomes of its answer."""
+    def _keep_rules(self, store: ForeignStore, kind: str, call: Call) -> None:
+        """Let the call be answered as the other store does when it arrives there, which may be late."""
+        forward = call.forward
 
-        def noting(call: Call) -> Answer:
-            forward = call.forward
+        def arrive() -> Answer:
+            with self.server.lock:
+                refusal = store.refusal(kind, call)
+            if refusal:
+                return refusal
+            answer = forward()
+            with self.server.lock:
+                store.note(kind, call, answer)
+            return answer
 
-            def noted() -> Answer:
-                answer = forward()
-                if answer.status == 200:
-                    query = parse_qs(urlsplit(call.path).query)
-                    self.server.parts.setdefault(query["uploadId"][0], set()).update(query["partNumber"])
-                return answer
-
-            call.forward = noted  # type: ignore[method-assign]
-            return action(call)
-
-        return noting
-
-    def _has_strays(self, call: Call) -> bool:
-        named = {number.decode() for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", call.body)}
-        return self.server.parts.get(parse_qs(urlsplit(call.path).query)["uploadId"][0], set()) != named
+        call.forward = arrive  # type: ignore[method-assign]
 
     def _answer(self, answer: Answer) -> None:
         self.send_response_only(answer.status)

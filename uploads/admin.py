@@ -177,7 +177,7 @@ class UploadSessionAdmin(SessionAdmin):
     list_filter_sheet = True  # django-unfold: filters beside the list would push columns out of sight.
 
     fieldsets = (
-        (None, {"fields": ("id", "file_name", "whose", "client", "failure", "verdict")}),
+        (None, {"fields": ("id", "file_name", "whose", "client_text", "failure", "verdict")}),
         (
             _("File"),
             {
@@ -202,11 +202,8 @@ class UploadSessionAdmin(SessionAdmin):
                     "storage",
                     "object_name",
                     "upload_id",
-                    "part_size",
-                    "segmented",
-                    "segment",
+                    "layout",
                     "bytes_composed",
-                    "bytes_spare",
                     "storage_released",
                 )
             },
@@ -347,6 +344,8 @@ class UploadSessionAdmin(SessionAdmin):
             "moves": session.moves.all(),
             "parts": session.parts.all()[:PARTS_SHOWN],
             "part_count": session.parts.count(),
+            "fragments": session.fragments.all()[:PARTS_SHOWN],
+            "fragment_count": session.fragments.count(),
             "segments": session.segments.all(),
             "drawn": drawn(session),
             "checkbox": ACTION_CHECKBOX_NAME,
@@ -376,8 +375,8 @@ class UploadSessionAdmin(SessionAdmin):
         return session.owner_key if session.owner is None else str(session.owner)
 
     @admin.display(description=_("client"))
-    def client(self, session: UploadSession) -> str:
-        return ", ".join(filter(None, (session.client_address, session.client_name))) or "–"
+    def client_text(self, session: UploadSession) -> str:
+        return ", ".join(filter(None, (session.client.get("address"), session.client.get("name")))) or "–"
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, session: UploadSession) -> SafeString:
@@ -386,7 +385,7 @@ class UploadSessionAdmin(SessionAdmin):
     @admin.display(description=_("progress"), ordering="file_size")
     def progress(self, session: UploadSession) -> SafeString:
         done, total = session.bytes_stored, session.file_size
-        if session.state == State.COMPLETING and session.segmented:
+        if session.state == State.COMPLETING and session.is_segmented:
             done = session.bytes_composed
         share = done / total if total and session.size_known else float(session.is_whole)
         return _cell("progress", session=session, share=f"{share:.4f}", percent=int(share * 100))
@@ -470,22 +469,22 @@ class Drawing:
 
 
 def drawn(session: UploadSession) -> Drawing | None:
-    """Return the drawing, or None for a session without parts, or with too many to draw each."""
-    rows = list(session.parts.values_list("chunk", "offset", "size", "created_at")[:COUNTED])
-    if not rows or len(rows) == COUNTED or not session.file_size:
+    """Return the drawing, or None for a session without bytes, or with too many parts to draw each."""
+    rows = list(session.parts.values_list("offset", "size", "created_at")[:COUNTED])
+    fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:COUNTED]
+    for chunk, offset, size, at in fragments:
+        rows.append((offset + max(0, chunk - 1) * (session.chunk_size or size), size, at))
+    if not rows or len(rows) >= COUNTED or not session.file_size:
         return None
-    highest = max(session.planned_chunks, *(chunk for chunk, *_ in rows)) if rows[0][0] else 0
+    rows.sort(key=lambda row: row[2])
     cells: dict[int, float] = {}
-    for chunk, offset, size, _at in rows:
-        if highest:
-            cells[min(CELLS - 1, (chunk - 1) * CELLS // highest)] = 1.0
-            continue
+    for offset, size, _at in rows:
         first, last = offset * CELLS / session.file_size, (offset + size) * CELLS / session.file_size
         for cell in range(int(first), min(CELLS, int(last) + 1)):
             cells[cell] = min(1.0, cells.get(cell, 0.0) + min(last, cell + 1) - max(first, cell))
-    began, seconds = session.created_at, max(1.0, (rows[-1][3] - session.created_at).total_seconds())
+    began, seconds = session.created_at, max(1.0, (rows[-1][2] - session.created_at).total_seconds())
     steps = [0] * (min(60, len(rows)) + 1)
-    for _chunk, _offset, size, at in rows:
+    for _offset, size, at in rows:
         share = max(0.0, (at - began).total_seconds()) / seconds
         steps[min(len(steps) - 1, int(share * (len(steps) - 1)))] += size
     most = max(steps)

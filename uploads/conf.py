@@ -117,6 +117,13 @@ class Settings:
         "Preferred size of a storage part, and of each buffer of a request; at least 5 MiB.",
         lambda value: is_size(value) and parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
+    MAX_PARTS: int = setting(
+        parts.MAX_PARTS,
+        54,
+        "count",
+        "Parts that the store takes for a multipart upload; Scaleway takes 1,000.",
+        lambda value: is_size(value) and value <= parts.MAX_PARTS,
+    )
     READ_TIMEOUT: timedelta = setting(
         timedelta(seconds=60),
         31,
@@ -246,13 +253,6 @@ class Settings:
     )
     FAILED_LIFETIME: timedelta = setting(
         timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", is_duration
-    )
-    STRAY_PARTS: bool | None = setting(
-        None,
-        33,
-        "True, False or None",
-        "Whether the store completes uploads that have parts nobody names (Ceph does not); `None` means: try it out.",
-        lambda value: value is None or isinstance(value, bool),
     )
     PERMISSION_CLASSES: Collection[str] | None = setting(
         None,

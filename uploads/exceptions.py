@@ -231,19 +231,12 @@ class SessionClosed(UploadError):
     text = "The upload session is {state}; it accepts no more chunks."
 
 
-class PartsExhausted(UploadError):
-    code = "parts_exhausted"
-    status = 409
-    text = "Too many interrupted writes used up the parts of this upload; create a new session."
+class ChunkSizeDiffers(UploadError):
+    """Where a numbered chunk begins follows from its number and the size of all chunks."""
 
-
-class ChunkTooWide(UploadError):
-    code = "chunk_too_wide"
+    code = "chunk_size_differs"
     status = 409
-    text = (
-        "The store has no part numbers left for a numbered chunk of {size} bytes between its neighbours: "
-        "send smaller numbered chunks, or send them in order."
-    )
+    text = "Chunk {number} has {size} bytes; all numbered chunks but the last must have {expected}."
 
 
 class SessionExpired(UploadError):

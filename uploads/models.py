@@ -6,18 +6,20 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names, owners, parts
 from uploads.clock import DatabaseNow
+from uploads.parts import UploadPlan
 
 
 class State(models.TextChoices):
@@ -138,15 +140,13 @@ class UploadSession(models.Model):
         default=True, help_text=_("Otherwise the file size is the most that the file may have.")
     )
     content_type = models.CharField(_("content type"), max_length=255)
-    metadata_pairs = models.JSONField(
-        _("metadata"), default=list, help_text=_("What else its client said of the file, in its order.")
+    declared = models.JSONField(
+        _("declared"), default=dict, blank=True, help_text=_("What else the client declared: metadata, created at.")
     )
-    file_created_at = models.DateTimeField(_("file created"), null=True)
     encrypted = models.BooleanField(_("encrypted"), default=False)
     create_new = models.BooleanField(default=False, help_text=_("Keep an existing file of that name; add another."))
 
-    client_address = models.CharField(_("client's address"), max_length=45, blank=True)
-    client_name = models.CharField(_("client"), max_length=255, blank=True, help_text=_("As its User-Agent says."))
+    client = models.JSONField(_("client"), default=dict, blank=True, help_text=_("Its address and User-Agent."))
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
@@ -155,44 +155,27 @@ class UploadSession(models.Model):
         max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index.")
     )
     upload_id = models.TextField(_("upload id"), blank=True, help_text=_("The store's id of the multipart upload."))
-    max_chunks = models.PositiveIntegerField(
-        default=1, help_text=_("The highest chunk number, if all but the last chunk have the minimum size.")
+    layout = models.JSONField(
+        _("layout"),
+        default=dict,
+        blank=True,
+        help_text=_(
+            "Bytes of a part and of a numbered chunk, parts of a copy and of a segment; decided with the first bytes."
+        ),
     )
-    planned_chunks = models.PositiveIntegerField(
-        default=0, help_text=_("Numbered chunks that share the part numbers, once their size has shown; 0 before.")
+    dirty_parts = models.JSONField(
+        default=list,
+        blank=True,
+        help_text=_("Parts, from 0, that a writer in order may still write to; they are kept as fragments."),
     )
-    part_size = models.BigIntegerField(_("part size"), help_text=_("Planned, in bytes."))
     storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
-
-    segmented = models.BooleanField(
-        _("segmented"),
-        default=False,
-        help_text=_("The file needs several multipart uploads, which the store joins."),
-    )
-    segment = models.PositiveIntegerField(_("segment"), default=0, help_text=_("The one that is written to."))
-    segment_start = models.BigIntegerField(default=0, help_text=_("Where in the file that one begins."))
-    bytes_composed = models.BigIntegerField(
-        _("bytes composed"), default=0, help_text=_("Of segments, copied into the file by the store.")
-    )
 
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
     verdict = models.CharField(_("verdict"), max_length=11, choices=Verdict, default=Verdict.NONE, blank=True)
-    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True, help_text=_("Where the portal asks for it."))
-    crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Of the whole file, once all bytes are stored."))
-    tail_size = models.BigIntegerField(
-        default=0, help_text=_("Bytes at the end that are objects of their own, being too few for a part.")
+    digests = models.JSONField(
+        _("digests"), default=dict, blank=True, help_text=_("CRC-32 of the whole file; SHA-256 where the portal asks.")
     )
-    last_number = models.PositiveIntegerField(
-        default=0, help_text=_("The highest part number that a writer in order may have used.")
-    )
-    committed_number = models.PositiveIntegerField(
-        default=0, help_text=_("The highest part number of those that chunks in order are stored under.")
-    )
-    numbered_number = models.PositiveIntegerField(
-        default=0, help_text=_("The highest part number that numbered chunks took before the first was stored.")
-    )
-
     last_chunk = models.JSONField(
         default=dict, help_text=_("Size, CRC-32 and request fingerprint of the last chunk in order.")
     )
@@ -200,12 +183,6 @@ class UploadSession(models.Model):
     fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
     wanted_fence = models.BigIntegerField(null=True, help_text=_("The fence whose holder somebody asked to let go."))
     lease_until = models.DateTimeField(_("writer's lease"), null=True)
-
-    bytes_spare = models.BigIntegerField(
-        _("spare bytes"),
-        default=0,
-        help_text=_("Of numbered chunks that were replaced or given up; stored till the end."),
-    )
 
     attempts = models.PositiveIntegerField(_("completion attempts"), default=0)
     retry_at = models.DateTimeField(_("next attempt"), null=True)
@@ -264,7 +241,6 @@ class UploadSession(models.Model):
             models.CheckConstraint(
                 condition=~Q(state=State.COMPLETED) | ~Q(file_id=""), name="upload_sessions_completed_has_file"
             ),
-            models.CheckConstraint(condition=Q(last_number__lte=parts.MAX_PARTS), name="upload_sessions_last_number"),
             models.UniqueConstraint(fields=["object_hash", "storage"], name="upload_sessions_object"),
         )
 
@@ -285,7 +261,7 @@ class UploadSession(models.Model):
     @property
     def metadata(self) -> dict[str, str]:
         """What its client said of the file beside its name and size."""
-        return dict(self.metadata_pairs)
+        return dict(self.declared.get("metadata", []))
 
     @property
     def folder(self) -> int | str:
@@ -303,10 +279,47 @@ class UploadSession(models.Model):
         return self.size_known and self.bytes_stored == self.file_size
 
     @property
-    def planned_size(self) -> int:
-        """Bytes that one multipart upload is planned for: as long as nobody knows how many there are, all it takes."""
-        size: int = self.file_size
-        return size if self.size_known else min(size, parts.largest_file(self.part_size))
+    def plan(self) -> UploadPlan | None:
+        """How the file is laid out in the store; None before its first bytes."""
+        sizes = {name: size for name, size in self.layout.items() if name != "chunk_size"}
+        return UploadPlan(**sizes) if sizes else None
+
+    @property
+    def chunk_size(self) -> int | None:
+        """Bytes of all numbered chunks but the last, once that is known."""
+        size: int | None = self.layout.get("chunk_size")
+        return size
+
+    @property
+    def crc32(self) -> int | None:
+        """The CRC-32 of the whole file, once all bytes are stored."""
+        crc32: int | None = self.digests.get("crc32")
+        return crc32
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the whole file in hexadecimal, once known, if the portal asks for it."""
+        return str(self.digests.get("sha256", ""))
+
+    @property
+    def file_created_at(self) -> datetime | None:
+        """When the file was made, as its client declared."""
+        return parse_datetime(self.declared.get("created_at") or "")
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether the file is several multipart uploads, which the store joins."""
+        return bool(self.layout.get("segment_parts"))
+
+    @property
+    def part_size(self) -> int | None:
+        """Bytes of each part but the last; None before the first bytes."""
+        return self.plan.part_size if self.plan else None
+
+    @property
+    def bytes_composed(self) -> int:
+        """Bytes of segments that the store has copied into the file."""
+        return sum(self.copied_parts.values_list("size", flat=True))
 
     @property
     def remaining(self) -> int:
@@ -325,22 +338,19 @@ class UploadSession(models.Model):
         self,
         *,
         held: bool = True,
-        unless_numbered: bool = False,
         among: models.QuerySet[UploadSession] | None = None,
         **values: Any,
     ) -> bool:
         """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
 
-        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it. ``unless_numbered``
-        writes only if no numbered chunk took part numbers since then; ``among`` only if the row is one of those.
+        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it. ``among`` writes only
+        if the row is one of those.
         """
         values["updated_at"] = timezone.now()
         fence = self.fence
         if not held:
             values |= {"fence": fence + 1, "lease_until": None}
         same = (UploadSession.objects.all() if among is None else among).filter(pk=self.pk, fence=fence)
-        if unless_numbered and self.mode == Mode.UNDECIDED:
-            same = same.filter(numbered_number=self.numbered_number)
         rows = same.update(**values)
         if rows:
             for name, value in values.items():
@@ -371,17 +381,13 @@ class Move(models.Model):
 
 
 class UploadPart(models.Model):
-    """Committed bytes of a session: a part of the multipart upload, or an object of its own while too small for one."""
+    """A part of the file that the store has."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="parts", verbose_name=_("session"))
-    chunk = models.PositiveIntegerField(_("chunk"), default=0, help_text=_("Its number; 0 if chunks come in order."))
-    offset = models.BigIntegerField(_("offset"), help_text=_("Where in the file or numbered chunk it starts."))
+    offset = models.BigIntegerField(_("offset"), help_text=_("In the file."))
     size = models.BigIntegerField(_("size"))
     crc32 = models.BigIntegerField(_("CRC-32"))
-    segment = models.PositiveIntegerField(_("segment"), default=0)
-    number = models.PositiveIntegerField(_("part number"), null=True, help_text=_("In the store's multipart upload."))
     etag = models.CharField(_("ETag"), max_length=255, blank=True)
-    piece = models.CharField(_("own object"), max_length=1100, blank=True)
     created_at = models.DateTimeField(_("stored"), default=timezone.now)
 
     objects = WrittenManager()
@@ -390,23 +396,51 @@ class UploadPart(models.Model):
         base_manager_name = "objects"
         verbose_name = _("part")
         verbose_name_plural = _("parts")
-        ordering = ("chunk", "offset")
+        ordering = ("offset",)
         constraints = (
-            models.UniqueConstraint(fields=["session", "chunk", "offset"], name="upload_sessions_part_offset"),
-            models.UniqueConstraint(fields=["session", "segment", "number"], name="upload_sessions_part_number"),
+            models.UniqueConstraint(fields=["session", "offset"], name="upload_sessions_part_offset"),
             models.CheckConstraint(condition=Q(offset__gte=0, size__gte=0), name="upload_sessions_part_extent"),
-            models.CheckConstraint(
-                condition=Q(number=None) | Q(number__gte=1, number__lte=parts.MAX_PARTS),
-                name="upload_sessions_part_number_range",
-            ),
-            models.CheckConstraint(
-                condition=Q(number=None, piece__gt="") | Q(number__isnull=False, piece=""),
-                name="upload_sessions_part_one_place",
-            ),
         )
 
     def __str__(self) -> str:
-        return f"{self.number or self.piece}: {self.size} bytes at {self.offset}"
+        return f"{self.size} bytes at {self.offset}"
+
+    @property
+    def number(self) -> int:
+        """Which part of the file it is, from 1."""
+        plan = self.session.plan
+        return plan.index(self.offset) + 1 if plan else 0
+
+    @property
+    def crc(self) -> str:
+        return f"{self.crc32:08x}"
+
+
+class Fragment(models.Model):
+    """Bytes that the store keeps as an object of their own until they make a part."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="fragments", verbose_name=_("session"))
+    chunk = models.PositiveIntegerField(_("chunk"), default=0, help_text=_("Its number; 0 if chunks come in order."))
+    offset = models.BigIntegerField(_("offset"), help_text=_("In the file or the numbered chunk."))
+    size = models.BigIntegerField(_("size"))
+    crc32 = models.BigIntegerField(_("CRC-32"))
+    name = models.CharField(_("object name"), max_length=1100)
+    created_at = models.DateTimeField(_("stored"), default=timezone.now)
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("fragment")
+        verbose_name_plural = _("fragments")
+        ordering = ("chunk", "offset")
+        constraints = (
+            models.UniqueConstraint(fields=["session", "chunk", "offset"], name="upload_sessions_fragment_offset"),
+            models.CheckConstraint(condition=Q(offset__gte=0, size__gt=0), name="upload_sessions_fragment_extent"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.size} bytes at {self.offset}"
 
     @property
     def crc(self) -> str:
@@ -421,6 +455,7 @@ class Segment(models.Model):
     name = models.CharField(_("object name"), max_length=1100)
     upload_id = models.TextField(_("upload id"))
     size = models.BigIntegerField(_("size"), null=True, help_text=_("Once it is an object."))
+    crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Likewise."))
 
     objects = WrittenManager()
 
@@ -533,12 +568,15 @@ class NamingKey(models.Model):
 
 
 class NumberedChunk(models.Model):
-    """A numbered chunk somebody began to send, and how many part numbers of its range are used up."""
+    """A numbered chunk that a client sent or began to send."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
     number = models.PositiveIntegerField()
-    parts_used = models.PositiveIntegerField(default=0)
-    claimed_until = models.DateTimeField(null=True, help_text="When the attempt that sends it counts as dead.")
+    size = models.BigIntegerField(null=True, help_text="Bytes, once they are known.")
+    crc32 = models.BigIntegerField(null=True, help_text="Once the chunk is stored.")
+    dirty_parts = models.JSONField(
+        default=list, help_text="Parts, from 0, that an attempt may still write to; others keep them as fragments."
+    )
 
     objects = WrittenManager()
 

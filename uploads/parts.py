@@ -1,11 +1,12 @@
-"""How bytes become parts: pure arithmetic, no I/O.
+"""The geometry of a file: parts of one size, whose numbers follow from their offsets. Pure arithmetic, no I/O.
 
 Limits of S3 multipart uploads, from "Amazon S3 multipart upload limits" in the S3 user guide.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 
 try:
@@ -22,63 +23,88 @@ MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = MAX_PARTS * MAX_PART_SIZE
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What makes a file too large for one multipart upload; tests play the same with small numbers."""
-
-    planned_parts: int = 9_000
-    """Parts a plan uses at most. The rest of the 10,000 is for writes whose outcome nobody knows: their part numbers
-    are never used again, because a straggler could still overwrite the part."""
-    most_parts: int = MAX_PARTS
-    copy_size: int = MAX_PART_SIZE
-    """Bytes that the store copies into a part at most (S3: UploadPartCopy)."""
-
-
-limits = Limits()
-SPARE_COPIES = 4
-"""For segments that do not end where a copy does, because they lost more part numbers than a plan has to spare."""
+MAX_COPY_SIZE = MAX_PART_SIZE
+"""Bytes that the store copies into a part at most (S3: UploadPartCopy)."""
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
 
 
-def minimum_part_size(total: int, store_minimum: int) -> int:
-    """Return the size in bytes below which a part that is not the last would waste a part number."""
-    return min(MAX_PART_SIZE, max(store_minimum, -(-total // limits.planned_parts)))
+@dataclass(frozen=True)
+class UploadPlan:
+    """How a file is laid out in the store: part i begins at byte i * part_size; only the last one may be shorter.
 
-
-def plan_part_size(total: int, preferred: int, store_minimum: int) -> int:
-    """Return the part size in bytes for a file of ``total`` bytes: ``preferred`` unless that makes too many parts."""
-    return max(preferred, minimum_part_size(total, store_minimum))
-
-
-def largest_file(part_size: int) -> int:
-    """Return the bytes of the largest file whose parts need not be larger than ``part_size``."""
-    return limits.planned_parts * min(part_size, MAX_PART_SIZE)
-
-
-def largest_composed() -> int:
-    """Return the bytes of the largest file that the store can put together of segments, however small its parts are."""
-    return (MAX_PARTS - SPARE_COPIES) * limits.copy_size
-
-
-def begins_segment(number: int, before: int, size: int) -> bool:
-    """Tell whether a part of ``size`` bytes is better the first of another segment than part ``number`` of this one.
-
-    There are ``before`` bytes in this one. Each copy is of one segment, so one ends with a whole copy wherever the next
-    would have no room left in it, going by the parts that it took so far.
+    A file of more parts than a multipart upload takes is several uploads (segments), which the store joins by copies.
     """
-    used, copy = number - 1, limits.copy_size
-    if used >= limits.most_parts:
-        return True
-    opens_copy = before > 0 and (before + size - 1) // copy > (before - 1) // copy
-    return opens_copy and used * (before + copy) > limits.planned_parts * before
+
+    part_size: int
+    copy_parts: int = 0
+    """Parts of a copy; 0 if the file is a single upload."""
+    segment_parts: int = 0
+    """Parts of a segment: whole copies."""
+
+    @classmethod
+    def of(cls, file_size: int | None, chunk_size: int | None, *, preferred: int, least: int, most: int) -> UploadPlan:
+        """Return the plan for a file that is sent in chunks of ``chunk_size`` bytes, if that is known.
+
+        ``least`` are the bytes of a part at least, ``most`` the parts of an upload at most.
+        """
+        part_size = divide(chunk_size, preferred, least)
+        if file_size is None or file_size <= most * part_size:
+            return cls(part_size)
+        copy = max(1, min(most, MAX_COPY_SIZE // part_size))
+        return cls(part_size, copy, most // copy * copy)
+
+    def as_json(self) -> dict[str, int]:
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def index(self, offset: int) -> int:
+        """Return which part a byte of the file is in, from 0."""
+        return offset // self.part_size
+
+    def border(self, offset: int) -> int:
+        """Return the first byte behind the part that a byte of the file is in."""
+        return (self.index(offset) + 1) * self.part_size
+
+    def segment(self, index: int) -> int:
+        return index // self.segment_parts if self.segment_parts else 0
+
+    def number(self, index: int) -> int:
+        """Return the part number in its multipart upload, from 1."""
+        return (index % self.segment_parts if self.segment_parts else index) + 1
+
+    def segment_start(self, segment: int) -> int:
+        """Return the offset of a segment in the file."""
+        return segment * self.segment_parts * self.part_size
 
 
-def segment_room(part_size: int) -> int:
-    """Return the bytes of numbered chunks that share a segment: whole copies, of half as many parts as are planned."""
-    room = limits.planned_parts * part_size // 2
-    return room // limits.copy_size * limits.copy_size or room
+def divide(chunk: int | None, preferred: int, least: int) -> int:
+    """Return the part size for chunks of a size: it divides them, so that each byte is written once.
+
+    Of the divisors it is the nearest to the preferred size; without one of at least ``least`` it is the preferred size.
+    """
+    fits = [chunk // count for count in range(1, chunk // least + 1) if chunk % count == 0] if chunk else []
+    return min(fits, key=lambda size: (abs(size - preferred), size), default=preferred)
+
+
+def size_of_chunks(file_size: int | None, sizes: Mapping[int, int]) -> int | None:
+    """Return the size of all numbered chunks but the last, as soon as the received ones, by number, tell; else None."""
+    if 1 in sizes:
+        return sizes[1]
+    if len(sizes) != 1:  # At most one of them is the last, which is not larger.
+        return max(sizes.values(), default=None)
+    ((number, size),) = sizes.items()
+    if file_size is None:
+        return None
+    as_last, rest = divmod(file_size - size, number - 1)
+    if number * size >= file_size:  # There is no room for others of its size before it.
+        return as_last
+    return size if rest or as_last < size else None
+
+
+def largest_composed(most: int) -> int:
+    """Return the bytes of the largest file that the store can put together of segments."""
+    return most * MAX_COPY_SIZE
 
 
 def highest_chunk(total: int, minimum: int) -> int:

@@ -227,13 +227,13 @@ class Replay:
 
 
 def framed(body: bytes) -> Iterator[bytes]:
-    """Yield the body in chunked encoding, in pieces of changing sizes."""
+    """Yield the body in chunked encoding, in fragments of changing sizes."""
     sizes = random.Random(3)
     start = 0
     while start < len(body):
-        piece = body[start : start + sizes.choice([1, 1000, 65536, 300_000])]
-        start += len(piece)
-        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+        fragment = body[start : start + sizes.choice([1, 1000, 65536, 300_000])]
+        start += len(fragment)
+        yield f"{len(fragment):x}\r\n".encode() + fragment + b"\r\n"
     yield b"0\r\n\r\n"
 
 

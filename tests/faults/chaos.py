@@ -379,7 +379,7 @@ def chaos(
         account(stack, run)
         run.counts.update({f"fault {name}": count for name, count in stack.proxy.faults.done.items()})
         run.counts["files of segments"] = stack.ask(
-            "UploadSession.objects.filter(state='completed', segmented=True).count()"
+            "UploadSession.objects.filter(state='completed', segments__isnull=False).distinct().count()"
         )
         run.counts["takeovers"] = sum(
             path.read_text(errors="replace").count("taken over from") for path in directory.glob("*.log")

@@ -116,16 +116,14 @@ def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool 
     assert leaves or found["orphans"] == 0
     files = stack.ask("[[f.pk, f.content.name] for f in File.objects.all()]")
     assert [pk for pk, _ in files].count(file["id"]) == 1
-    open_uploads = stack.ask("[s.object_name for s in UploadSession.objects.unfinished()]")
-    pieces = stack.ask(
-        "[p.piece for p in UploadPart.objects.filter(session__in=UploadSession.objects.unfinished()) if p.piece]"
-    )
+    open_uploads = stack.ask("[s.object_name for s in UploadSession.objects.unfinished() if s.upload_id]")
+    fragments = stack.ask("[f.name for f in Fragment.objects.filter(session__in=UploadSession.objects.unfinished())]")
     others = stack.ask(
         "[v.content.name for v in PreviousVersion.objects.all()] + [d.file.name for d in Document.objects.all()]"
         " + [a.file.name for a in Attachment.objects.all()] + [h.session.object_name for h in HeldFile.objects.all()]"
     )
     objects, uploads = stack.stored()
-    names = {name for _, name in files} | {*others, *pieces} - {""}
+    names = {name for _, name in files} | {*others, *fragments} - {""}
     # The differences alone: a store that many tests share fills pages.
     assert (objects - names, names - objects) == (set(), set())
     assert uploads == set(open_uploads)

@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from portal.settings import *  # noqa: F403
 from portal.settings import CELERY_BEAT_SCHEDULE, S3_STORAGE, UPLOADS
-from uploads import parts
 
 UPLOADS |= {
     "MIN_CHUNK_SIZE": 1,
@@ -23,8 +22,7 @@ UPLOADS |= {
 if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
 if os.environ.get("SMALL_SEGMENTS"):  # of one part each
-    parts.limits = parts.Limits(planned_parts=1, most_parts=1, copy_size=10 * 2**20)
-    UPLOADS["PART_SIZE"] = 5 * 2**20
+    UPLOADS |= {"PART_SIZE": 5 * 2**20, "MAX_PARTS": 1}
 if os.environ.get("SHA256"):  # each file waits for the task that hashes it
     UPLOADS |= {"SHA256": True, "CHECK_WAIT": timedelta(seconds=1)}
 CORS_ALLOWED_ORIGIN_REGEXES = [r"http://127\.0\.0\.1:\d+"]
@@ -34,8 +32,6 @@ for entry in CELERY_BEAT_SCHEDULE.values():
 S3_STORAGE["OPTIONS"]["client_config"] = S3_STORAGE["OPTIONS"]["client_config"].merge(
     Config(read_timeout=3, connect_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
-if strays := os.environ.get("STRAY_PARTS"):
-    UPLOADS["STRAY_PARTS"] = strays == "allowed"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if skew := float(os.environ.get("CLOCK_SKEW", "0")):

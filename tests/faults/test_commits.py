@@ -29,7 +29,7 @@ def lose(stack: Stack) -> Iterator[Callable[..., None]]:
     assert all(loss.done.is_set() for loss in losses), "nothing was lost"
 
 
-@pytest.mark.parametrize("skip", range(4), ids=["piece", "part", "last chunk", "publication"])
+@pytest.mark.parametrize("skip", range(4), ids=["fragment", "part", "last chunk", "publication"])
 def test_of_a_chunk_in_order(upload: Callable[..., Any], lose: Callable[..., None], skip: int) -> None:
     lose(COMMIT, skip)
     upload(12 * MIB, *CHUNKS)
@@ -41,11 +41,11 @@ def test_of_the_creation(stack: Stack, client: Client, upload: Callable[..., Any
 
 
 @pytest.mark.parametrize(
-    "size", [pytest.param(5 * MIB, id="parts"), pytest.param(3 * MIB, id="pieces", marks=pytest.mark.slow)]
+    "size", [pytest.param(5 * MIB, id="parts"), pytest.param(3 * MIB, id="fragments", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("skip", range(7))
 def test_of_numbered_chunks(stack: Stack, client: Client, lose: Callable[..., None], size: int, skip: int) -> None:
-    """Of taking part numbers, of storing each chunk, of finalize, of joining pieces, of publication."""
+    """Of taking part numbers, of storing each chunk, of finalize, of joining fragments, of publication."""
     data = some_bytes(3 * size)
     path = client.create(len(data))
     lose(COMMIT, skip)

@@ -11,57 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
-def part_size(chunk: int | None, preferred: int, least: int) -> int:
-    """Return the part size for chunks of a size: it divides them and is nearest to the preferred one.
-
-    Ties go to the smaller one. Without chunks of a size, or without such a divisor, it is the preferred size.
-    """
-    fits = [chunk // count for count in range(1, chunk // least + 1) if chunk % count == 0] if chunk else []
-    return min(fits, key=lambda size: (abs(size - preferred), size), default=preferred)
-
-
-def chunk_size(file_size: int | None, chunks: dict[int, int]) -> int | None:
-    """Return the size of the numbered chunks of a file as far as those that are stored tell, else None.
-
-    ``chunks`` are the sizes by number. All but the last have one size, and the last is not larger.
-    """
-    if 1 in chunks and (file_size is None or chunks[1] < file_size or len(chunks) == 1):
-        return chunks[1]
-    sizes = list(chunks.values())
-    if len(sizes) != len(set(sizes)):
-        return next(size for size in sizes if sizes.count(size) > 1)
-    if file_size is None:
-        return None
-    answers = {
-        size
-        for size in range(1, file_size + 1)
-        if all(_fits(file_size, size, number, chunk) for number, chunk in chunks.items())
-    }
-    return answers.pop() if len(answers) == 1 else None
-
-
-def _fits(file_size: int, size: int, number: int, chunk: int) -> bool:
-    """Tell whether chunk ``number`` may have ``chunk`` bytes where chunks have ``size``."""
-    return chunk == min(size, file_size - (number - 1) * size)
-
-
-@dataclass(frozen=True)
-class Segments:
-    """How a file beyond the limits of one multipart upload is put together; all copies but the last are alike."""
-
-    parts_a_copy: int
-    parts_a_segment: int
-
-    @classmethod
-    def of(cls, size: int, most_parts: int, largest_copy: int) -> Segments:
-        copy = min(most_parts, largest_copy // size)
-        return cls(copy, most_parts // copy * copy)
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Return segment and part number of the part ``index`` of the file."""
-        return index // self.parts_a_segment, index % self.parts_a_segment + 1
-
-
 class Refused(Exception):
     """The store completes nothing."""
 
@@ -143,9 +92,9 @@ class Session:
         foreign = set(self.dirty)
         etags, fragments = dict(self.etags), dict(self.fragments)
         at = self.stored
-        for piece in self._cut(self.stored, data):
-            fragments[at] = piece
-            at += len(piece)
+        for fragment in self._cut(self.stored, data):
+            fragments[at] = fragment
+            at += len(fragment)
             self._join(at, foreign, etags, fragments, outcomes)
         if dies:  # Between the last write and the commit.
             raise Unknown
@@ -235,9 +184,9 @@ class Numbered:
             return None
         start = (number - 1) * self.chunk
         todo, at = [], start
-        for piece in self.session._cut(start, data):
-            todo.append((at, piece))
-            at += len(piece)
+        for fragment in self.session._cut(start, data):
+            todo.append((at, fragment))
+            at += len(fragment)
         first = number not in self.rows and all(other.number != number for other in self.attempts)
         attempt = Attempt(number, data, todo, first, Row(data, {}, {}))
         self.attempts.append(attempt)
@@ -245,14 +194,14 @@ class Numbered:
 
     def step(self, attempt: Attempt, outcome: str) -> None:
         """Write the next bytes of an attempt: a part if they are all of one that nobody else may touch."""
-        at, piece = attempt.todo.pop(0)
+        at, fragment = attempt.todo.pop(0)
         index = at // self.session.part
-        whole = len(piece) == len(self.session.extent(index))
+        whole = len(fragment) == len(self.session.extent(index))
         if not (whole and attempt.writes_parts and index not in self.session.dirty):
-            attempt.row.fragments[at] = piece
+            attempt.row.fragments[at] = fragment
             return
         attempt.unsettled.add(index)
-        attempt.row.etags[index] = self.session.put(index, piece, outcome)
+        attempt.row.etags[index] = self.session.put(index, fragment, outcome)
 
     def commit(self, attempt: Attempt) -> None:
         """Let the attempt's bytes be those of its number; its parts are settled, for all its calls ended clearly."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import permutations
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,41 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.model.geometry import Numbered, Refused, Segments, Session, Store, Unknown, chunk_size, part_size
-
-MIB = 2**20
-
-
-@pytest.mark.parametrize(
-    ("chunk", "part"),
-    [(8, 8), (10, 10), (15, 7.5), (16, 8), (32, 8), (64, 8), (24, 8), (25, 12.5), (30, 10), (3, 10), (None, 10)],
-)
-def test_part_size_divides_chunks(chunk: int | None, part: float) -> None:
-    assert part_size(chunk and chunk * MIB, 10 * MIB, 5 * MIB) == part * MIB
-
-
-def test_chunk_size_is_never_wrong() -> None:
-    """All orders of the chunks of all files of up to 13 bytes, sent in up to five chunks."""
-    for file_size in range(1, 14):
-        for size in range(-(-file_size // 5), file_size + 1):
-            count = -(-file_size // size)
-            sizes = {number: min(size, file_size - (number - 1) * size) for number in range(1, count + 1)}
-            for order in permutations(sizes):
-                for sent in range(1, count + 1):
-                    told = {number: sizes[number] for number in order[:sent]}
-                    assert chunk_size(file_size, told) in (None, size, sizes[1])
-                assert chunk_size(file_size, sizes) == sizes[1]
-
-
-def test_all_copies_of_segments_are_alike() -> None:
-    """10,000 parts of 10 MiB, copies of at most 5 GiB: 48.8 TiB are reached; 4.8 TiB with 1,000 parts."""
-    for most, tib in ((10_000, 48.8), (1_000, 4.7)):
-        segments = Segments.of(10 * MIB, most, 5 * 2**30)
-        assert segments.parts_a_segment % segments.parts_a_copy == 0
-        copies = most * segments.parts_a_copy * 10 * MIB
-        assert copies >= tib * 2**40
-    assert Segments.of(10 * MIB, 10_000, 5 * 2**30).place(9_728) == (1, 1)
-
+from tests.model.geometry import Numbered, Refused, Session, Store, Unknown
 
 OUTCOMES = st.lists(st.sampled_from(["ok"] * 5 + ["answer lost", "late", "never"]), min_size=30, max_size=30)
 

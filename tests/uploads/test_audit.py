@@ -18,8 +18,8 @@ from uploads import conf, sessions
 from uploads.models import NamingKey, UploadSession
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import mark_of, piece_of
-from uploads.transfer.places import upload_of
+from uploads.stores.names import fragment_of, mark_of
+from uploads.transfer.targets import upload_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -49,7 +49,7 @@ def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Stor
     gone.delete()
     others = f"{prefix}/report.{uuid.uuid4().hex}.pdf", f"{prefix}/2026/01/{FOREIGN}/report.pdf"
     for other in (*others, f"{finished.object_name}.200x200.jpg"):
-        store.put_piece(other, Buffer(b"the portal's own, another portal's, a thumbnail"), encrypted=False)
+        store.put_fragment(other, Buffer(b"the portal's own, another portal's, a thumbnail"), encrypted=False)
     return store, names_of(store)
 
 
@@ -59,7 +59,7 @@ def plant_orphans(store: Store) -> Upload:
     upload = Upload(f"{conf.current().OBJECT_PREFIX}/2026/01/{mark}/report.pdf", "")
     upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
     store.put_part(upload, number=1, offset=0, data=Buffer(b"12345"))
-    store.put_piece(piece_of(upload.name, mark), Buffer(b"123"), encrypted=False)
+    store.put_fragment(fragment_of(upload.name, mark), Buffer(b"123"), encrypted=False)
     return upload
 
 
@@ -82,7 +82,7 @@ def test_young_things_are_left_alone(mixed: tuple[Store, set[str]], uploads_sett
     assert sessions.audit(fix=True).orphans == 0
 
 
-@pytest.mark.parametrize("taken", ["upload", "piece"])
+@pytest.mark.parametrize("taken", ["upload", "fragment"])
 def test_sessions_whose_bytes_are_gone_are_named(
     s3_store: Store, no_grace: None, open_session: OpenSession, taken: str
 ) -> None:
@@ -90,7 +90,7 @@ def test_sessions_whose_bytes_are_gone_are_named(
     if taken == "upload":
         s3_store.abort(upload_of(session))
     else:
-        s3_store.delete([session.parts.get().piece])
+        s3_store.delete([session.fragments.get().name])
     assert sessions.audit(fix=True).lost == [session.pk.hex]
 
 

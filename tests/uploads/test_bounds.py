@@ -24,7 +24,7 @@ from storages.backends.s3 import S3Storage
 
 from portal.models import File, Folder
 from tests.data import MIB
-from tests.helpers import Uploader
+from tests.helpers import Uploader, chunk_of
 from tests.proxy import Proxy, with_code
 from tests.uploads.test_tus import meta
 from uploads import sessions
@@ -38,7 +38,7 @@ from uploads.sessions import FileRequest
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import piece_of
+from uploads.stores.names import fragment_of
 from uploads.transfer.deadlines import Caller, CallTimeout, waited_for
 
 Change = Callable[..., None]
@@ -275,7 +275,7 @@ def test_directory_of_a_storage_may_change(settings: Any, tmp_path: Path, open_s
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": FILES}}
     for name in ("one", "two"):
         settings.MEDIA_ROOT = tmp_path / name
-        open_session()
+        sessions.receive(open_session(3), chunk_of(b"abc"))
         assert (tmp_path / name / ".upload-sessions").exists()
 
 
@@ -312,7 +312,7 @@ def test_completion_releases_fragments_of_dead_attempts(
     created = uploader.create(4)
     uploader.send(created, b"ab")
     session = UploadSession.objects.get()
-    get_store("default").put_piece(piece_of(session.object_name, session.mark), Buffer(b"x"), encrypted=False)
+    get_store("default").put_fragment(fragment_of(session.object_name, session.mark), Buffer(b"x"), encrypted=False)
     UploadSession.objects.update(lease_until="2020-01-01T00:00Z")  # a writer that died
     assert uploader.send(created, b"cd").status_code == 201
     assert s3_keys() == {f"media/{session.object_name}"}

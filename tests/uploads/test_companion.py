@@ -75,8 +75,8 @@ def test_a_part_that_is_sent_again_replaces_itself(file_store: Store, plugin: Pl
     upload = plugin.begin()
     first = plugin.put(upload, 1, b"abc")
     assert plugin.put(upload, 1, b"abc")["ETag"] == first["ETag"]
-    assert plugin.put(upload, 1, b"abcd")["ETag"] != first["ETag"]
-    assert plugin.content(plugin.complete(upload, [1])) == b"abcd"
+    assert plugin.put(upload, 1, b"abd")["ETag"] != first["ETag"]
+    assert plugin.content(plugin.complete(upload, [1])) == b"abd"
 
 
 def test_what_is_missing_is_not_completed(file_store: Store, plugin: Plugin) -> None:

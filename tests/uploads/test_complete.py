@@ -11,6 +11,7 @@ from django.utils import timezone
 from devstack import weed
 from portal.destination import PortalDestination
 from portal.models import File
+from tests.data import MIB
 from tests.helpers import Uploader, chunk_of
 from tests.proxy import Answer, Call, proxied
 from uploads import sessions, signals
@@ -57,7 +58,8 @@ def test_encrypted_files_are_verified_to_be(s3_store: Store, open_session: OpenS
 
 
 def test_an_unencrypted_object_is_never_published_as_encrypted(s3_store: Store, open_session: OpenSession) -> None:
-    session = open_session(3)
+    session = open_session(10 * MIB + 3)
+    sessions.receive(session, chunk_of(bytes(10 * MIB)))
     UploadSession.objects.update(encrypted=True)  # as if the store had ignored what it was told
     session = sessions.receive(UploadSession.objects.get(), chunk_of(b"abc"))
     assert session.state == State.FAILED

@@ -13,7 +13,7 @@ from django.db import connection, connections
 from portal.models import File
 from tests.data import MIB, some_bytes
 from tests.helpers import chunk_of, finalize
-from uploads import parts, sessions
+from uploads import sessions
 from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
 from uploads.sessions import Chunk
@@ -123,11 +123,9 @@ def test_numbered_chunks_that_begin_a_segment_at_once(
     open_session: OpenSession,
     s3_uploads: Callable[[], set[str]],
     uploads_settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One of the multipart uploads is used, and nothing is left of the others."""
-    monkeypatch.setattr(parts, "limits", parts.Limits(planned_parts=4, most_parts=2, copy_size=10 * MIB))
-    uploads_settings(PART_SIZE=5 * MIB)
+    uploads_settings(PART_SIZE=5 * MIB, MAX_PARTS=2)
     data = some_bytes(24 * MIB)
     session = open_session(len(data))
 

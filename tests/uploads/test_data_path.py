@@ -25,11 +25,11 @@ OpenSession = Callable[..., UploadSession]
     ("part_size", "chunks", "parts"),
     [
         pytest.param(10 * MIB, [10 * MIB] * 3 + [MIB], 4, id="10-MiB-chunks"),
-        pytest.param(10 * MIB, [24 * MIB, 7 * MIB], 3, id="chunks-larger-than-a-part"),
-        pytest.param(10 * MIB, [31 * MIB], 3, id="one-chunk"),
+        pytest.param(10 * MIB, [24 * MIB, 7 * MIB], 4, id="chunks-larger-than-a-part"),
+        pytest.param(10 * MIB, [31 * MIB], 4, id="one-chunk"),
         pytest.param(10 * MIB, [100], 1, id="small-file"),
         pytest.param(5 * MIB, [10 * MIB] * 3 + [MIB], 7, id="chunks-of-two-of-the-smallest-parts"),
-        pytest.param(5 * MIB, [31 * MIB], 6, id="one-chunk-of-the-smallest-parts"),
+        pytest.param(5 * MIB, [31 * MIB], 7, id="one-chunk-of-the-smallest-parts"),
     ],
 )
 def test_a_file_of_n_parts_costs_n_plus_3_calls(

@@ -16,7 +16,7 @@ from django.urls import set_script_prefix
 from django.utils import timezone
 
 from devstack import weed
-from tests.proxy import proxied, with_code, with_header
+from tests.proxy import proxied, with_header
 from uploads import doctor, sessions
 from uploads.models import TaskRun, UploadSession
 from uploads.protocols.tus.door import way_of_interim
@@ -63,16 +63,6 @@ def test_what_the_store_does_not_do_is_said(
         use_storage(s3_storage)
         proxy.inject(kind, with_header(name, value), times=10)
         assert any(said in text for text in problems("store"))
-
-
-def test_a_store_that_wants_part_numbers_without_gaps(
-    s3: weed.Weed, s3_storage: dict[str, Any], use_storage: Callable[..., Any]
-) -> None:
-    with proxied(s3.endpoint) as proxy:
-        s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
-        use_storage(s3_storage)
-        proxy.inject("CompleteMultipartUpload", with_code(400, "InvalidPartOrder"), times=1)
-        assert any("set CHECKSUMS to 'off'" in text for text in problems("store"))
 
 
 def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:

@@ -46,7 +46,7 @@ def content(store: Store, session: UploadSession) -> bytes:
 
 @axes(
     store=STORES,
-    size={"parts": 10 * MIB, "pieces": MIB},
+    size={"parts": 10 * MIB, "fragments": MIB},
     twice={f"chunk-{number}": number for number in range(4)},
     last={"short-last": 512, "all-alike": 0},
 )
@@ -66,7 +66,7 @@ def test_a_repeated_form_is_stored_once(
     assert content(store, session) == data
 
 
-@axes(store=STORES, fingerprint={"raw": RAW, "constant": CONSTANT}, size={"parts": 10 * MIB, "pieces": MIB})
+@axes(store=STORES, fingerprint={"raw": RAW, "constant": CONSTANT}, size={"parts": 10 * MIB, "fragments": MIB})
 def test_an_ambiguous_chunk_needs_its_offset(
     store: Store,
     open_session: OpenSession,

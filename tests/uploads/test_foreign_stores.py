@@ -48,7 +48,7 @@ def test_a_store_that_refuses_what_is_demanded_is_told_by_its_own_words(
     without_checksums: Proxy, uploader: Uploader, uploads_settings: Change
 ) -> None:
     uploads_settings(CHECKSUMS="on")
-    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 3}, format="json")
+    answer = uploader.send(uploader.create(3), b"abc")
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "storage_refused")
     assert "InvalidArgument" in answer.json()["message"]
 
@@ -114,7 +114,7 @@ def test_parameters_are_passed_where_s3_takes_them(with_parameters: Callable[...
         *("GOVERNANCE", "GLACIER", "no-store")
     ]
     assert created["content-type"] == "text/x-own"
-    store.put_piece("y", Buffer(b"piece"), encrypted=False)
+    store.put_fragment("y", Buffer(b"fragment"), encrypted=False)
     assert not {"x-amz-object-lock-mode", "x-amz-storage-class"} & set(proxy.headers[-1][1])
     store.delete(["y"])
 
@@ -296,7 +296,7 @@ def test_an_abort_that_finds_nothing_is_done(proxy: Proxy, open_session: OpenSes
 def test_many_objects_are_deleted_together(proxy: Proxy, action: Action | None, calls: dict[str, int]) -> None:
     store, names = get_store("default"), [f"deletes/{number}" for number in range(3)]
     for name in names:
-        store.put_piece(name, Buffer(b"x"), encrypted=False)
+        store.put_fragment(name, Buffer(b"x"), encrypted=False)
     if action:
         proxy.inject("DeleteObjects", action)
     store.delete([*names])

@@ -25,6 +25,7 @@ from rest_framework.throttling import UserRateThrottle
 from portal.destination import PortalDestination
 from portal.models import File as PortalFile
 from portal.models import Folder as PortalFolder
+from tests.data import MIB
 from tests.helpers import Chunk, Uploader, chunk_of
 from uploads import sessions
 from uploads.destinations import Destination, Folder, PublishedFile
@@ -351,7 +352,12 @@ class Tenants(PortalDestination):
 
 
 def test_tenants_have_places_of_their_own(
-    settings: Any, tmp_path: Any, uploader: Uploader, uploads_settings: Change, monkeypatch: pytest.MonkeyPatch
+    settings: Any,
+    tmp_path: Any,
+    small_chunks: None,
+    uploader: Uploader,
+    uploads_settings: Change,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}}
     settings.STORAGES = {**settings.STORAGES, "tenant-a": backend, "tenant-b": backend}
@@ -359,19 +365,20 @@ def test_tenants_have_places_of_their_own(
     kept: dict[str, Any] = {}
     for tenant in ("a", "b"):
         monkeypatch.setattr(Tenants, "tenant", tenant)
-        uploader.create(1)
-        UploadSession.objects.all().delete()  # as if a process had died before the row was saved
+        uploader.send(uploader.create(2), b"a")
+        UploadSession.objects.all().delete()
         (kept[tenant],) = (tmp_path / f"files-of-{tenant}").rglob(".*")
     assert sessions.audit(fix=True).freed == 1
     assert (kept["a"].exists(), kept["b"].exists()) == (True, False)
 
 
 def test_another_database_on_the_same_bucket_keeps_what_it_has(
-    store: Store, uploader: Uploader, uploads_settings: Change
+    store: Store, small_chunks: None, uploader: Uploader, uploads_settings: Change
 ) -> None:
     """Tenants with schemas of their own, say, which share settings, bucket and prefix."""
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"shared-{uuid.uuid4().hex}")
-    theirs = uploader.create(9)
+    theirs = uploader.create(20 * MIB)
+    uploader.send(theirs, bytes(10 * MIB))
     UploadSession.objects.filter(pk=theirs["id"]).delete()
     NamingKey.objects.update(key="of another database")
     found = sessions.audit(fix=True)

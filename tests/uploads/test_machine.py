@@ -21,16 +21,14 @@ from uploads.models import Mode, State, UploadSession
 from uploads.protocols.onlyoffice import conf
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer import writer
-from uploads.transfer.places import upload_of
+from uploads.transfer.targets import uploads_of
 
 PART, MINIMUM = 8, 4
-"""Bytes; small, so that a few random chunks make parts, remainders and pieces."""
+"""Bytes; small, so that a few random chunks make parts, remainders and fragments."""
 DATA = st.binary(min_size=1, max_size=3 * PART) | st.just(b"")
 SELDOM = st.integers(0, 5).map(lambda number: number == 5)
-FRAMING = 2
-AROUND = st.integers(0, FRAMING + 1)
-"""Bytes of a body that are not the chunk's; at times more than are thought of."""
+AROUND = st.integers(0, 2)
+"""Bytes of a body that are not the chunk's."""
 
 
 @dataclass
@@ -38,6 +36,8 @@ class Model:
     """What a session must be."""
 
     size: int
+    chunk: int = 1
+    """Bytes of most numbered chunks."""
     state: State = State.OPEN
     sent: bytes = b""
     numbered: dict[int, bytes] = field(default_factory=dict)
@@ -70,10 +70,10 @@ class Sessions(RuleBasedStateMachine):
         self.user = User.objects.create_user("machine")
         self.folder = Folder.objects.create(owner=self.user, title="Machine")
 
-    @rule(size=st.integers(0, 9 * PART))
-    def create(self, size: int) -> None:
+    @rule(size=st.integers(0, 9 * PART), chunk=st.integers(1, 3 * PART))
+    def create(self, size: int, chunk: int) -> None:
         file = sessions.FileRequest(name=f"{len(self.models)}.bin", size=size, rules=conf.current().rules)
-        self.models[sessions.create(self.user, str(self.folder.pk), file).pk] = Model(size)
+        self.models[sessions.create(self.user, str(self.folder.pk), file).pk] = Model(size, chunk)
 
     @rule(data=st.data(), body=DATA, cut=SELDOM)
     def send(self, data: Any, body: bytes, cut: bool) -> None:
@@ -89,8 +89,10 @@ class Sessions(RuleBasedStateMachine):
     @rule(data=st.data(), body=DATA, number=st.integers(0, 6), cut=SELDOM)
     def send_numbered(self, data: Any, body: bytes, number: int, cut: bool) -> None:
         session, model = self._one(data)
+        if not data.draw(SELDOM):
+            body = bytes([number]) * min(model.chunk, max(0, model.size - (number - 1) * model.chunk))
         at_most = len(body) + data.draw(AROUND) if data.draw(st.booleans()) else None
-        chunk = Chunk(blocks(body, cut), at_most=at_most)
+        chunk = Chunk(blocks(body, cut), at_most=at_most, size=data.draw(st.sampled_from([None, len(body)])))
         if self._try(lambda: sessions.receive_numbered(session, chunk, number)):
             model.numbered[number] = body
 
@@ -128,14 +130,15 @@ class Sessions(RuleBasedStateMachine):
             assert (session.state, session.bytes_stored) == (model.state, model.stored)
             assert session.lease_until is None
             if model.state == State.OPEN:
-                assert sum(session.parts.values_list("size", flat=True)) == model.stored
-                assert store.upload_size(upload_of(session)) is not None
-            else:
-                assert store.upload_size(upload_of(session)) is None
+                assert sum(row.size for row in sessions.stored_of(session)) == model.stored
+            assert all(
+                (store.upload_size(upload) is None) == (model.state != State.OPEN) for upload in uploads_of(session)
+            )
             if model.state == State.COMPLETED:
                 assert b"".join(store.read(session.object_name)) == model.content
             elif model.state != State.OPEN:
                 assert not session.parts.exists()
+                assert not session.fragments.exists()
                 assert store.stat(session.object_name) is None
             if model.numbered:
                 assert session.mode == Mode.NUMBERED
@@ -144,7 +147,7 @@ class Sessions(RuleBasedStateMachine):
 
     def _one(self, data: Any) -> tuple[UploadSession, Model]:
         if not self.models:
-            self.create(data.draw(st.integers(0, 9 * PART)))
+            self.create(data.draw(st.integers(0, 9 * PART)), data.draw(st.integers(1, 3 * PART)))
         key = data.draw(st.sampled_from(list(self.models)[-3:]))
         return UploadSession.objects.get(pk=key), self.models[key]
 
@@ -162,11 +165,17 @@ def blocks(body: bytes, cut: bool) -> Iterator[bytes]:
         raise IncompleteBody(received=len(body), declared="more")
 
 
+@pytest.mark.parametrize("kind", ["numbers-parts", "writes-anywhere"])
 @pytest.mark.django_db
 def test_sessions_are_what_their_rows_say(
-    file_store: Store, small_chunks: None, uploads_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    file_store: Store,
+    small_chunks: None,
+    uploads_settings: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     uploads_settings(PART_SIZE=PART)
-    monkeypatch.setattr(type(file_store), "min_part_size", MINIMUM)
-    monkeypatch.setattr(writer, "FRAMING", FRAMING)
+    if kind == "numbers-parts":
+        for name, value in (("writes_anywhere", False), ("limits_parts", True), ("min_part_size", MINIMUM)):
+            monkeypatch.setattr(type(file_store), name, value)
     run_state_machine_as_test(Sessions, settings=settings(stateful_step_count=40))

@@ -4,10 +4,8 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, chunk_of, finalize
@@ -15,17 +13,17 @@ from uploads import sessions
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
+    ChunkSizeDiffers,
     ChunkTooSmall,
     IncompleteBody,
     ModeConflict,
-    QuotaExceeded,
     SessionClosed,
     UploadIncomplete,
 )
 from uploads.models import State, UploadSession
 from uploads.sessions.rules import ANY
 from uploads.stores.base import Store
-from uploads.transfer.places import upload_of
+from uploads.transfer.targets import upload_of
 
 OpenSession = Callable[..., UploadSession]
 
@@ -35,9 +33,9 @@ def split(data: bytes, size: int) -> dict[int, bytes]:
     return {number: data[start : start + size] for number, start in enumerate(starts, 1)}
 
 
-def send(session: UploadSession, number: int, data: bytes) -> UploadSession:
+def send(session: UploadSession, number: int, data: bytes, size: int | None = None) -> UploadSession:
     blocks = (data[start : start + MIB] for start in range(0, len(data), MIB))
-    return sessions.receive_numbered(session, Chunk(blocks, at_most=len(data)), number)
+    return sessions.receive_numbered(session, Chunk(blocks, at_most=len(data), size=size), number)
 
 
 @pytest.mark.parametrize(
@@ -114,23 +112,9 @@ def test_a_failed_replacement_keeps_what_was_there(store: Store, open_session: O
 def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session: OpenSession) -> None:
     data = some_bytes(15 * MIB)
     session = open_session(len(data))
-    UploadSession.objects.update(max_chunks=5000)  # two part numbers for each chunk, as in a very large file
-    session.refresh_from_db()
     for attempt in range(4):
         send(session, 1, bytes([attempt]) * 10 * MIB)
     for number, chunk in split(data, 10 * MIB).items():
-        send(session, number, chunk)
-    session = finalize(UploadSession.objects.get())
-    assert session.state == State.COMPLETED, session.failure
-    assert b"".join(s3_store.read(session.object_name)) == data
-
-
-def test_chunks_larger_than_their_range_of_part_numbers(s3_store: Store, open_session: OpenSession) -> None:
-    data = some_bytes(45 * MIB)
-    session = open_session(len(data))
-    UploadSession.objects.update(max_chunks=9000)  # one part number for each chunk, as in a file of 90 GiB
-    session.refresh_from_db()
-    for number, chunk in split(data, 20 * MIB).items():
         send(session, number, chunk)
     session = finalize(UploadSession.objects.get())
     assert session.state == State.COMPLETED, session.failure
@@ -146,7 +130,7 @@ def test_nothing_is_left_of_a_chunk_that_was_cut(file_store: Store, open_session
 
     with pytest.raises(IncompleteBody):
         sessions.receive_numbered(session, Chunk(cut()), 1)
-    assert [path.name for path in tmp_path.rglob("*piece*")] == []
+    assert [path.name for path in tmp_path.rglob("*fragment*")] == []
 
 
 def test_the_largest_chunk_does_not_limit_the_file(
@@ -206,17 +190,25 @@ def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession)
     assert finalize(session).state == State.COMPLETED
 
 
-def test_a_small_chunk_in_the_middle_is_named_at_finalize(
-    s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+@pytest.mark.parametrize(
+    ("sizes", "number", "size"),
+    [
+        pytest.param({1: 10}, 2, 9, id="smaller-in-the-middle"),
+        pytest.param({1: 10}, 2, 11, id="larger"),
+        pytest.param({3: 10, 4: 10}, 1, 9, id="first-after-two-others"),
+        pytest.param({3: 12}, 1, 9, id="arithmetic"),
+    ],
+)
+def test_chunks_of_another_size_are_refused(
+    store: Store, small_chunks: None, open_session: OpenSession, sizes: dict[int, int], number: int, size: int
 ) -> None:
-    uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
-    session = open_session(12 * MIB)
-    UploadSession.objects.update(max_chunks=3)
-    session.refresh_from_db()
-    for number, size in [(1, MIB), (2, 10 * MIB), (3, MIB)]:
+    session = open_session(45)
+    for stored, expected in sizes.items():
+        send(session, stored, bytes(expected))
+    with pytest.raises(ChunkSizeDiffers) as refused:
         send(session, number, bytes(size))
-    with pytest.raises(ChunkTooSmall, match=str(5 * MIB)):
-        finalize(session)
+    assert refused.value.context == {"number": number, "size": size, "expected": expected}
+    assert UploadSession.objects.get().bytes_stored == sum(sizes.values())
 
 
 def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
@@ -267,11 +259,9 @@ def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_sess
         assert b"".join(file_store.read(finalize(session).object_name)) == b"112233"
 
 
-def test_attempts_that_come_to_nothing_count_and_are_bounded(
-    s3_store: Store, open_session: OpenSession, user: User, settings: Any, s3_keys: Callable[[], set[str]]
+def test_attempts_that_come_to_nothing_leave_nothing_more(
+    s3_store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]]
 ) -> None:
-    """Parts stay in the store until the session ends; pieces do not."""
-    settings.QUOTA = 100 * MIB
     data = some_bytes(20 * MIB)
     session = open_session(len(data))
 
@@ -281,52 +271,24 @@ def test_attempts_that_come_to_nothing_count_and_are_bounded(
 
     for _ in range(5):
         with pytest.raises(IncompleteBody):
-            sessions.receive_numbered(session, Chunk(cut(), at_most=len(data)), 1)
-    held = s3_store.upload_size(upload_of(session)) or 0
+            sessions.receive_numbered(UploadSession.objects.get(), Chunk(cut(), at_most=len(data), size=len(data)), 1)
     session.refresh_from_db()
-    assert 10 * MIB <= held <= session.bytes_spare <= 3 * len(data)
-    with pytest.raises(QuotaExceeded):
-        open_session(100 * MIB - len(data) - held + 1)
+    assert s3_store.upload_size(upload_of(session)) == 10 * MIB
+    assert s3_keys() == set()
     send(session, 1, data)
     session = finalize(session)
     assert b"".join(s3_store.read(session.object_name)) == data
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_what_is_replaced_counts(s3_store: Store, open_session: OpenSession) -> None:
-    session = open_session(12 * MIB)
-    for before in range(2):
-        send(session, 1, bytes(12 * MIB))
-        assert UploadSession.objects.get().bytes_spare == before * 12 * MIB
-
-
-def test_nothing_is_spare_where_part_numbers_are_used_again(
-    s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
-) -> None:
-    uploads_settings(STRAY_PARTS=False)
-    send(open_session(12 * MIB), 1, bytes(12 * MIB))
-    assert UploadSession.objects.get().bytes_spare == 0
-
-
-def test_large_chunks_of_a_large_file_are_parts(s3_store: Store, open_session: OpenSession) -> None:
-    """The rules would allow 2048 chunks of 10 MiB, so each has four part numbers, until one of 64 MiB comes."""
+def test_large_chunks_are_parts(s3_store: Store, open_session: OpenSession) -> None:
+    """As soon as the size of all chunks is known, each byte is written once."""
     session = open_session(20 * 2**30)
     data = some_bytes(64 * MIB)
-    for number in (2, 1, 3, 320):
-        session = send(session, number, data if number < 320 else data[:MIB])
-    parts = list(session.parts.filter(number__isnull=False))
-    assert sum(part.size for part in parts) == session.bytes_stored
-    numbers = [part.number or 0 for part in parts]
-    assert numbers == sorted(set(numbers))
-    sessions.abort(session)
-
-
-def test_a_chunk_beyond_those_that_were_planned_is_kept_too(s3_store: Store, open_session: OpenSession) -> None:
-    session = open_session(20 * 2**30)
-    send(session, 1, some_bytes(64 * MIB))
-    send(session, 1500, some_bytes(10 * MIB))
-    assert not session.parts.filter(chunk=1500, number__isnull=False).exists()
-    assert session.bytes_stored == 74 * MIB
+    for number in (1, 3, 2, 320):
+        session = send(session, number, data, size=len(data))
+    assert [part.offset // (64 * MIB) for part in session.parts.all()] == [0] * 8 + [1] * 8 + [2] * 8 + [319] * 8
+    assert not session.fragments.exists()
     sessions.abort(session)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import zlib
+from itertools import permutations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from uploads import parts
+from uploads.parts import UploadPlan
 
 
 @given(first=st.binary(), second=st.binary())
@@ -15,41 +17,49 @@ def test_combined_crc32_is_that_of_both(first: bytes, second: bytes) -> None:
     assert combined == zlib.crc32(first + second)
 
 
+MIB = 2**20
+
+
 @given(
-    total=st.integers(0, parts.MAX_OBJECT_SIZE),
-    preferred=st.integers(2 * parts.MIN_PART_SIZE, parts.MAX_PART_SIZE // 2),
-    store_minimum=st.sampled_from([1, parts.MIN_PART_SIZE]),
+    size=st.integers(1, parts.MAX_OBJECT_SIZE),
+    chunk=st.none() | st.integers(1, 2**33),
+    preferred=st.integers(parts.MIN_PART_SIZE, 64 * MIB),
+    most=st.sampled_from([12, 1000, 10_000]),
 )
-def test_plan_stays_within_the_limits_of_s3(total: int, preferred: int, store_minimum: int) -> None:
-    size = parts.plan_part_size(total, preferred, store_minimum)
-    minimum = parts.minimum_part_size(total, store_minimum)
-    assert preferred <= size <= parts.MAX_PART_SIZE or size == minimum
-    assert minimum <= size
-    assert minimum * parts.MAX_PARTS >= total
+def test_plan_stays_within_the_limits_of_s3(size: int, chunk: int | None, preferred: int, most: int) -> None:
+    plan = UploadPlan.of(size, chunk, preferred=preferred, least=parts.MIN_PART_SIZE, most=most)
+    assert parts.MIN_PART_SIZE <= plan.part_size <= parts.MAX_PART_SIZE
+    if plan.segment_parts:
+        assert plan.segment_parts <= most
+        assert plan.segment_parts % plan.copy_parts == 0
+        assert plan.copy_parts * plan.part_size <= parts.MAX_COPY_SIZE
+    else:
+        assert size <= most * plan.part_size
 
 
 @pytest.mark.parametrize(
-    ("total", "size"),
-    [
-        pytest.param(0, 10 * 2**20, id="empty"),
-        pytest.param(40 * 2**30, 10 * 2**20, id="40-GiB"),
-        pytest.param(2**40, 122_167_959, id="1-TiB"),
-        pytest.param(parts.MAX_OBJECT_SIZE, parts.MAX_PART_SIZE, id="the-largest"),
-    ],
+    ("chunk", "part"),
+    [(8, 8), (10, 10), (15, 7.5), (16, 8), (32, 8), (64, 8), (24, 8), (25, 12.5), (30, 10), (3, 10), (None, 10)],
 )
-def test_plan_prefers_small_parts(total: int, size: int) -> None:
-    assert parts.plan_part_size(total, 10 * 2**20, parts.MIN_PART_SIZE) == size
+def test_part_size_divides_chunks(chunk: int | None, part: float) -> None:
+    assert parts.divide(chunk and chunk * MIB, 10 * MIB, 5 * MIB) == part * MIB
 
 
-@given(part_size=st.integers(parts.MIN_PART_SIZE, 64 * 2**20), lost=st.integers(0, 1000))
-@example(part_size=10 * 2**20, lost=0)
-def test_the_largest_file_is_10_000_copies(part_size: int, lost: int) -> None:
-    """However small its parts are, and although writers died and took part numbers along: 48.8 TiB."""
-    number, before = 1 + lost, 0
-    while not parts.begins_segment(number, before, part_size):
-        number, before = number + 1, before + part_size
-    assert number - 1 <= parts.MAX_PARTS
-    largest, copy = parts.largest_composed(), parts.limits.copy_size
-    assert largest / 2**40 > 48.8
-    segments, rest = divmod(largest, before)
-    assert segments * -(-before // copy) + -(-rest // copy) <= parts.MAX_PARTS
+def test_size_of_chunks_is_never_wrong() -> None:
+    """All orders of the chunks of all files of up to 13 bytes, sent in up to five chunks."""
+    for file_size in range(1, 14):
+        for size in range(-(-file_size // 5), file_size + 1):
+            count = -(-file_size // size)
+            sizes = {number: min(size, file_size - (number - 1) * size) for number in range(1, count + 1)}
+            for order in permutations(sizes):
+                for sent in range(1, count + 1):
+                    known = {number: sizes[number] for number in order[:sent]}
+                    for total in (file_size, None):
+                        assert parts.size_of_chunks(total, known) in (None, sizes[1])
+            assert parts.size_of_chunks(file_size, sizes) == sizes[1]
+
+
+@pytest.mark.parametrize(("most", "tib"), [(10_000, 48.8), (1_000, 4.7)])
+def test_the_largest_file_is_as_many_copies(most: int, tib: float) -> None:
+    plan = UploadPlan.of(2**50, None, preferred=10 * MIB, least=5 * MIB, most=most)
+    assert most * plan.copy_parts * plan.part_size >= tib * 2**40

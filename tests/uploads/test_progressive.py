@@ -143,9 +143,9 @@ def test_each_byte_is_written_at_most_twice(
     data = some_bytes(total)
     session = open_session(total)
     for start in range(0, total, chunk):
-        piece = data[start : start + chunk]
-        at_most = len(piece) if told else None
-        session = sessions.receive(session, Chunk(iter([piece]), at_most=at_most, start=start, rules=rules))
+        fragment = data[start : start + chunk]
+        at_most = len(fragment) if told else None
+        session = sessions.receive(session, Chunk(iter([fragment]), at_most=at_most, start=start, rules=rules))
     assert session.state == State.COMPLETED
     assert content(session) == data
     written = sum(
@@ -154,7 +154,7 @@ def test_each_byte_is_written_at_most_twice(
     assert written <= (2.1 if chunk < 5 * MIB else 1.01) * total
 
 
-def test_a_piece_that_a_row_may_name_is_kept(
+def test_a_fragment_that_a_row_may_name_is_kept(
     store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer to the last COMMIT is lost, and the database is away when it is asked what came of it."""

@@ -84,6 +84,7 @@ def circumstances(http: HttpRequest) -> dict[str, Any]:
     """Return what is to be said of any chunk: how much may come, and how to end or watch its coming."""
     return {
         "at_most": declared_length(http),
+        "size": None if is_form(http) else declared_length(http),
         "interrupt": interrupter(http),
         "is_sending": partial(is_sending, http),
     }

@@ -13,8 +13,9 @@ from uploads.sessions.numbered import finalize, receive_numbered
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
 from uploads.sessions.whole import give_up, receive_whole
+from uploads.transfer.fragments import whole_crc32
 from uploads.transfer.lease import ask
-from uploads.transfer.pieces import whole_crc32
+from uploads.transfer.targets import stored_of
 from uploads.transfer.transactions import require_no_transaction
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "require_no_failure",
     "require_no_transaction",
     "retry",
+    "stored_of",
     "whole_crc32",
 ]

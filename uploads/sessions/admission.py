@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from django.utils import timezone
 
 from uploads.exceptions import (
@@ -14,7 +12,6 @@ from uploads.exceptions import (
     FileRefused,
     FileTooLarge,
     FileUncheckable,
-    LeaseLost,
     LengthInconsistent,
     ModeConflict,
     SessionAborted,
@@ -24,9 +21,7 @@ from uploads.exceptions import (
 )
 from uploads.models import Mode, State, UploadSession, Verdict
 from uploads.sessions.rules import Chunk
-from uploads.transfer.lease import Lease
-from uploads.transfer.transactions import give_back
-from uploads.transfer.writer import FRAMING, PartWriter
+from uploads.transfer.writer import FRAMING
 
 
 def alive(session: UploadSession) -> UploadSession:
@@ -92,7 +87,10 @@ def beyond(session: UploadSession, remaining: int) -> UploadError:
     """Return the error that says why bytes do not fit into the file, of which so many are still to come."""
     if session.size_known:
         return ChunkBeyondFile(remaining=remaining, total=session.file_size)
-    return FileTooLarge(maximum=session.file_size)
+    text = (
+        f"The file is larger than {session.file_size} bytes, the most for one whose size is not declared: declare it."
+    )
+    return FileTooLarge(text, maximum=session.file_size)
 
 
 def take_length(session: UploadSession, chunk: Chunk) -> None:
@@ -104,6 +102,8 @@ def take_length(session: UploadSession, chunk: Chunk) -> None:
         raise LengthInconsistent(
             total=total, known=session.file_size if session.size_known else f"at least {session.bytes_stored}"
         )
+    if total > session.file_size and session.plan:
+        raise beyond(session, 0)
     if total > session.file_size:
         raise FileTooLarge(maximum=session.file_size)
     session.file_size, session.size_known = total, True
@@ -112,39 +112,3 @@ def take_length(session: UploadSession, chunk: Chunk) -> None:
 def is_whole(session: UploadSession, stored: int) -> bool:
     """Tell whether the file ends where ``stored`` bytes of it end."""
     return session.size_known and stored == session.file_size
-
-
-def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
-    """Yield the chunk's blocks; raise LeaseLost if the reading ends because somebody else got the session."""
-    while True:
-        try:
-            with lease.listening():
-                block = next(chunk.blocks, None)
-        except UploadError as error:
-            if lease.wanted or lease.lost:
-                raise LeaseLost from error
-            raise
-        if block is None:
-            return
-        yield block
-
-
-def awaited(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the blocks of a chunk that needs no lease."""
-    while True:
-        give_back()
-        block = next(blocks, None)
-        if block is None:
-            return
-        yield block
-
-
-def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk, blocks: Iterator[bytes]) -> int:
-    """Write the chunk's blocks as they arrive; return how many bytes there were."""
-    size = 0
-    for block in blocks:
-        size += len(block)
-        check_bounds(session, chunk, size)
-        writer.write(block)
-    check_range(session, chunk, size)
-    return size

@@ -18,15 +18,15 @@ from typing import TypeVar
 from uploads import conf
 from uploads.destinations import all_aliases, get_destination
 from uploads.exceptions import StoreUnavailable
-from uploads.models import NamingKey, Segment, UploadPart, UploadSession
+from uploads.models import Fragment, NamingKey, Segment, UploadSession
 from uploads.stores import get_store
 from uploads.stores.base import FoundObject, FoundUpload, Store, StoredObject, Upload
-from uploads.stores.names import PIECE, is_ours
-from uploads.transfer.segments import uploads_of
+from uploads.stores.names import FRAGMENT, is_ours
+from uploads.transfer.targets import uploads_of
 
 logger = logging.getLogger(__name__)
 
-PIECES_LOOKED_AT = 100
+FRAGMENTS_LOOKED_AT = 100
 """When one session is compared: each is a call."""
 ABORT_ATTEMPTS = 3
 """A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
@@ -76,14 +76,14 @@ def _find_orphans(store: Store, prefix: str, report: Report, tell: Callable[[str
 
 
 def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], object]) -> None:
-    """Find unfinished sessions whose upload or pieces the store no longer has."""
+    """Find unfinished sessions whose upload or fragments the store no longer has."""
     unfinished = UploadSession.objects.unfinished().filter(storage=alias)
     for session in unfinished.order_by("pk").iterator(chunk_size=conf.current().BATCH_SIZE):
-        pieces = session.parts.filter(number=None).values_list("piece", flat=True)
+        fragments = session.fragments.values_list("name", flat=True)
         there = all(_is_there(store, session, upload) for upload in uploads_of(session)) or (
             session.is_whole and _file_of(store, session) is not None
         )
-        gone = not there or any(store.stat(piece) is None for piece in pieces)
+        gone = not there or any(store.stat(fragment) is None for fragment in fragments)
         if gone and _is_unchanged(session):
             report.lost.append(session.pk.hex)
             tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
@@ -96,7 +96,7 @@ class Comparison:
     in_rows: int
     in_uploads: int | None
     """Of the parts that the store holds, if it still knows the upload."""
-    in_pieces: int
+    in_fragments: int
     file: int | None
     """Of the object that the file is, once it is whole."""
 
@@ -106,13 +106,13 @@ def compare(session: UploadSession) -> Comparison:
     store = get_store(session.storage)
     sizes = [store.upload_size(upload) for upload in uploads_of(session)]
     known = [size for size in sizes if size is not None]
-    pieces = session.parts.filter(number=None).values_list("piece", flat=True)
-    found = [store.stat(piece) for piece in pieces[:PIECES_LOOKED_AT]]
+    fragments = session.fragments.values_list("name", flat=True)
+    found = [store.stat(fragment) for fragment in fragments[:FRAGMENTS_LOOKED_AT]]
     whole = _file_of(store, session) if session.is_whole else None
     return Comparison(
         in_rows=session.bytes_stored,
         in_uploads=sum(known) if known else None,
-        in_pieces=sum(stored.size for stored in found if stored),
+        in_fragments=sum(stored.size for stored in found if stored),
         file=None if whole is None else whole.size,
     )
 
@@ -125,7 +125,9 @@ def _file_of(store: Store, session: UploadSession) -> StoredObject | None:
 
 def _is_there(store: Store, session: UploadSession, upload: Upload) -> bool:
     """Tell whether the store has the upload, or the object that a segment has become."""
-    return store.upload_size(upload) is not None or (session.segmented and store.stat(upload.name) is not None)
+    return store.upload_size(upload) is not None or (
+        upload.name != session.object_name and store.stat(upload.name) is not None
+    )
 
 
 def _is_unchanged(session: UploadSession) -> bool:
@@ -150,11 +152,11 @@ def _owned_objects(names: list[str]) -> set[str]:
     """
     unfinished = UploadSession.objects.unfinished()
     owned = set(unfinished.named(names).values_list("object_name", flat=True))
-    owned |= set(UploadPart.objects.filter(session__in=unfinished, piece__in=names).values_list("piece", flat=True))
-    segments = Segment.objects.filter(session__in=unfinished, name__in=_pieces(names))
+    owned |= set(Fragment.objects.filter(session__in=unfinished, name__in=names).values_list("name", flat=True))
+    segments = Segment.objects.filter(session__in=unfinished, name__in=_fragments(names))
     owned |= set(segments.values_list("name", flat=True))
-    # Pieces are never the portal's.
-    left = [name for name in names if name not in owned | _pieces(names)]
+    # Fragments are never the portal's.
+    left = [name for name in names if name not in owned | _fragments(names)]
     for alias in all_aliases():
         owned |= set(get_destination(alias).in_use(left))
     return owned
@@ -165,8 +167,8 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _pieces(names: list[str]) -> set[str]:
-    return {name for name in names if PIECE.fullmatch(name)}
+def _fragments(names: list[str]) -> set[str]:
+    return {name for name in names if FRAGMENT.fullmatch(name)}
 
 
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:

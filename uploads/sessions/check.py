@@ -49,7 +49,7 @@ def check(session: UploadSession) -> UploadSession:
     if session.state == State.CHECKING:
         before = session.failure
         # Empty until it is known better: an attempt that takes its process along leaves it so.
-        with hold(session, reserve=0, failure="", **taken_up(session, LONGEST_PAUSE)) as lease:
+        with hold(session, failure="", **taken_up(session, LONGEST_PAUSE)) as lease:
             _check_held(lease, died=not before)
     return session
 
@@ -120,7 +120,7 @@ def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
     destination = destination_of(session)
     with open_object(get_store(session.storage), session.object_name, session.file_size) as file:
         if conf.current().SHA256:
-            found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            found["digests"] = session.digests | {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
             file.seek(0)
         if session.verdict == Verdict.NONE and destination.is_checked(session):
             destination.check(session, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -18,28 +18,25 @@ from uploads.destinations import PublishedFile, destination_of, plain_id
 from uploads.exceptions import (
     LeaseLost,
     NotEncrypted,
-    RowsIncomplete,
     SessionBusy,
     SessionClosed,
     StoredObjectWrong,
-    StoreRefused,
-    StoreUnavailable,
     TooManyAttempts,
     UploadError,
     UploadGone,
     cause_of,
     is_interruption,
 )
-from uploads.models import Mode, State, TaskRun, UploadPart, UploadSession, Verdict
-from uploads.parts import MAX_PART_SIZE
+from uploads.models import Mode, State, TaskRun, UploadSession, Verdict
+from uploads.parts import UploadPlan
 from uploads.sessions.states import move, move_held, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store, StoredObject, encrypted_well_enough
 from uploads.transfer.deadlines import waited_for
+from uploads.transfer.fragments import make_parts
 from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
-from uploads.transfer.pieces import join_pieces, whole_crc32
-from uploads.transfer.places import has_segments, upload_of
-from uploads.transfer.segments import as_parts, complete_upload, compose, forget_copies, objects_of, size_before
+from uploads.transfer.segments import LOOKS_FOR_GONE, assemble
+from uploads.transfer.targets import begin_planned, objects_of, plan_for
 from uploads.transfer.threads import OutOfTime
 from uploads.transfer.transactions import alias, durable, reconnect, verb
 from uploads.transfer.writer import delete_quietly
@@ -51,9 +48,6 @@ LONGEST_PAUSE = timedelta(hours=1)
 TASKS_TURN = timedelta(seconds=60)
 """How long clients who ask for a file leave it to the task after it took longer than one of them waits: each would
 begin anew and be interrupted again."""
-LOOKS_FOR_GONE = 4
-"""How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
-before the object is visible."""
 
 
 @verb
@@ -70,7 +64,7 @@ def complete(session: UploadSession) -> UploadSession:
     rest = TASKS_TURN if session.left_to_task else timedelta(0)
     if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
-    with hold(session, reserve=0, **taken_up(session)) as lease:
+    with hold(session, **taken_up(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return checked(session)
 
@@ -93,7 +87,7 @@ def complete_due(*, limit: int) -> int:
     due = list(UploadSession.objects.due()[:limit])
     for session in due:
         try:
-            with hold(session, reserve=0, **taken_up(session)) as lease:
+            with hold(session, **taken_up(session)) as lease:
                 complete_held(lease)
         except SessionBusy:
             continue
@@ -105,7 +99,7 @@ def complete_due(*, limit: int) -> int:
     return len(due)
 
 
-def taken_up(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, object]:
+def taken_up(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, Any]:
     """Count an attempt when it begins, so that one that kills its process is counted, too."""
     attempts = session.attempts + 1
     return {"attempts": attempts, "retry_at": timezone.now() + pause_after(attempts, longest), "left_to_task": False}
@@ -139,7 +133,13 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         _assemble(lease, budget)
         if _awaits_check(session):
             move_held(
-                lease, State.CHECKING, crc32=session.crc32, attempts=0, retry_at=None, left_to_task=False, failure=""
+                lease,
+                State.CHECKING,
+                digests=session.digests,
+                attempts=0,
+                retry_at=None,
+                left_to_task=False,
+                failure="",
             )
             signals.session_checking.send_robust(UploadSession, session=session)
             return
@@ -176,12 +176,12 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
 
 def _release_fragments(session: UploadSession) -> None:
     """Delete the objects that the file was made of, and those of attempts that died, of which the history tells."""
-    store = get_store(session.storage)
-    left = {*objects_of(session)} if session.segmented else set()
+    store, left = get_store(session.storage), {*objects_of(session)}
     if session.mode == Mode.NUMBERED or session.moves.filter(before=F("after")).exists():
         with suppress(UploadError):  # There may be no right to list; the audit finds them.
-            left |= waited_for(lambda: set(store.list_pieces(session.object_name)))
+            left |= waited_for(lambda: set(store.list_fragments(session.object_name)))
     delete_quietly(store, left)
+    session.fragments.all().delete()
 
 
 def not_counted(lease: Lease) -> None:
@@ -204,51 +204,33 @@ def _awaits_check(session: UploadSession) -> bool:
 
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
-    rows = join_pieces(lease, store)
-    # Only now: joining starts from zero when it is repeated, while what the store is at goes on by itself.
+    plan = _planned(lease, store)
+    make_parts(lease, store, plan)
+    # Only now: what the store is at goes on by itself.
     if budget is not None:
         lease.threads.deadline = time.monotonic() + budget.total_seconds()
-    _require_whole(session, store, rows)
-    crc32 = whole_crc32(rows)
-    parts = compose(lease, store, rows) if has_segments(session, store) else as_parts(rows)
-    before = size_before(session) if has_segments(session, store) else None
-    stored, lost = complete_upload(lease, store, upload_of(session), parts, crc32, before=before)
-    if stored is None:
-        # Refused: a copy of an earlier attempt may have come in late. Gone: not believed at the first look.
-        anew = isinstance(lost, StoreRefused) or (
-            isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
-        )
-        if anew and has_segments(session, store):
-            forget_copies(lease, store)
-            raise StoreUnavailable from lost
-        raise lost or StoreUnavailable
+    stored, crc32 = assemble(lease, store, plan)
     try:
         _verify(session, stored, crc32)
     except NotEncrypted:
         lease.threads.call(store.delete, [session.object_name])
         raise
-    session.crc32 = crc32
+    session.digests["crc32"] = crc32
 
 
-def _require_whole(session: UploadSession, store: Store, rows: Sequence[UploadPart]) -> None:
-    """Raise RowsIncomplete unless the rows follow each other, make up the file, and can be parts of it."""
-    position = chunk_start = 0
-    before: UploadPart | None = None
-    for row in rows:
-        if before is None or before.chunk != row.chunk:
-            chunk_start = position
-        # Offsets are those in the file, or in the numbered chunk.
-        if row.offset not in (position, position - chunk_start):
-            raise RowsIncomplete(reason=f"at byte {position} there is a part that starts at byte {row.offset}")
-        if before is not None and (before.segment, before.number or 0) >= (row.segment, row.number or 0):
-            raise RowsIncomplete(reason=f"part {row.number} is not in its place")
-        if before is not None and before.segment == row.segment and before.size < store.min_part_size:
-            raise RowsIncomplete(reason=f"part {before.number} has only {before.size} bytes")
-        if row.size > MAX_PART_SIZE:
-            raise RowsIncomplete(reason=f"part {row.number} has {row.size} bytes")
-        position, before = position + row.size, row
-    if position != session.file_size:
-        raise RowsIncomplete(reason=f"they add up to {position} of {session.file_size} bytes")
+def _planned(lease: Lease, store: Store) -> UploadPlan:
+    """Return the plan of the file, which numbered chunks may have left open until now."""
+    session = lease.session
+    if session.plan:
+        return session.plan
+    plan = plan_for(session, store, session.numbered_chunks.filter(number=1).values_list("size", flat=True).first())
+
+    def save(upload_id: str) -> bool:
+        lease.decide(plan, upload_id)
+        return True
+
+    begin_planned(session, store, plan, save)
+    return plan
 
 
 def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
@@ -269,7 +251,7 @@ def _publish(lease: Lease) -> None:
     destination = destination_of(session)
     with durable(), ExitStack() as portals, _locking(lease):
         # The row first: whoever loses the lease here has published nothing.
-        lease.commit(keep=True, crc32=session.crc32)
+        lease.commit(keep=True, digests=session.digests)
         for other in {*destination.databases} - {alias()}:
             portals.enter_context(transaction.atomic(using=other, durable=True))
         if session.owner is not None:

@@ -6,29 +6,27 @@ import logging
 import mimetypes
 import posixpath
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import Error, IntegrityError
 from django.utils import timezone
 
-from uploads import conf, names, owners, parts, signals
+from uploads import conf, names, owners, signals
 from uploads.conf import DEFAULT_ALIAS
 from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
 from uploads.destinations.base import caller
 from uploads.exceptions import EncryptionUnsupported, MetadataTooLarge, UploadError
-from uploads.models import NamingKey, Segment, UploadSession
+from uploads.models import NamingKey, UploadSession
 from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
 from uploads.sessions.rules import ANY, Rules
 from uploads.stores import get_store
-from uploads.stores.base import Store, Upload
 from uploads.stores.names import mark_of
-from uploads.transfer.deadlines import waited_for
-from uploads.transfer.places import begin_segment, begin_upload, composes, has_segments, upload_of
-from uploads.transfer.transactions import durable, is_clear, reconnect, verb
+from uploads.transfer.transactions import is_clear, reconnect, verb
 from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:
@@ -123,7 +121,10 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
         if limited:
             check_user(user, session)
         destination.accept(user, session)
-        _open_upload(user, session, limited=limited)
+        if session.encrypted and not get_store(session.storage).encrypts:
+            raise EncryptionUnsupported
+        _name(session)
+        _save(user, session, limited=limited)
     except _Unclear as error:
         raise error.cause from None
     except BaseException:
@@ -150,8 +151,8 @@ def _client() -> dict[str, str]:
         return {}
     name = request.META.get("HTTP_USER_AGENT", "").encode("latin-1", "replace").decode(errors="replace")
     return {
-        "client_address": request.META.get("REMOTE_ADDR", "")[:45],
-        "client_name": name.replace("\0", "")[:255],
+        "address": request.META.get("REMOTE_ADDR", "")[:45],
+        "name": name.replace("\0", "")[:255],
     }
 
 
@@ -170,52 +171,24 @@ def _new_session(
         file_size=size,
         size_known=file.size is not None,
         content_type=file.content_type or mimetypes.guess_type(title)[0] or "application/octet-stream",
-        metadata_pairs=[[name, value] for name, value in file.metadata.items()],
-        file_created_at=_as_stored(file.created_at),
+        declared=_declared(file),
         encrypted=file.encrypted,
         create_new=file.create_new,
         storage=config.STORAGE,
-        max_chunks=_highest_chunk(size, file),
         created_at=now,
         updated_at=now,
         expires_at=now + config.SESSION_LIFETIME,
-        **_client(),
+        client=_client(),
     )
 
 
-def _highest_chunk(size: int, file: FileRequest) -> int:
-    highest = parts.highest_chunk(size, file.rules.least)
-    return highest if file.size is not None else min(highest, parts.MAX_PARTS)
-
-
-def _as_stored(moment: datetime | None) -> datetime | None:
-    """Return the moment as the portal's dates are, aware or not; None if that is before year 1 or after 9999."""
-    try:
-        return timezone.make_naive(moment) if moment and not settings.USE_TZ else moment
-    except OverflowError:
-        return None
-
-
-def _open_upload(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
-    store = get_store(session.storage)
-    if session.encrypted and not store.encrypts:
-        raise EncryptionUnsupported
-    # As the store will list it: the audit compares names.
-    _name(session)
-    preferred = max(conf.current().PART_SIZE, store.min_part_size)
-    session.part_size = preferred
-    if session.planned_size > parts.largest_file(preferred):
-        session.segmented = composes(store)
-        if not session.segmented:
-            session.part_size = parts.plan_part_size(session.file_size, preferred, store.min_part_size)
-    first = _begin(session, store)
-    try:
-        _save(user, session, first, limited=limited)
-    except _Unclear:
-        raise  # Expiry and audit find what came of it.
-    except BaseException:
-        waited_for(store.abort, Upload(first.name, first.upload_id) if first else upload_of(session))
-        raise
+def _declared(file: FileRequest) -> dict[str, Any]:
+    """Return what else the client declared, in its order; times as the portal's dates are, aware or not."""
+    declared: dict[str, Any] = {"metadata": [[name, value] for name, value in file.metadata.items()]}
+    with suppress(OverflowError):  # before year 1 or after 9999
+        if moment := file.created_at:
+            declared["created_at"] = (moment if settings.USE_TZ else timezone.make_naive(moment)).isoformat()
+    return declared
 
 
 def _name(session: UploadSession) -> None:
@@ -228,14 +201,6 @@ def _name(session: UploadSession) -> None:
     session.name_object(name)
 
 
-def _begin(session: UploadSession, store: Store) -> Segment | None:
-    """Begin the session's upload in the store, or its first segment, which is returned."""
-    if has_segments(session, store):
-        return begin_segment(session, store, 0)
-    session.upload_id = begin_upload(session, store)
-    return None
-
-
 class _Unclear(Exception):
     """The row may be there or not: nothing that it would name may be given up."""
 
@@ -244,23 +209,19 @@ class _Unclear(Exception):
         self.cause = cause
 
 
-def _save(user: AbstractBaseUser, session: UploadSession, first: Segment | None, *, limited: bool) -> None:
+def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
     """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
     clear = True
     for attempt in (1, 2):
         try:
             if limited:
-                save_within_limits(user, session, first)
-            elif first:
-                with durable():
-                    session.save(force_insert=True)
-                    first.save(force_insert=True)
+                save_within_limits(user, session)
             else:
                 session.save(force_insert=True)
         except IntegrityError:
             if attempt == 1:
                 raise
-            session.refresh_from_db()  # Nobody else has this id.
+            session.refresh_from_db()  # No other session has this id.
             return
         except Error as error:
             clear = clear and is_clear(error)

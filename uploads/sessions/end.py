@@ -15,7 +15,7 @@ from uploads.sessions.states import MOVES, move, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.deadlines import waited_for
-from uploads.transfer.segments import objects_of, uploads_of
+from uploads.transfer.targets import objects_of, uploads_of
 from uploads.transfer.transactions import alias, verb
 
 logger = logging.getLogger(__name__)
@@ -99,9 +99,10 @@ def release(session: UploadSession) -> None:
         store = get_store(session.storage)
         for upload in uploads_of(session):
             waited_for(store.abort, upload)
-        waited_for(store.delete, [*_pieces(session, store), *_unpublished(session)])
+        waited_for(store.delete, [*_fragments(session, store), *_unpublished(session)])
         destination_of(session).discard(session)
         session.parts.all().delete()
+        session.fragments.all().delete()
         session.numbered_chunks.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
@@ -128,11 +129,11 @@ def _unpublished(session: UploadSession) -> list[str]:
     return [] if elsewhere and name in destination.in_use([name]) else [name]
 
 
-def _pieces(session: UploadSession, store: Store) -> set[str]:
-    """Return the session's pieces, also those that no row names because a process died; no right to list is needed."""
-    named = {*session.parts.filter(number=None).values_list("piece", flat=True), *objects_of(session)}
-    try:
-        return named | waited_for(lambda: set(store.list_pieces(session.object_name)))
+def _fragments(session: UploadSession, store: Store) -> set[str]:
+    """Return the session's fragments and segments, also those that no row names because a process died."""
+    named = {*objects_of(session)}
+    try:  # There may be no right to list.
+        return named | waited_for(lambda: set(store.list_fragments(session.object_name)))
     except UploadError:
         return named  # The audit finds the others.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from django.db.models import Count, F, Sum
+from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
 from uploads import conf, parts
@@ -16,12 +15,12 @@ from uploads.exceptions import (
     FileTooLarge,
     LengthRequired,
     QuotaExceeded,
-    StoreUnavailable,
     TooManySessions,
 )
-from uploads.models import Account, Segment, UploadSession
+from uploads.models import Account, UploadSession
 from uploads.stores import get_store
-from uploads.transfer.places import composes
+from uploads.stores.base import Store
+from uploads.transfer.targets import largest_in_one_upload
 from uploads.transfer.transactions import durable
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ def check_file(session: UploadSession) -> None:
     """Refuse a file for its size or name."""
     config = conf.current()
     largest = largest_in_one_upload()
-    if session.file_size > largest and composes(get_store(session.storage)):
-        largest = parts.largest_composed()
+    if session.file_size > largest:
+        largest = _largest_in(get_store(session.storage))
     if config.MAX_FILE_SIZE is not None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
@@ -43,30 +42,27 @@ def check_file(session: UploadSession) -> None:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
 
 
-def largest_in_one_upload() -> int:
-    """Return the most bytes that a file may have which is one multipart upload.
-
-    Parts of a larger one would not fit into the memory for buffers.
-    """
-    return parts.largest_file(conf.current().MAX_BUFFER_MEMORY // 2)
+def _largest_in(store: Store) -> int:
+    """Return the most bytes that a file of known size may have in the store."""
+    if not store.limits_parts:
+        return parts.MAX_OBJECT_SIZE
+    return parts.largest_composed(conf.current().MAX_PARTS) if store.composes else largest_in_one_upload()
 
 
 def largest_ever() -> int:
     """Return the most bytes that any file may have, if the store can put it together."""
     config = conf.current()
-    largest = parts.largest_composed()
+    largest = parts.largest_composed(parts.MAX_PARTS)
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
 
 
 def _largest_unknown(bound: int | None) -> int:
-    """Return the most bytes that a file may have of which no more than a bound is known."""
-    config = conf.current()
-    wanted = largest_ever() if bound is None else min(bound, largest_ever())
-    largest = parts.largest_file(config.PART_SIZE)
-    if wanted > largest:
-        with suppress(StoreUnavailable):  # else it does not tell whether it can put more together
-            largest = wanted if composes(get_store(config.STORAGE)) else largest
-    return min(largest, wanted)
+    """Return the maximum size of a file for which only an upper bound is known.
+
+    It becomes that of one upload with the first bytes, unless the size is declared by then.
+    """
+    largest = min(_largest_in(get_store(conf.current().STORAGE)), largest_ever())
+    return largest if bound is None else min(largest, bound)
 
 
 def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
@@ -93,7 +89,7 @@ def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSe
     others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
     if besides:
         others = others.exclude(pk=besides.pk)
-    return others.aggregate(count=Count("pk"), size=Coalesce(Sum(F("file_size") + F("bytes_spare")), 0))
+    return others.aggregate(count=Count("pk"), size=Coalesce(Sum("file_size"), 0))
 
 
 def is_limited(user: AbstractBaseUser, destination: Destination) -> bool:
@@ -114,7 +110,7 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
         raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
 
 
-def save_within_limits(user: AbstractBaseUser, session: UploadSession, first: Segment | None) -> None:
+def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
     """Save a new session, if it is still within the limits of its user.
 
     The user's sessions queue up here, so that two of them cannot both take the last place.
@@ -124,5 +120,3 @@ def save_within_limits(user: AbstractBaseUser, session: UploadSession, first: Se
         Account.objects.select_for_update().get(pk=session.owner_key)
         check_user(user, session)
         session.save(force_insert=True)
-        if first:
-            first.save(force_insert=True)

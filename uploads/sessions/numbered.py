@@ -1,64 +1,49 @@
 """Numbered chunks: any order, several at once, the same number replaces; ``finalize`` completes the file.
 
-Each chunk number owns a range of part numbers, in the order of the chunks. Every attempt to send a chunk takes
-new ones from it, so attempts never damage each other and no lock is held while bytes flow; the commit decides.
-How wide a range is follows from the most chunks that the file can have, or, once a chunk shows that this is too
-narrow, from the size of that one: then there are fewer. In a file of several segments each has as many chunks as the
-size of the first one makes room for; what comes before that becomes pieces.
-
-Where the store completes no upload that has parts nobody names, attempts take the same numbers again, one at a time;
-a chunk that is stored already is kept as pieces meanwhile, and is replaced only if it is another.
+All chunks but the last have one size, so a chunk's place in the file follows from its number as soon as that size is
+known; until then, chunks are kept as fragments. There is no lease: several requests write at once, and the commit of a
+chunk's row decides. The first attempt at a chunk notes on that row the parts that it writes; all others keep the bytes
+of these as fragments, so no attempt damages another.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from itertools import groupby, islice, pairwise
+from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from django.db import Error
-from django.db.models import F, Sum
 from django.utils import timezone
 
-from uploads import conf, signals
-from uploads import parts as arithmetic
-from uploads.clock import DatabaseNow
+from uploads import conf, parts, signals
 from uploads.exceptions import (
     ChunkNumberInvalid,
-    ChunkTooSmall,
-    ChunkTooWide,
+    ChunkSizeDiffers,
     EmptyChunk,
-    FileTooLarge,
-    LeaseLost,
     SessionAborted,
-    SessionBusy,
     SessionExpired,
     UploadGone,
     UploadIncomplete,
 )
-from uploads.models import Mode, NumberedChunk, State, UploadPart, UploadSession
-from uploads.parts import MAX_PARTS
-from uploads.sessions.admission import awaited, beyond, check_bounds, check_open, check_range, write_chunk
+from uploads.models import Fragment, Mode, NumberedChunk, State, UploadSession
+from uploads.parts import UploadPlan
+from uploads.sessions.admission import beyond, check_bounds, check_open, check_range
 from uploads.sessions.complete import checked, complete, complete_held
-from uploads.sessions.limits import largest_in_one_upload
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import ANY, Chunk, Rules
 from uploads.sessions.states import move_held
+from uploads.sessions.writing import without_connection, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.lease import ask, deadline, hold, prolonged, renewal_interval
-from uploads.transfer.pieces import runs_of, whole_crc32
-from uploads.transfer.places import minimum_of, open_segment, place_of
+from uploads.transfer.dirty import DirtyParts
+from uploads.transfer.lease import ask, hold, prolonged, renewal_interval
+from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, verb
-from uploads.transfer.writer import PartWriter, commit_parts, delete_quietly, parts_made
+from uploads.transfer.writer import PartWriter, Stored, commit_stored, delete_quietly, parts_among, save_stored
 
 MISSING_SHOWN = 20
-WRAPPING = 2**10
-"""Bytes by which a chunk may be smaller than its request, where it is wrapped in something."""
-SPARE = 2
-"""How many times the size of its file the parts may have that a session holds beside it."""
 
 
 @verb
@@ -68,24 +53,17 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> Uploa
     Raises an UploadError if nothing of the chunk was counted; what the number had before is kept then.
     """
     check_open(session, Mode.NUMBERED)
-    if not 1 <= number <= session.max_chunks:
-        raise ChunkNumberInvalid(highest=session.max_chunks)
-    if not session.segmented and session.planned_size > largest_in_one_upload():
-        raise FileTooLarge(maximum=largest_in_one_upload())
-    if not session.size_known:  # All of it has to go into one upload, the first chunk, too.
-        session.file_size, session.mode = session.planned_size, Mode.NUMBERED
+    highest = parts.highest_chunk(session.file_size, chunk.rules.least)
+    if not session.size_known:
+        highest = min(highest, parts.MAX_PARTS)
+    if not 1 <= number <= highest:
+        raise ChunkNumberInvalid(highest=highest)
+    session.mode = Mode.NUMBERED  # Bounds are those of the file, not of what is left of it.
     check_range(session, chunk)
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
+    attempt = _Attempt(session, get_store(session.storage), chunk, number)
     try:
-        claim = Claim(session, get_store(session.storage), number)
-        try:
-            claim.take_parts(chunk.at_most)
-            size = _store(claim, chunk)
-        except BaseException:
-            claim.give_up()
-            raise
-        finally:
-            claim.threads.settle()
+        size = attempt.store_chunk()
     except (SessionAborted, SessionExpired, UploadGone):
         session.refresh_from_db()
         explain_loss(session, Mode.NUMBERED)
@@ -111,14 +89,14 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
         return receive(session, Chunk(iter(()), rules=rules))
     if session.mode != Mode.NUMBERED and not session.is_whole:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
-    with hold(session, reserve=0) as lease:
+    with hold(session) as lease:
         with durable():
             # Locked: no chunk is committed between counting them and closing the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             if numbers is not None and not locked.size_known:
                 locked.file_size, locked.size_known = locked.bytes_stored, True
             if locked.mode == Mode.NUMBERED:
-                _check_complete(locked, rules, numbers)
+                _require_complete(locked, rules, numbers)
             move_held(
                 lease,
                 State.COMPLETING,
@@ -126,245 +104,246 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
                 bytes_stored=locked.bytes_stored,
                 file_size=locked.file_size,
                 size_known=locked.size_known,
+                layout=locked.layout,
+                upload_id=locked.upload_id,
                 attempts=1,
             )
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return checked(session)
 
 
-class Claim:
-    """An attempt to send a numbered chunk, and the part numbers it takes."""
+class _Attempt:
+    """One request with a numbered chunk, at work beside others, also of the same number."""
 
-    def __init__(self, session: UploadSession, store: Store, number: int) -> None:
+    def __init__(self, session: UploadSession, store: Store, chunk: Chunk, number: int) -> None:
+        self.session, self.store, self.chunk, self.number = session, store, chunk, number
         self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
-        self.session, self.store = session, store
-        self.chunk = session.numbered_chunks.get_or_create(number=number, defaults={"claimed_until": deadline()})[0]
-        self._numbers = iter(range(0))
-        self.place = place_of(session, store, 0)
-        self.taken = 0
-        """Bytes that the parts taken may have, counted as spare until they are committed."""
+        self.dirty = DirtyParts()
         self.writer: PartWriter | None = None
+        self._own: set[int] = set()
         self._renewed = time.monotonic()
         self._prolong(within=2 * renewal_interval())
 
-    def take_parts(self, at_most: int | None) -> None:
-        """Take part numbers for a chunk of at most so many bytes; none where it becomes pieces."""
-        if at_most is not None and self.store.takes_parts_in_any_order:
-            most = min(at_most, self.session.file_size)
-            numbers, self.taken, segment = _take_parts(self.session, self.store, self.chunk, most)
-            self._numbers = iter(numbers)
-            if segment:
-                self.place = open_segment(self.session, self.store, segment, self._require_open)
-
-    def take(self, offset: int, size: int) -> int | None:
-        return next(self._numbers, None)
-
     def renew(self) -> None:
+        """Keep the session from expiring while the chunk arrives."""
         if time.monotonic() - self._renewed > renewal_interval():
             self._renewed = time.monotonic()
             self._prolong()
-            self._own().update(claimed_until=deadline())
+
+    def check(self) -> None:
+        """No other attempt writes to the same parts."""
 
     def _prolong(self, *, within: float = float("inf")) -> None:
         if values := prolonged(self.session, within=within):
             UploadSession.objects.open().filter(pk=self.session.pk).update(**values)
 
-    def check(self) -> None:
-        """Nobody else writes under the same part numbers."""
+    def store_chunk(self) -> int:
+        """Store and commit the chunk; return its size in bytes."""
+        try:
+            return self._store_chunk()
+        except BaseException:
+            self.threads.settle()
+            self._give_up()
+            raise
+        finally:
+            self.threads.settle()
 
-    def _require_open(self) -> None:
-        check_open(UploadSession.objects.select_for_update().get(pk=self.session.pk), Mode.NUMBERED)
+    def _store_chunk(self) -> int:
+        session, chunk = self.session, self.chunk
+        if chunk.size is not None:
+            self._require_size(chunk.size)
+        with PartWriter(
+            self.threads,
+            session,
+            self.store,
+            offset=0,
+            target=lambda segment: target_of(session, self.store, segment, self._require_open),
+            dirty=self.dirty,
+            decide=self._decide,
+            chunk=self.number,
+        ) as writer:
+            self.writer = writer
+            size, crc32 = write_chunk(writer, session, chunk, without_connection(chunk.blocks))
+            self._require_size(size)
+            if not (size or session.size_known):
+                raise EmptyChunk
+            if not self._may_be_last(size):
+                chunk.rules.require(size)
+            if not writer.is_decided and self._is_stored(size, crc32):
+                return size
+            writer.decide(size)
+            ends_at = (self.number - 1) * (session.chunk_size or 0) + size
+            last = session.size_known and (ends_at == session.file_size or size == session.file_size)
+            stored = writer.finish(last=last)
+        gone: list[str] = []
+        commit_stored(self.store, session, stored, lambda: gone.extend(self._commit(stored, size, crc32)))
+        delete_quietly(self.store, gone)
+        return size
 
-    def give_up(self) -> None:
-        kept = self.writer.numbered_size if self.writer else 0
+    def _decide(self, size: int | None) -> UploadPlan | None:
+        """Place the chunk in the file, as soon as the size of all chunks is known; None before."""
+        size = self.chunk.size if size is None else size
+        with durable():
+            locked, row = self._require_open(), self._row()
+            if size and row.crc32 is None and row.size != size:
+                row.size = size
+                row.save(update_fields=["size"])
+            self._take_over(locked)
+            if locked.layout:
+                return self._note_parts(row, size)
+            sizes = {row.number: row.size or 0 for row in locked.numbered_chunks.filter(size__gt=0)}
+        chunk_size = parts.size_of_chunks(locked.file_size if locked.size_known else None, sizes)
+        if chunk_size is None:
+            return None
+        plan = plan_for(locked, self.store, chunk_size)
+        layout = plan.as_json() | {"chunk_size": chunk_size}
+        begin_planned(locked, self.store, plan, lambda upload_id: self._save_layout(plan, layout, upload_id))
+        with durable():
+            self._require_open()
+            return self._note_parts(self._row(), size)
+
+    def _save_layout(self, plan: UploadPlan, layout: dict[str, int], upload_id: str) -> bool:
+        """Save the layout unless another request has saved one; tell whether it did."""
+        with durable():
+            locked = self._require_open()
+            if locked.layout:
+                self._take_over(locked)
+                return False
+            values: dict[str, Any] = {"layout": layout, "upload_id": upload_id, "mode": Mode.NUMBERED}
+            if not locked.size_known:
+                values["file_size"] = min(locked.file_size, self.store.largest_upload(plan))
+            if locked.mode == Mode.UNDECIDED:
+                values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
+            UploadSession.objects.filter(pk=locked.pk).update(**values)
+        for name, value in values.items():
+            setattr(self.session, name, value)
+        return True
+
+    def _note_parts(self, row: NumberedChunk, size: int | None) -> UploadPlan | None:
+        """Note on the chunk's row the parts that this attempt writes: those inside it that no other may write to."""
+        session, plan, writer = self.session, self.session.plan, self.writer
+        if plan is None or session.chunk_size is None or writer is None:
+            return None
+        start = (self.number - 1) * session.chunk_size
+        writer.start_at(start)
+        if self.store.writes_anywhere:
+            return plan
+        end = min(session.file_size, start + (session.chunk_size if size is None else size))
+        is_last = session.size_known and end == session.file_size
+        inside = set(range(-(-start // plan.part_size), plan.index(end) + is_last))
+        others = set(row.dirty_parts)
+        if row.crc32 is not None:  # Parts of a stored chunk are not written again.
+            others |= inside
+        self._own = inside - others
+        if self._own:
+            row.dirty_parts = sorted({*row.dirty_parts, *self._own})
+            row.save(update_fields=["dirty_parts"])
+        self.dirty.others = frozenset(others)
+        self.dirty.expect(sorted(self._own))
+        return plan
+
+    def _take_over(self, row: UploadSession) -> None:
+        """Take over what another request decided."""
+        self.session.layout, self.session.upload_id = row.layout, row.upload_id
+        self.session.file_size = row.file_size
+
+    def _require_open(self) -> UploadSession:
+        locked: UploadSession = UploadSession.objects.select_for_update().get(pk=self.session.pk)
+        check_open(locked, Mode.NUMBERED)
+        return locked
+
+    def _row(self) -> NumberedChunk:
+        return self.session.numbered_chunks.get_or_create(number=self.number)[0]
+
+    def _require_size(self, size: int) -> None:
+        """Raise ChunkSizeDiffers unless a chunk of this size can be number ``number`` of the file."""
+        session, expected = self.session, self.session.chunk_size
+        if expected is None or size == expected:
+            return
+        start = (self.number - 1) * expected
+        if session.size_known and start + size > session.file_size:
+            raise beyond(session, max(0, session.file_size - start))
+        is_last = start + size == session.file_size if session.size_known else size < expected
+        if not is_last:
+            raise ChunkSizeDiffers(number=self.number, size=size, expected=expected)
+
+    def _may_be_last(self, size: int) -> bool:
+        """Tell whether the chunks before this one can be the rest of the file."""
+        session = self.session
+        if not session.size_known:
+            return True
+        if self.number == 1:
+            return size == session.file_size
+        return (self.number - 1) * self.chunk.rules.least + size <= session.file_size
+
+    def _is_stored(self, size: int, crc32: int) -> bool:
+        return self.session.numbered_chunks.filter(number=self.number, size=size, crc32=crc32).exists()
+
+    def _commit(self, stored: list[Stored], size: int, crc32: int) -> list[str]:
+        """Make what is stored the content of the chunk; return the fragments that are not needed any more."""
+        session, plan = self.session, self.session.plan
+        with durable():
+            locked = self._require_open()
+            self._take_over(locked)
+            self._require_size(size)
+            row = self._row()
+            before = row.size or 0 if row.crc32 is not None else 0
+            bytes_stored = locked.bytes_stored - before + size
+            if bytes_stored > locked.file_size:
+                raise beyond(session, locked.file_size - locked.bytes_stored)
+            same = (row.size, row.crc32) == (size, crc32) and not parts_among(stored)
+            if plan:
+                self.dirty.commit(plan.index(part.offset) for part in parts_among(stored))
+            row.dirty_parts = sorted({*row.dirty_parts} - self._own | {*self.dirty.left()} & self._own)
+            if same:
+                gone = [fragment.name for fragment in stored if isinstance(fragment, Fragment)]
+            else:
+                gone = [] if row.crc32 is None else self._remove(max(size, before))
+                save_stored(stored)
+                row.size, row.crc32 = size, crc32
+            row.save()
+            now = timezone.now()
+            values: dict[str, Any] = {
+                "bytes_stored": bytes_stored,
+                "updated_at": now,
+                "expires_at": now + conf.current().SESSION_LIFETIME,
+                "mode": Mode.NUMBERED,
+            }
+            if locked.mode == Mode.UNDECIDED:
+                values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
+            UploadSession.objects.filter(pk=session.pk).update(**values)
+        for name, value in values.items():
+            setattr(session, name, value)
+        return gone
+
+    def _remove(self, extent: int) -> list[str]:
+        """Delete the rows of the stored chunk, up to so many bytes; return the names of its fragments."""
+        session = self.session
+        fragments = session.fragments.filter(chunk=self.number)
+        gone = list(fragments.values_list("name", flat=True))
+        fragments.delete()
+        if session.chunk_size is not None:
+            start = (self.number - 1) * session.chunk_size
+            session.parts.filter(offset__gte=start, offset__lt=start + extent).delete()
+        return gone
+
+    def _give_up(self) -> None:
+        """Leave only those parts noted that may still be written to."""
+        if not self._own:
+            return
         try:
             reconnect()
-            self._own().update(claimed_until=DatabaseNow())
-            if self.taken:
-                unused = F("bytes_spare") - self.taken + min(kept, self.taken)
-                UploadSession.objects.filter(pk=self.session.pk).update(bytes_spare=unused)
-        except Error:
-            return  # It runs out by itself.
-
-    def _own(self) -> Any:
-        return NumberedChunk.objects.filter(pk=self.chunk.pk)
+            with durable():
+                row = NumberedChunk.objects.select_for_update().get(session=self.session, number=self.number)
+                row.dirty_parts = sorted({*row.dirty_parts} - self._own | {*self.dirty.left()} & self._own)
+                row.save(update_fields=["dirty_parts"])
+        except (Error, NumberedChunk.DoesNotExist):
+            return  # They stay noted: their bytes are kept as fragments.
 
 
-def _take_parts(session: UploadSession, store: Store, chunk: NumberedChunk, at_most: int) -> tuple[range, int, int]:
-    """Take part numbers of the chunk's range that nobody else gets or got; tell for how many bytes, in which segment.
-
-    None if they are too few, or if attempts that came to nothing hold as much as the file twice: parts stay in the
-    store until the end, whereas pieces are deleted when nobody needs them.
-    """
-    nothing = range(0), 0, 0
-    wanted = parts_made(session, store, at_most)
-    with durable():
-        locked = UploadSession.objects.select_for_update().get(pk=session.pk)
-        check_open(locked, Mode.NUMBERED)
-        row = NumberedChunk.objects.filter(pk=chunk.pk).first()
-        if row is None:
-            raise LeaseLost
-        before = locked.planned_chunks
-        locked.planned_chunks = _planned_chunks(locked, chunk.number, wanted, at_most)
-        if not locked.planned_chunks:
-            return nothing
-        each = MAX_PARTS // locked.planned_chunks
-        segment, place = divmod(chunk.number - 1, locked.planned_chunks)
-        begin = place * each
-        if segment and not locked.segmented:
-            return nothing
-        if row.parts_used and not store.allows_strays:
-            if locked.parts.filter(chunk=chunk.number).exists():
-                return nothing
-            if row.claimed_until and _is_ahead(row):
-                raise SessionBusy
-            used = counted = 0
-        else:
-            counted = at_most
-            # What was sent in order while nothing was stored may still be on its way.
-            used = max(begin + row.parts_used, 0 if segment else locked.last_number) - begin
-        numbers = range(begin + used + 1, begin + used + wanted + 1)
-        too_much = locked.bytes_spare + counted > SPARE * locked.planned_size
-        if too_much or used + wanted > each or not _fits(locked, store, chunk.number, numbers, 0):
-            return nothing
-        values = {"parts_used": max(row.parts_used, used + wanted), "claimed_until": deadline()}
-        NumberedChunk.objects.filter(pk=chunk.pk).update(**values)
-        changed: dict[str, Any] = {"bytes_spare": locked.bytes_spare + counted} if counted else {}
-        if locked.planned_chunks != before:
-            changed["planned_chunks"] = locked.planned_chunks
-        if locked.mode == Mode.UNDECIDED and not segment:
-            changed["numbered_number"] = max(locked.numbered_number, numbers[-1])
-        if changed:
-            UploadSession.objects.filter(pk=session.pk).update(**changed)
-    return numbers, counted, segment
-
-
-def _planned_chunks(session: UploadSession, number: int, wanted: int, at_most: int) -> int:
-    """Return how many chunks share the part numbers of an upload; 0 if that cannot be known yet.
-
-    In segments, as many of the first chunk as one has room for. Else as many as the file can have; as long as no chunk
-    took any, and only if chunks like this one need more than the rules make room for, as many as it has of those.
-    """
-    if session.segmented:
-        first = max(1, arithmetic.segment_room(session.part_size) // max(1, at_most)) if number == 1 else 0
-        return session.planned_chunks or first
-    planned = session.planned_chunks or session.max_chunks
-    if session.planned_chunks or wanted <= MAX_PARTS // planned:
-        return planned
-    return min(planned, arithmetic.highest_chunk(session.planned_size, max(1, at_most - WRAPPING)))
-
-
-def _is_ahead(chunk: NumberedChunk) -> bool:
-    return NumberedChunk.objects.filter(pk=chunk.pk, claimed_until__gt=DatabaseNow()).exists()
-
-
-def _fits(session: UploadSession, store: Store, number: int, numbers: Sequence[int], piece_bytes: int) -> bool:
-    """Tell whether all pieces can be joined to parts of the planned size with the numbers between their neighbours.
-
-    Asked for a chunk that takes part ``numbers``, or that is kept as pieces of so many bytes.
-    """
-    first, last = 1, session.max_chunks
-    if session.segmented:
-        if not session.planned_chunks:
-            return True  # There are pieces alone, which can be joined anyhow.
-        first = (number - 1) // session.planned_chunks * session.planned_chunks + 1
-        last = first + session.planned_chunks - 1
-    others = session.parts.filter(chunk__gte=first, chunk__lte=last).exclude(chunk=number)
-    pieces, numbered = others.filter(number=None), others.filter(number__isnull=False)
-    if not piece_bytes and not pieces.exists():
-        return True
-    ends = "chunk", "number"
-    low = numbered.filter(chunk__lt=number).order_by("-number").values_list(*ends).first() or (first - 1, 0)
-    high = numbered.filter(chunk__gt=number).order_by("number").values_list(*ends).first() or (
-        last + 1,
-        MAX_PARTS + 1,
-    )
-
-    def have_room(first: tuple[int, int], last: tuple[int, int], extra: int) -> bool:
-        between = pieces.filter(chunk__gte=first[0], chunk__lt=last[0]).aggregate(size=Sum("size"))["size"] or 0
-        size = between + extra
-        return not size or parts_made(session, store, size) <= last[1] - first[1] - 1
-
-    if not numbers:
-        return have_room(low, high, piece_bytes)
-    return have_room(low, (number, numbers[0]), 0) and have_room((number, numbers[-1]), high, piece_bytes)
-
-
-def _store(claim: Claim, chunk: Chunk) -> int:
-    """Store and commit the chunk; return its size in bytes."""
-    session, store, number = claim.session, claim.store, claim.chunk.number
-    with PartWriter(claim.threads, claim, session, store, offset=0, expected=chunk.at_most, chunk=number) as writer:
-        claim.writer = writer
-        size = write_chunk(writer, session, chunk, awaited(chunk.blocks))
-        if not (size or session.size_known):
-            raise EmptyChunk
-        if not _may_be_last(session, chunk, number, size):
-            chunk.rules.require(size)
-        # Only the last chunk can be below the minimum of chunks, so it may be a part however small it is.
-        small_is_last = writer.minimum <= chunk.rules.least
-        parts = writer.finish(last=small_is_last or size == session.file_size)
-    replaced: list[str] = []
-    commit_parts(store, session, parts, lambda: replaced.extend(_commit(claim, chunk, parts)))
-    delete_quietly(store, replaced)
-    return size
-
-
-def _may_be_last(session: UploadSession, chunk: Chunk, number: int, size: int) -> bool:
-    """Tell whether the chunks before this one can be the rest of the file."""
-    if not session.size_known:
-        return True
-    if number == 1:
-        return size == session.file_size
-    return (number - 1) * chunk.rules.least + size <= session.file_size
-
-
-def _commit(claim: Claim, chunk: Chunk, parts: list[UploadPart]) -> list[str]:
-    """Make ``parts`` the content of the chunk; return the pieces that nobody needs any more."""
-    session, number = claim.session, claim.chunk.number
-    with durable():
-        locked = UploadSession.objects.select_for_update().get(pk=session.pk)
-        check_open(locked, Mode.NUMBERED)
-        before = list(locked.parts.filter(chunk=number))
-        numbers = [part.number for part in parts if part.number]
-        pieces = [part.piece for part in parts if part.piece]
-        values: dict[str, Any] = {"updated_at": timezone.now(), "mode": Mode.NUMBERED}
-        values["expires_at"] = values["updated_at"] + conf.current().SESSION_LIFETIME
-        spare = locked.bytes_spare - claim.taken
-        # A copy kept as pieces changes nothing: what is there may have parts already.
-        if not (before and not numbers and _same_content(before, parts)):
-            pieces = [part.piece for part in before if part.piece]
-            values["bytes_stored"] = (
-                locked.bytes_stored + sum(part.size for part in parts) - sum(part.size for part in before)
-            )
-            if values["bytes_stored"] > locked.planned_size:
-                raise beyond(session, session.file_size - locked.bytes_stored)
-            if not _fits(locked, claim.store, number, numbers, sum(part.size for part in parts if part.piece)):
-                raise SessionBusy if numbers else ChunkTooWide(size=sum(part.size for part in parts))
-            if before:
-                locked.parts.filter(chunk=number).delete()
-            UploadPart.objects.bulk_create(parts)
-            if claim.store.allows_strays:
-                spare += sum(part.size for part in before if part.number)
-        values["bytes_spare"] = spare
-        if locked.mode == Mode.UNDECIDED:
-            values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
-        UploadSession.objects.filter(pk=session.pk).update(**values)
-    claim.taken = 0
-    for name, value in values.items():
-        setattr(session, name, value)
-    return pieces
-
-
-def _same_content(before: Sequence[UploadPart], parts: Sequence[UploadPart]) -> bool:
-    return sum(part.size for part in before) == sum(part.size for part in parts) and (
-        whole_crc32(before) == whole_crc32(parts)
-    )
-
-
-def _check_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:
+def _require_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:
     """Raise what is missing or wrong about the chunks of a session that is to be completed."""
-    parts = list(session.parts.all())
-    sizes = {number: sum(part.size for part in group) for number, group in groupby(parts, lambda part: part.chunk)}
+    sizes = {row.number: row.size or 0 for row in session.numbered_chunks.filter(crc32__isnull=False)}
     last = max((*sizes, *(numbers or ())), default=0)
     missing = [*islice((number for number in range(1, last + 1) if number not in sizes), MISSING_SHOWN)]
     unnamed = [] if numbers is None else sorted(set(sizes).difference(numbers))[:MISSING_SHOWN]
@@ -377,19 +356,5 @@ def _check_complete(session: UploadSession, rules: Rules, numbers: Collection[in
     for number, size in sizes.items():
         if number != last:
             rules.require(size)
-    _check_pieces(session, parts)
-
-
-def _check_pieces(session: UploadSession, parts: Sequence[UploadPart]) -> None:
-    """Refuse small chunks between large ones: the store takes them as parts only together with their neighbours."""
-    minimum = minimum_of(session, get_store(session.storage))
-    runs = runs_of(session, parts)
-    for run, following in pairwise(runs):
-        size = sum(part.size for part in run)
-        if run[0].number is None and size < minimum and run[0].segment == following[0].segment:
-            raise ChunkTooSmall(minimum=minimum, size=size)
-    by_segment = [list(group) for _, group in groupby(parts, lambda part: part.segment)]
-    for segment in by_segment[:-1]:
-        size = sum(part.size for part in segment)
-        if size < minimum:  # The store copies it into a part of the file.
-            raise ChunkTooSmall(minimum=minimum, size=size)
+            if size != sizes[1]:
+                raise ChunkSizeDiffers(number=number, size=size, expected=sizes[1])

@@ -17,28 +17,20 @@ from uploads.exceptions import (
     SessionClosed,
     UploadGone,
 )
-from uploads.models import PAST_SENDING, Mode, State, UploadPart, UploadSession
-from uploads.parts import combine_crc32, update_crc32
-from uploads.sessions.admission import (
-    check_bounds,
-    check_open,
-    check_range,
-    is_whole,
-    listen,
-    take_length,
-    write_chunk,
-)
+from uploads.models import PAST_SENDING, Fragment, Mode, State, UploadSession
+from uploads.parts import update_crc32
+from uploads.sessions.admission import check_bounds, check_open, check_range, is_whole, take_length
 from uploads.sessions.complete import checked, complete, complete_held
 from uploads.sessions.end import release
 from uploads.sessions.progressive import receive_progressively
 from uploads.sessions.rules import Chunk, Duplicate
 from uploads.sessions.states import move_held
+from uploads.sessions.writing import delete_rows, listen, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
-from uploads.transfer.pieces import whole_crc32
 from uploads.transfer.transactions import durable, verb
-from uploads.transfer.writer import FRAMING, PartWriter, commit_parts, delete_quietly
+from uploads.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +62,11 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
     if _is_repetition(session, chunk):
         return session
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
-    expected_parts = (chunk.at_most or session.part_size) // session.part_size + 1
+    store = get_store(session.storage)
     try:
-        with hold(session, reserve=expected_parts) as lease:
+        with hold(session, writes=store.late_writes) as lease:
             lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
             take_length(session, chunk)
-            store = get_store(session.storage)
             if chunk.rules.progressive:
                 receive_progressively(lease, store, chunk)
             else:
@@ -142,66 +133,28 @@ class _Receipt:
     def __init__(self, lease: Lease, store: Store, chunk: Chunk, *, completes: bool) -> None:
         self.lease, self.session, self.store = lease, lease.session, store
         self.chunk, self.completes = chunk, completes
-        self.tail: list[UploadPart] = []
-        """Pieces at the end of what is stored, which become parts with the chunk."""
 
     def store_chunk(self) -> int:
         """Store and commit the chunk; return its size in bytes."""
         session = self.session
-        self._take_up_tail()
-        with self._writer(session.bytes_stored, self.chunk.at_most, before=self.tail) as writer:
-            size = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
+        with open_writer(self.lease, self.store, self.chunk) as writer:
+            size, crc32 = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
             if self.chunk.is_last and not session.size_known:
                 session.file_size, session.size_known = session.bytes_stored + size, True
-            fits = size <= session.remaining
-            if not fits and size != session.last_chunk.get("size"):
-                raise ChunkBeyondFile(remaining=session.remaining, total=session.file_size)
+            self._refuse_duplicate(size, crc32)
             last = is_whole(session, session.bytes_stored + size)
-            if fits and not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
+            if not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
                 self.chunk.rules.require(size)
-            parts = writer.finish(last=last)
-            crc32 = whole_crc32(parts)
-            if writer.before:  # Even with the chunk the pieces before it are too few for a part.
-                self.tail = []
-            elif self.tail:  # What a chunk adds to the CRC-32 of the bytes before it is linear in these.
-                crc32 ^= combine_crc32(whole_crc32(self.tail), 0, size)
-            self._refuse_duplicate(size, crc32, fits=fits)
-        commit_parts(self.store, session, parts, lambda: self._commit(parts, size, crc32))
-        delete_quietly(self.store, [part.piece for part in self.tail])
+            stored = writer.finish(last=last)
+        taken = writer.replaced_by(stored)
+        commit_stored(self.store, session, stored, lambda: self._commit(stored, taken, size, crc32))
+        delete_fragments(self.store, taken)
         return size
 
-    def _writer(self, offset: int, expected: int | None, before: Sequence[UploadPart] = ()) -> PartWriter:
-        lease = self.lease
-        return PartWriter(
-            lease.threads,
-            lease.numbers,
-            self.session,
-            self.store,
-            offset=offset,
-            expected=expected,
-            before=before,
-        )
-
-    def _take_up_tail(self) -> None:
-        """Put the pieces at the end before the chunk, unless parts of a duplicate would be in the way of completing."""
-        session = self.session
-        if self._may_be_duplicate() and not self.store.allows_strays:
-            self.lease.numbers.in_pieces = True
-        elif session.tail_size:
-            self.tail = list(session.parts.filter(number=None))
-
-    def _may_be_duplicate(self) -> bool:
-        """Tell whether the chunk, if it equals the previous one, might be the same one: before it is read."""
-        last, at_most, fingerprint = self.session.last_chunk, self.chunk.at_most, self.chunk.fingerprint
-        if fingerprint is None or self.chunk.starts_at is not None or not last:
-            return False
-        as_large = at_most is None or 0 <= at_most - last["size"] <= FRAMING
-        return as_large and fingerprint.compare(last["fingerprint"]) != Duplicate.NO
-
-    def _refuse_duplicate(self, size: int, crc32: int, *, fits: bool) -> None:
+    def _refuse_duplicate(self, size: int, crc32: int) -> None:
         """Raise DuplicateChunk, or ChunkAmbiguous if nobody can tell; ChunkBeyondFile if it does not fit."""
         session, fingerprint = self.session, self.chunk.fingerprint
-        found = Duplicate.NO
+        fits, found = size <= session.remaining, Duplicate.NO
         if size and fingerprint and self.chunk.starts_at is None and _equals_last(session, size, crc32):
             found = fingerprint.compare(session.last_chunk["fingerprint"])
         if found == Duplicate.YES or (found == Duplicate.UNKNOWN and not fits):
@@ -211,25 +164,22 @@ class _Receipt:
         if found == Duplicate.UNKNOWN:
             raise ChunkAmbiguous(expected=session.bytes_stored)
 
-    def _commit(self, parts: list[UploadPart], size: int, crc32: int) -> None:
+    def _commit(self, stored: list[Stored], taken: Sequence[Fragment], size: int, crc32: int) -> None:
         session, fingerprint = self.session, self.chunk.fingerprint
-        stored = session.bytes_stored + size
-        completing = self.completes and is_whole(session, stored)
-        kept = 0 if self.tail else session.tail_size
-        numbers = [part.number for part in parts if part.number and part.segment == session.segment]
+        bytes_stored = session.bytes_stored + size
+        completing = self.completes and is_whole(session, bytes_stored)
         before = session.last_chunk.get("fingerprint", {})
         with durable():
             move_held(
                 self.lease,
                 State.COMPLETING if completing else State.OPEN,
                 keep=completing,
+                stored=parts_among(stored),
                 mode=Mode.SEQUENTIAL,
                 attempts=int(completing),
                 file_size=session.file_size,
                 size_known=session.size_known,
-                bytes_stored=stored,
-                tail_size=kept + sum(part.size for part in parts if part.number is None),
-                committed_number=max(numbers, default=session.committed_number),
+                bytes_stored=bytes_stored,
                 last_chunk={
                     "size": size,
                     "crc32": crc32,
@@ -237,6 +187,5 @@ class _Receipt:
                 },
                 expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
             )
-            if self.tail:
-                session.parts.filter(pk__in=[row.pk for row in self.tail]).delete()
-            UploadPart.objects.bulk_create(parts)
+            delete_rows(taken)
+            save_stored(stored)

@@ -77,6 +77,8 @@ class Chunk:
     blocks: Iterator[bytes]
     at_most: int | None = None
     """An upper bound of its size in bytes, if one is known before the end."""
+    size: int | None = None
+    """Its size in bytes, if that is known before the end."""
     start: int | None = None
     """Where in the file the client says it starts, if it says so."""
     range: ByteRange | None = None

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 
 from django.core.checks import CheckMessage
 
+from uploads import conf
+from uploads.parts import MAX_OBJECT_SIZE, UploadPlan
 from uploads.stores import facts
 from uploads.stores.buffer import Buffer
 from uploads.stores.facts import Facts
@@ -105,8 +107,10 @@ class Store(ABC):
     learned: bool = False
     """Whether something became known that the database does not have yet."""
 
-    takes_parts_in_any_order: bool = False
-    """Whether a part can be stored while the bytes before it, and so its offset, are unknown."""
+    writes_anywhere: bool = False
+    """Whether bytes are written at their offset in the file, whatever their size, so that parts have no numbers."""
+    late_writes: bool = True
+    """Whether a write whose sender is gone can arrive later."""
 
     @property
     @abstractmethod
@@ -132,15 +136,14 @@ class Store(ABC):
         if self.facts is not None:
             self.facts.capabilities.clear()
 
+    def largest_upload(self, plan: UploadPlan) -> int:
+        """Return the bytes that one multipart upload takes."""
+        return conf.current().MAX_PARTS * plan.part_size if self.limits_parts else MAX_OBJECT_SIZE
+
     @property
     def encrypts(self) -> bool:
         """Whether objects that are to be encrypted at rest are; raise StoreUnavailable if nobody can tell."""
         return self.supports_encryption
-
-    @property
-    def allows_strays(self) -> bool:
-        """Whether an upload can be completed that has parts nobody names; raise StoreUnavailable if nobody can tell."""
-        return True
 
     @property
     def composes(self) -> bool:
@@ -166,8 +169,10 @@ class Store(ABC):
         return nullcontext()
 
     @abstractmethod
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
-        """Store ``data``, the part ``number``, which starts at byte ``offset`` of the file; return its ETag.
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> tuple[str, bool]:
+        """Store ``data``, the part ``number``, which starts at byte ``offset`` of the file.
+
+        Returns its ETag, and whether no other attempt at this call can arrive later.
 
         The store refuses data whose CRC-32 is not the buffer's, if it can.
         """
@@ -192,7 +197,7 @@ class Store(ABC):
         """Drop the upload and its parts; an upload that is already gone is fine."""
 
     @abstractmethod
-    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
+    def put_fragment(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         """Store ``data`` as an object of its own, because it is too small to be a part yet."""
 
     @abstractmethod
@@ -213,11 +218,18 @@ class Store(ABC):
 
     @abstractmethod
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:
-        """Yield the finished objects and pieces whose names begin with ``prefix``; for audits alone."""
+        """Yield the finished objects and fragments whose names begin with ``prefix``; for audits alone."""
 
     @abstractmethod
-    def list_pieces(self, name: str) -> Iterator[str]:
-        """Yield the names of all pieces of the object ``name``."""
+    def list_fragments(self, name: str) -> Iterator[str]:
+        """Yield the names of all fragments of the object ``name``."""
+
+    def list_parts(self, upload: Upload) -> dict[int, Part] | None:
+        """Return the parts that the store holds for the upload by number, or None if it does not tell.
+
+        Raises UploadGone if it does not know the upload.
+        """
+        return None
 
     @abstractmethod
     def upload_size(self, upload: Upload) -> int | None:

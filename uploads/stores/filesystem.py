@@ -19,7 +19,7 @@ from django.core.files.storage import FileSystemStorage
 from uploads.exceptions import StoreUnavailable, UploadGone
 from uploads.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, overridden
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import MARK, pieces_prefix
+from uploads.stores.names import MARK, fragments_prefix
 
 try:
     import fcntl
@@ -34,6 +34,9 @@ MARKER = ".upload-sessions"
 
 
 class FileSystemStore(Store):
+    writes_anywhere = True
+    late_writes = False
+
     def __init__(self, storage: FileSystemStorage) -> None:
         self.storage = storage
 
@@ -113,12 +116,12 @@ class FileSystemStore(Store):
                 flock(file, fcntl.LOCK_EX)
             yield
 
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> tuple[str, bool]:
         hidden = self._hidden(upload)
         with self._mounted(), hidden.open("r+b", buffering=0) as file:
             file.seek(offset)
             _write(file.fileno(), data)
-        return ""
+        return "", True
 
     def sync(self, upload: Upload) -> None:
         hidden = self._hidden(upload)
@@ -150,7 +153,7 @@ class FileSystemStore(Store):
             hidden.unlink(missing_ok=True)
             _forget_directory(hidden.parent)
 
-    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
+    def put_fragment(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         path = self._path(name)
         with self._mounted():
             self._make_directory(path.parent)
@@ -185,11 +188,11 @@ class FileSystemStore(Store):
             if not path.name.startswith("."):
                 yield FoundObject(self._name(path), found.st_size, _modified(found))
 
-    def list_pieces(self, name: str) -> Iterator[str]:
+    def list_fragments(self, name: str) -> Iterator[str]:
         final = self._path(name)
         with self._mounted():
             found = list(final.parent.iterdir()) if final.parent.is_dir() else []
-        beginning = pieces_prefix(final.name)
+        beginning = fragments_prefix(final.name)
         for entry in found:
             if entry.name.startswith(beginning):
                 yield self._name(entry)

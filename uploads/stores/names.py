@@ -10,7 +10,7 @@ import uuid
 MARK = r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}"
 """What a session's names carry: its id, a signature of it, and one of the id with the name of the object. Nobody makes
 them who has not the key of the database that has the session's row."""
-PIECE = re.compile(rf".+\.piece-({MARK})-[0-9a-f]{{16}}")
+FRAGMENT = re.compile(rf".+\.fragment-({MARK})-[0-9a-f]{{16}}")
 _PROBE = re.compile(r"(.+/)?upload-sessions-probe-[0-9a-f]{32}")
 _OBJECT = re.compile(rf"(?:.+/)?({MARK})/([^/]+)")
 
@@ -26,8 +26,8 @@ def is_ours(name: str, key: str) -> bool:
 
     What a portal puts beside a file of ours, made of its name (a thumbnail), is not ours.
     """
-    if piece := PIECE.fullmatch(name):
-        pk, signature, _ = piece[1].split("-")
+    if fragment := FRAGMENT.fullmatch(name):
+        pk, signature, _ = fragment[1].split("-")
         return hmac.compare_digest(_sign(pk, key), signature)
     if found := _OBJECT.fullmatch(name):
         pk, _, signature = found[1].split("-")
@@ -35,14 +35,14 @@ def is_ours(name: str, key: str) -> bool:
     return bool(_PROBE.fullmatch(name))
 
 
-def piece_of(name: str, mark: str) -> str:
-    """Return a name for a piece of the object ``name``: nobody else ever uses it, so no late writer can damage it."""
-    return f"{pieces_prefix(name)}{mark}-{uuid.uuid4().hex[:16]}"
+def fragment_of(name: str, mark: str) -> str:
+    """Return a name for a fragment of the object ``name``. No name is used twice, so no late writer can damage it."""
+    return f"{fragments_prefix(name)}{mark}-{uuid.uuid4().hex[:16]}"
 
 
-def pieces_prefix(name: str) -> str:
-    """Return what the names of all pieces of the object ``name`` begin with."""
-    return f"{name}.piece-"
+def fragments_prefix(name: str) -> str:
+    """Return what the names of all fragments of the object ``name`` begin with."""
+    return f"{name}.fragment-"
 
 
 def probe_under(prefix: str) -> str:

@@ -38,12 +38,13 @@ from uploads.stores.base import (
 )
 from uploads.stores.buffer import Buffer
 from uploads.stores.facts import Facts
-from uploads.stores.names import pieces_prefix, probe_under
+from uploads.stores.names import fragments_prefix, probe_under
 from uploads.stores.s3_calls import (
     COMPLETION_REFUSED,
     errors_translated,
     has_code,
     has_no_such_call,
+    is_unclear,
     is_unknown_path,
     members,
     refuses_checksums,
@@ -59,8 +60,8 @@ DELETED_AT_ONCE = 1000
 """Objects of one DeleteObjects call (S3: DeleteObjects)."""
 OURS = frozenset({"Bucket", "Key", "Body", "ChecksumAlgorithm", "ChecksumType", "ContentLength", "ContentMD5"})
 """Parameters that are this store's business."""
-NOT_FOR_PIECES = frozenset({"StorageClass", "Tagging"})
-"""What the portal wants of its files would make their pieces expensive to read and to delete, as do locks on them."""
+NOT_FOR_FRAGMENTS = frozenset({"StorageClass", "Tagging"})
+"""These would make the fragments of files expensive to read and to delete, as do locks on them."""
 
 LARGEST_SKEW = 30
 """Seconds."""
@@ -81,7 +82,6 @@ def _reset() -> None:
 class S3Store(Store):
     min_part_size = MIN_PART_SIZE
     supports_encryption = True
-    takes_parts_in_any_order = True
     limits_parts = True
 
     def __init__(self, storage: S3Storage) -> None:
@@ -143,30 +143,6 @@ class S3Store(Store):
         return self._client
 
     @property
-    def allows_strays(self) -> bool:
-        configured = conf.current().STRAY_PARTS
-        if configured is not None:
-            return configured
-        return self._probe("strays", self._complete_with_stray)
-
-    def _complete_with_stray(self) -> bool:
-        """Try it out: store two parts and complete with one of them."""
-        name = probe_under(conf.current().OBJECT_PREFIX)
-        upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
-        try:
-            named, stray = Buffer(b"named"), Buffer(b"stray")
-            etag = self.put_part(upload, number=1, offset=0, data=named)
-            self.put_part(upload, number=2, offset=0, data=stray)
-            self.complete(upload, [Part(1, len(named), named.crc32, etag)], crc32=named.crc32)
-        except StoreRefused:
-            return False
-        finally:
-            with suppress(UploadError):
-                self.abort(upload)
-                self.delete([name])
-        return True
-
-    @property
     def composes(self) -> bool:
         return self._probe("composes", self._copy_something)
 
@@ -177,7 +153,7 @@ class S3Store(Store):
         # Of smaller objects no range is copied (S3: UploadPartCopy).
         data, copied = Buffer(b"decomposed".ljust(MIN_PART_SIZE + 3)), Buffer(b"composed".ljust(MIN_PART_SIZE + 1))
         try:
-            self.put_piece(source, data, encrypted=False)
+            self.put_fragment(source, data, encrypted=False)
             upload = Upload(name, self.create(name, content_type="application/octet-stream", encrypted=False))
             part = self.copy_part(upload, number=1, source=source, start=2, size=len(copied), whole=False)
             self.complete(upload, [part], crc32=copied.crc32)
@@ -206,7 +182,7 @@ class S3Store(Store):
         """Try it out: store a tiny object and look whether it says that it is encrypted."""
         name = probe_under(conf.current().OBJECT_PREFIX)
         try:
-            self.put_piece(name, Buffer(b"secret"), encrypted=True)
+            self.put_fragment(name, Buffer(b"secret"), encrypted=True)
             stored = self.stat(name)
         except StoreRefused:
             return False
@@ -235,7 +211,7 @@ class S3Store(Store):
             )
         return str(answer["UploadId"])
 
-    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> str:
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> tuple[str, bool]:
         with errors_translated():
             answer = self._checked(
                 self.client.upload_part,
@@ -248,7 +224,7 @@ class S3Store(Store):
             )
         if not answer.get("ETag"):
             raise StoreUnavailable
-        return str(answer["ETag"])
+        return str(answer["ETag"]), not is_unclear()
 
     def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int, whole: bool) -> Part:
         # Not of a whole object: S3 copies no range of one that has 5 MiB at most.
@@ -327,12 +303,12 @@ class S3Store(Store):
         with suppress(UploadGone), errors_translated():
             self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
 
-    def put_piece(self, name: str, data: Buffer, *, encrypted: bool) -> None:
+    def put_fragment(self, name: str, data: Buffer, *, encrypted: bool) -> None:
         given = self._parameters("PutObject", name)
         parameters = {
             key: value
             for key, value in given.items()
-            if key not in NOT_FOR_PIECES and not key.startswith(("ObjectLock", "Grant"))
+            if key not in NOT_FOR_FRAGMENTS and not key.startswith(("ObjectLock", "Grant"))
         }
         if encrypted:
             parameters = _encrypted(parameters)
@@ -396,21 +372,25 @@ class S3Store(Store):
         for found in self._pages("list_objects_v2", "Contents", prefix):
             yield FoundObject(self._name(found["Key"]), found["Size"], found["LastModified"])
 
-    def list_pieces(self, name: str) -> Iterator[str]:
-        for found in self._pages("list_objects_v2", "Contents", pieces_prefix(name), whole_folders=False):
+    def list_fragments(self, name: str) -> Iterator[str]:
+        for found in self._pages("list_objects_v2", "Contents", fragments_prefix(name), whole_folders=False):
             yield self._name(found["Key"])
 
-    def upload_size(self, upload: Upload) -> int | None:
+    def list_parts(self, upload: Upload) -> dict[int, Part] | None:
         pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
         try:
             with errors_translated():
-                return sum(part["Size"] for page in pages for part in page.get("Parts", []))
-        except UploadGone:
-            return None
+                return {part.number: part for page in pages for part in map(_listed, page.get("Parts", []))}
         except UploadError as error:
             if has_no_such_call(error.__cause__) or is_unknown_path(error.__cause__):
-                return 0  # The store does not tell.
+                return None
             raise
+
+    def upload_size(self, upload: Upload) -> int | None:
+        try:
+            return sum(part.size for part in (self.list_parts(upload) or {}).values())
+        except UploadGone:
+            return None
 
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
         with errors_translated():
@@ -426,7 +406,7 @@ class S3Store(Store):
             rule["Status"] == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules
         ):
             yield (
-                "the bucket keeps versions, so every deleted piece is kept and billed: add a lifecycle rule with "
+                "the bucket keeps versions, so every deleted fragment is kept and billed: add a lifecycle rule with "
                 "NoncurrentVersionExpiration (and ExpiredObjectDeleteMarker) for the prefix of the uploads"
             )
 
@@ -569,3 +549,8 @@ def _encode(crc32: int) -> str:
 
 def _decode(checksum: str) -> int:
     return int.from_bytes(base64.b64decode(checksum), "big")
+
+
+def _listed(found: Any) -> Part:
+    told = found.get("ChecksumCRC32")
+    return Part(found["PartNumber"], found["Size"], _decode(told) if told else None, found["ETag"])

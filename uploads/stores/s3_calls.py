@@ -86,6 +86,11 @@ def _note_attempt(response: Any, caught_exception: Exception | None = None, **_:
         _attempts.unknown = True
 
 
+def is_unclear() -> bool:
+    """Tell whether an attempt at the call that this thread has just made may still take effect."""
+    return _attempts.unknown
+
+
 def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 

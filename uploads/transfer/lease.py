@@ -2,11 +2,9 @@
 
 A lease is a deadline on the row, by the database's clock, and a fencing number that grows with every change
 of hands, so that it is also the version of the row: what was read before a change of hands cannot be acted on.
-A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the store
-either: a part number that a lost holder may still be writing to is never used again, and where parts are written
-in place, each write happens under a lock that a newcomer waits for. Only where the store completes no upload that has
-parts nobody names (``Store.allows_strays``), such a number is used again, for the same bytes if the client sends them
-again: a straggler can then make the store refuse the file, but never publish others, for ETags are named and checked.
+A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the file either:
+the row names the parts that a holder may be writing to (``dirty_parts``), and the next holder keeps the bytes of these
+as fragments. Where parts are written in place, each write happens under a lock that a newcomer waits for.
 
 A newcomer asks the holder through the row (``ask``). A holder whose client is silent lets go, which is how a client
 that comes back gets its session although the connection of its old request has not been closed.
@@ -16,29 +14,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Any
 
-from django.db import Error, transaction
+from django.db import Error
 from django.utils import timezone
 
-from uploads import conf, parts, signals
+from uploads import conf, signals
 from uploads.clock import DatabaseNow
-from uploads.exceptions import LeaseLost, PartsExhausted, SessionBusy
-from uploads.models import Mode, Move, State, UploadSession
-from uploads.parts import MAX_PARTS
-from uploads.stores import get_store
+from uploads.exceptions import LeaseLost, SessionBusy
+from uploads.models import Move, State, UploadPart, UploadSession
+from uploads.parts import UploadPlan
+from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.heartbeat import heartbeat
-from uploads.transfer.places import Place, begin_segment, composes, first_segment, is_larger, place_of
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import alias, give_back, reconnect
+from uploads.transfer.transactions import give_back, reconnect
 
 logger = logging.getLogger(__name__)
 
-RESERVATION = 64
-"""Part numbers reserved at a time, at most: so many are lost when a process dies."""
+PARTS_AHEAD = 8
+"""Parts that a holder notes at a time before it writes them: so many are dirty when its process dies, at most."""
 SILENCE = 1.0
 """Seconds after which a client that sends nothing may have gone."""
 WRITER_DIED = "taken over from a writer that died"
@@ -49,10 +46,10 @@ LOOK_AGAIN = 0.1
 class Lease:
     """A held session. Its heartbeat keeps it while the client or the store takes its time."""
 
-    def __init__(self, session: UploadSession, *, first_number: int) -> None:
+    def __init__(self, session: UploadSession) -> None:
         self.session = session
         self.fence = session.fence
-        self.numbers = ReservedNumbers(self, first_number)
+        self.dirty = DirtyParts(session.dirty_parts, self._note_part)
         self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
         self.lost = False
         """Whether the row has changed hands."""
@@ -64,6 +61,8 @@ class Lease:
         """Tells whether the client sent something a moment ago, if that can be known."""
         self.yields = False
         """Whether somebody who asks gets the session although the client is sending at the moment."""
+        self.writes = False
+        """Whether parts are going to be written that could arrive late."""
         self.locks_row = False
         """Whether the holder has the row locked, so that nobody else need, or can, show a sign of life for it."""
         self.renewed = time.monotonic()
@@ -100,90 +99,45 @@ class Lease:
         if self.lost or time.monotonic() - self.renewed >= conf.current().LEASE_DURATION.total_seconds():
             raise LeaseLost
 
-    def commit(self, *, keep: bool = False, **values: Any) -> None:
-        """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder."""
-        values["last_number"] = self.numbers.following - 1
+    def commit(self, *, keep: bool = False, stored: Collection[UploadPart] = (), **values: Any) -> None:
+        """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder.
+
+        ``stored`` are parts whose rows are committed with it.
+        """
+        plan = self.session.plan
+        if stored and plan:
+            self.dirty.commit(plan.index(part.offset) for part in stored)
         if keep:
-            self.write(lease_until=deadline(), **values)
-        elif not self.session.change(held=False, **values):
+            offset = values.get("bytes_stored", self.session.bytes_stored)
+            self.write(lease_until=deadline(), **self._ahead(plan, plan.index(offset) if plan else 0), **values)
+        elif not self.session.change(held=False, dirty_parts=self.dirty.left(), **values):
             raise LeaseLost
-        self.numbers.first = self.numbers.following
 
     def release(self) -> None:
-        """Let go of the session, if it is still held, but for the part numbers that may still be written to."""
+        """Let go of the session, if it is still held, but for the parts that may still be written to."""
         self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
-        used = self.numbers.following if self.threads.unsettled else self.numbers.first
         reconnect()
-        self.session.change(held=False, last_number=used - 1)
+        self.session.change(held=False, dirty_parts=self.dirty.left())
 
-    def write(self, *, unless_numbered: bool = False, **values: Any) -> None:
+    def write(self, **values: Any) -> None:
         asked = time.monotonic()
-        if not self.session.change(unless_numbered=unless_numbered, **values):
+        if not self.session.change(**values):
             raise LeaseLost
         self.renewed = asked
 
+    def decide(self, plan: UploadPlan, upload_id: str, **values: Any) -> None:
+        """Keep the plan of the file, and that its first parts are going to be written."""
+        ahead = self._ahead(plan, 0)
+        self.write(layout=plan.as_json(), upload_id=upload_id, lease_until=deadline(), **ahead, **values)
 
-class ReservedNumbers:
-    """Part numbers of a holder, reserved on the row a few at a time."""
+    def _note_part(self, index: int) -> None:
+        self.write(lease_until=deadline(), **self._ahead(self.session.plan, index))
 
-    def __init__(self, lease: Lease, first: int) -> None:
-        self.first = self.following = first
-        self.in_pieces = False
-        """Whether bytes become pieces, because they may turn out to be a duplicate."""
-        self._lease = lease
-        self._place: Place | None = None
-
-    @property
-    def place(self) -> Place:
-        session = self._lease.session
-        if self._place is None:
-            self._place = place_of(session, get_store(session.storage), session.segment)
-        return self._place
-
-    def take(self, offset: int, size: int) -> int | None:
-        if self.in_pieces:
-            return None
-        session = self._lease.session
-        if offset < session.segment_start:  # The chunk that began the segment was dropped.
-            self._lease.write(segment_start=offset, lease_until=deadline())
-        if self._begins_segment(offset - session.segment_start, size):
-            self._begin_segment(offset)
-        if self.following > session.last_number:
-            reserved = min(session.last_number + RESERVATION, MAX_PARTS)
-            self._lease.write(unless_numbered=True, last_number=reserved, lease_until=deadline())
-            if self.following > session.last_number:
-                raise PartsExhausted
-        self.following += 1
-        return self.following - 1
-
-    def _begins_segment(self, before: int, size: int) -> bool:
-        """Tell whether a part of ``size`` bytes goes into another segment than the ``before`` bytes of this one."""
-        session = self._lease.session
-        if session.segmented or is_larger(session):
-            full = parts.begins_segment(self.following, before, size)
-        else:  # All of the file was to go into one upload.
-            full = self.following > parts.limits.most_parts
-        return full and (session.segmented or composes(get_store(session.storage)))
-
-    def _begin_segment(self, offset: int) -> None:
-        """Go on in another multipart upload at ``offset``, because this one has no part numbers to spare."""
-        session = self._lease.session
-        # Numbered chunks that came to nothing may have begun some.
-        index = max(session.segment, *session.segments.values_list("index", flat=True), 0) + 1
-        store = get_store(session.storage)
-        begun = [begin_segment(session, store, index)] if store.limits_parts else []
-        values: dict[str, Any] = {"segment": index, "segment_start": offset, "last_number": 0, "committed_number": 0}
-        if not session.segmented:
-            values["segmented"] = True
-            if begun:
-                begun.append(first_segment(session))
-                values["upload_id"] = ""
-        with transaction.atomic(using=alias()):
-            self._lease.write(lease_until=deadline(), **values)
-            for segment in begun:
-                segment.save(force_insert=True)
-        self.first = self.following = 1
-        self._place = None
+    def _ahead(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
+        """Return what notes on the row the parts from ``index`` on, where late writes are possible and some is left."""
+        if plan is None or not self.writes or self.session.state != State.OPEN:
+            return {}
+        return {"dirty_parts": self.dirty.expect(range(index, index + PARTS_AHEAD))}
 
 
 def _nothing() -> None:
@@ -191,12 +145,14 @@ def _nothing() -> None:
 
 
 @contextmanager
-def hold(session: UploadSession, *, reserve: int = 1, **extra: Any) -> Iterator[Lease]:
-    """Hold ``session``, reserving part numbers and writing ``extra``; raise SessionBusy if a living writer has it.
+def hold(session: UploadSession, *, writes: bool = False, **extra: Any) -> Iterator[Lease]:
+    """Hold ``session`` and write ``extra``; raise SessionBusy if a living writer has it.
+
+    ``writes`` says that parts are going to be written, to a store where they may arrive late.
 
     The body commits through the lease. If it raises, the session is let go as it was.
     """
-    lease = _acquire(session, reserve, extra)
+    lease = _acquire(session, extra, writes=writes)
     try:
         with heartbeat.of(lease):
             yield lease
@@ -242,19 +198,20 @@ def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[s
     return {"expires_at": now + conf.current().SESSION_LIFETIME}
 
 
-def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lease:
-    orphaned, last_number = session.lease_until is not None, _burnt(session)
-    first_number = last_number + 1
-    values = {
+def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> Lease:
+    orphaned, plan = session.lease_until is not None, session.plan
+    values: dict[str, Any] = {
         "fence": session.fence + 1,
         "lease_until": deadline(),
-        "last_number": min(last_number + min(reserve, RESERVATION), MAX_PARTS),
         **prolonged(session, within=2 * renewal_interval()),
         **extra,
     }
+    lease = Lease(session)
+    lease.fence += 1
+    lease.writes = writes
+    if plan:
+        values |= lease._ahead(plan, plan.index(session.bytes_stored))  # noqa: SLF001 - this module's
     free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence)
-    if session.mode == Mode.UNDECIDED:  # Numbered chunks that come at the same moment take part numbers, too.
-        free = free.filter(numbered_number=session.numbered_number)
     if not free.update(**values):
         raise SessionBusy(retry_after=_seconds_left(session))
     for name, value in values.items():
@@ -264,7 +221,7 @@ def _acquire(session: UploadSession, reserve: int, extra: dict[str, Any]) -> Lea
         with suppress(Error):
             Move.objects.create(session=session, before=session.state, after=session.state, why=WRITER_DIED, who="")
         signals.lease_taken_over.send_robust(UploadSession, session=session)
-    return Lease(session, first_number=first_number)
+    return lease
 
 
 def _seconds_left(session: UploadSession) -> int:
@@ -272,14 +229,6 @@ def _seconds_left(session: UploadSession) -> int:
     rows = UploadSession.objects.filter(pk=session.pk, lease_until__isnull=False)
     held: Any = rows.annotate(now=DatabaseNow()).values("lease_until", "now").first()
     return max(1, ceil((held["lease_until"] - held["now"]).total_seconds())) if held else 1
-
-
-def _burnt(session: UploadSession) -> int:
-    """Return the highest part number that must not be used again."""
-    last = max(session.last_number, session.numbered_number)
-    if last > session.committed_number and not get_store(session.storage).allows_strays:
-        return session.committed_number
-    return last
 
 
 def deadline() -> Any:

@@ -1,7 +1,7 @@
-"""Segments: a file of more parts than a multipart upload has is several uploads, which the store puts together.
+"""Complete uploads: the file's own, or the segments of a larger file, which the store joins.
 
-Each segment becomes an object of its own, hidden among the pieces; the file is made of copies of them, at most 5 GiB
-each, without a byte passing through here. Where it stopped, composing goes on.
+Each segment becomes an object of its own, hidden among the fragments; the file is made of copies of them, without a
+byte passing through here. Where it stopped, composing goes on.
 """
 
 from __future__ import annotations
@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from itertools import groupby
 
-from uploads import parts
-from uploads.exceptions import StoredObjectWrong, StoreRefused, StoreUnavailable, UploadError, UploadGone
+from uploads.exceptions import (
+    RowsIncomplete,
+    StoredObjectWrong,
+    StoreRefused,
+    StoreUnavailable,
+    UploadError,
+    UploadGone,
+)
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
+from uploads.parts import UploadPlan, combine_crc32
 from uploads.stores.base import Part, Store, StoredObject, Upload
-from uploads.stores.buffer import Buffer
+from uploads.transfer.fragments import make_parts, placed_fragments, whole_crc32
 from uploads.transfer.lease import Lease
-from uploads.transfer.pieces import whole_crc32
-from uploads.transfer.places import begin_upload, upload_of
+from uploads.transfer.targets import begin_upload, upload_of
 from uploads.transfer.transactions import durable
+
+LOOKS_FOR_GONE = 4
+"""How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
+before the object is visible."""
+REPAIRS = 3
+"""How often an upload that the store refuses to complete is repaired in one attempt."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +45,39 @@ class Copy:
     """Whether it is all of the segment."""
 
 
+def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject, int]:
+    """Make the file of its parts; return what the store says of it, and the CRC-32 that it has to have.
+
+    May be repeated; what is done is not done again. Raises what the store raises, and RowsIncomplete.
+    """
+    session = lease.session
+    if not plan.segment_parts:
+        return _complete_repaired(lease, store, plan, upload_of(session), 0, session.file_size)
+    crc32 = 0
+    count = -(-session.file_size // plan.segment_start(1))
+    segments = list(session.segments.all())
+    if [segment.index for segment in segments] != list(range(count)):
+        raise RowsIncomplete(reason=f"of {count} segments there are {len(segments)}")
+    for segment in segments:
+        _finish_segment(lease, store, plan, segment)
+        crc32 = combine_crc32(crc32, segment.crc32 or 0, segment.size or 0)
+    copies = _compose(lease, store, plan, segments)
+    stored, lost = complete_upload(lease, store, upload_of(session), copies, crc32)
+    if stored is None:
+        is_gone = isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
+        if is_gone or isinstance(lost, StoreRefused):  # A copy of an earlier attempt may have come in late.
+            _forget_copies(lease, store)
+            raise StoreUnavailable from lost
+        raise lost or StoreUnavailable
+    return stored, crc32
+
+
 def complete_upload(
-    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int, *, before: int | None = None
+    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
 ) -> tuple[StoredObject | None, UploadError | None]:
     """Have the store make an object of its parts; return what it says of it then, and why there may be none.
 
-    An error of the call says nothing of its outcome: it may have been done before, or be done all the same. An object
-    of ``before`` bytes is what had the name until then.
+    An error of the call says nothing of its outcome: it may have been done before, or be done all the same.
     """
     lost: UploadError | None = None
     try:
@@ -48,39 +85,104 @@ def complete_upload(
     except (StoreRefused, StoreUnavailable, UploadGone) as error:
         lost = error
     try:
-        stored = lease.threads.call(store.stat, upload.name)
-        return (None if stored is not None and stored.size == before else stored), lost
+        return lease.threads.call(store.stat, upload.name), lost
     except StoreUnavailable:
         raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
 
 
-def as_parts(rows: Iterable[UploadPart]) -> list[Part]:
-    return [Part(row.number or 0, row.size, row.crc32, row.etag) for row in rows]
+def _complete_repaired(
+    lease: Lease, store: Store, plan: UploadPlan, upload: Upload, start: int, end: int
+) -> tuple[StoredObject, int]:
+    """Complete an upload of the bytes from ``start`` to ``end``; write parts again that a late writer changed."""
+    for _ in range(REPAIRS):
+        rows = _rows_between(lease.session, store, start, end)
+        crc32 = whole_crc32(rows)
+        parts = [Part(plan.number(plan.index(row.offset)), row.size, row.crc32, row.etag) for row in rows]
+        stored, lost = complete_upload(lease, store, upload, parts, crc32)
+        if stored is not None:
+            return stored, crc32
+        if not isinstance(lost, StoreRefused) or not _repair(lease, store, plan, upload, rows):
+            break
+    raise lost or StoreUnavailable
 
 
-def compose(lease: Lease, store: Store, rows: Sequence[UploadPart]) -> list[Part]:
-    """Make the segments objects and copy them into the session's upload; return the parts that it is made of.
+def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: Sequence[UploadPart]) -> bool:
+    """Find the parts that are not what their rows say, and write them again; tell whether there were any.
 
-    May be repeated; what is done is not done again. Raises what the store raises.
+    Without fragments a part was only written with the same bytes, which some stores give another ETag each time.
     """
     session = lease.session
-    segments = list(session.segments.all())
-    by_segment = {index: list(group) for index, group in groupby(rows, lambda row: row.segment)}
-    for segment in segments:
-        _finish_segment(lease, store, segment, by_segment.get(segment.index, []))
+    listed = lease.threads.call(store.list_parts, upload)
+    kept = {
+        index
+        for at, item in placed_fragments(session)
+        for index in range(plan.index(at), plan.index(at + item.size - 1) + 1)
+    }
+    again: list[UploadPart] = []
+    renamed: list[UploadPart] = []
+    for row in rows:
+        index = plan.index(row.offset)
+        found = None if listed is None else listed.get(plan.number(index))
+        if found is not None and found.etag == row.etag:
+            continue
+        if found is not None and found.size == row.size and found.crc32 in (row.crc32, None) and index not in kept:
+            row.etag = found.etag
+            renamed.append(row)
+        elif index in kept:
+            again.append(row)
+    if not again and not renamed:
+        return False
+    with durable():
+        lease.commit(keep=True)
+        UploadPart.objects.bulk_update(renamed, ["etag"])
+        session.parts.filter(pk__in=[row.pk for row in again]).delete()
+    make_parts(lease, store, plan)
+    return True
+
+
+def _rows_between(session: UploadSession, store: Store, start: int, end: int) -> list[UploadPart]:
+    """Return the parts from ``start`` to ``end``; raise RowsIncomplete unless they follow each other."""
+    rows = list(session.parts.filter(offset__gte=start, offset__lt=max(end, 1)))
+    position = start
+    for row in rows:
+        if row.offset != position:
+            raise RowsIncomplete(reason=f"at byte {position} there is a part that starts at byte {row.offset}")
+        position += row.size
+        if row.size < store.min_part_size and position != end:
+            raise RowsIncomplete(reason=f"the part at byte {row.offset} has only {row.size} bytes")
+    if position != end or not rows:
+        raise RowsIncomplete(reason=f"they add up to {position} of {end} bytes")
+    return rows
+
+
+def _finish_segment(lease: Lease, store: Store, plan: UploadPlan, segment: Segment) -> None:
+    """Make a segment an object; its parts need no rows any more."""
+    if segment.size is not None:
+        return
+    session, start = lease.session, plan.segment_start(segment.index)
+    end = min(session.file_size, plan.segment_start(segment.index + 1))
+    upload = Upload(segment.name, segment.upload_id)
+    stored, crc32 = _complete_repaired(lease, store, plan, upload, start, end)
+    if stored.size != end - start or stored.crc32 not in (None, crc32):
+        raise StoredObjectWrong(reason=f"segment {segment.index} has {stored.size} bytes instead of {end - start}")
+    segment.size, segment.crc32 = stored.size, crc32
+    with durable():
+        lease.commit(keep=True)
+        segment.save(update_fields=["size", "crc32"])
+        session.parts.filter(offset__gte=start, offset__lt=end).delete()
+
+
+def _compose(lease: Lease, store: Store, plan: UploadPlan, segments: Iterable[Segment]) -> list[Part]:
+    """Copy the segments into the session's upload; return the parts that it is made of."""
+    session = lease.session
     if not session.upload_id:
         lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
-    copies = list(_copies(segments, store.min_part_size))
-    done = _done(session, copies) if copies else 0
-    lease.commit(keep=True, bytes_composed=sum(copy.size for copy in copies[:done]))
+    copies = list(_copies(plan, segments))
+    done = _done(session, copies)
     try:
         _copy(lease, store, copies[done:])
-        if not copies and not session.copied_parts.exists():  # of an empty file: an upload has one part at least
-            etag = lease.threads.call(store.put_part, upload_of(session), number=1, offset=0, data=Buffer(b""))
-            lease.renew()
-            CopiedPart.objects.create(session=session, number=1, size=0, crc32=0, etag=etag)
     except UploadGone as error:
-        forget_copies(lease, store)
+        _forget_copies(lease, store)
         raise StoreUnavailable from error
     return [Part(row.number, row.size, row.crc32, row.etag) for row in session.copied_parts.all()]
 
@@ -95,61 +197,24 @@ def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
     return done
 
 
-def forget_copies(lease: Lease, store: Store) -> None:
+def _forget_copies(lease: Lease, store: Store) -> None:
     """Begin composing anew in another upload: the store no longer has that of the copies, or refuses it."""
     session = lease.session
     lease.threads.call(store.abort, upload_of(session))
     with durable():
-        lease.commit(keep=True, upload_id="", bytes_composed=0)
+        lease.commit(keep=True, upload_id="")
         session.copied_parts.all().delete()
 
 
-def objects_of(session: UploadSession) -> list[str]:
-    """Return the names of the segments' objects, but for one that has the file's own name."""
-    return list(session.segments.exclude(name=session.object_name).values_list("name", flat=True))
-
-
-def size_before(session: UploadSession) -> int | None:
-    """Return the bytes of what has the file's name before the file has it: its first segment, if there are others."""
-    first = session.segments.filter(name=session.object_name, size__lt=session.file_size).first()
-    return None if first is None else first.size
-
-
-def uploads_of(session: UploadSession) -> list[Upload]:
-    """Return all multipart uploads that the session has or may have."""
-    own = [upload_of(session)] if session.upload_id else []
-    return [*own, *(Upload(segment.name, segment.upload_id) for segment in session.segments.all())]
-
-
-def _finish_segment(lease: Lease, store: Store, segment: Segment, rows: Sequence[UploadPart]) -> None:
-    if segment.size is not None:
-        return
-    upload, size = Upload(segment.name, segment.upload_id), sum(row.size for row in rows)
-    if not rows:
-        lease.threads.call(store.abort, upload)
-    else:
-        crc32 = whole_crc32(rows)
-        stored, lost = complete_upload(lease, store, upload, as_parts(rows), crc32)
-        if stored is None:
-            raise lost or StoreUnavailable
-        if stored.size != size or stored.crc32 not in (None, crc32):
-            raise StoredObjectWrong(reason=f"segment {segment.index} has {stored.size} bytes instead of {size}")
-    segment.size = size
-    lease.renew()
-    segment.save(update_fields=["size"])
-
-
-def _copies(segments: Iterable[Segment], least: int) -> Iterator[Copy]:
-    """Yield what to copy: each segment, in as few copies as the store allows; all but the last of ``least`` bytes."""
-    number = 1
+def _copies(plan: UploadPlan, segments: Iterable[Segment]) -> Iterator[Copy]:
+    """Yield what to copy: all copies but the file's last are of one size, as some stores want parts to be."""
+    number, most = 1, plan.copy_parts * plan.part_size
     for segment in segments:
-        start, left = 0, segment.size or 0
-        while left:
-            size = min(left, parts.limits.copy_size)
-            if 0 < left - size < least:
-                size = left - least
-            yield Copy(number, segment.name, start, size, size == segment.size)
-            number, start, left = number + 1, start + size, left - size
+        size = segment.size or 0
+        for start in range(0, size, most):
+            taken = min(most, size - start)
+            yield Copy(number, segment.name, start, taken, taken == size)
+            number += 1
 
 
 def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
@@ -161,7 +226,7 @@ def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
     def note(future: Future[Part]) -> None:
         part = lease.threads.finish(future)
         with durable():
-            lease.commit(keep=True, bytes_composed=session.bytes_composed + part.size)
+            lease.commit(keep=True)
             CopiedPart.objects.create(session=session, **asdict(part))
 
     for copy in copies:

@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 from uploads import conf
 from uploads.exceptions import StoreUnavailable
-from uploads.transfer.places import Place
 
 Result = TypeVar("Result")
 
@@ -28,17 +27,6 @@ class Right(Protocol):
         """Raise LeaseLost if the right to write has run out by this host's clock; safe in any thread."""
 
 
-class Numbers(Protocol):
-    """Part numbers that no other writer uses or ever used."""
-
-    @property
-    def place(self) -> Place:
-        """The upload that the number taken last is one of."""
-
-    def take(self, offset: int, size: int) -> int | None:
-        """Return the next one, for a part of ``size`` bytes at ``offset``; None where bytes become pieces."""
-
-
 class StoreThreads:
     """The threads for the store calls of one request. No call is waited for longer than ``STORE_TIMEOUT``."""
 
@@ -48,8 +36,6 @@ class StoreThreads:
     def __init__(self, right: Right, *, count: int = 1) -> None:
         self.right = right
         self.count = count
-        self.unsettled = False
-        """Whether a store call ended without telling whether it took effect, or was not waited for."""
         self._executor: ThreadPoolExecutor | None = None
         self._abandoned = False
         self._calls: set[Future[Any]] = set()
@@ -59,7 +45,7 @@ class StoreThreads:
         self._executor = self._executor or ThreadPoolExecutor(self.count, thread_name_prefix="uploads-store")
         future = self._executor.submit(call, *args, **kwargs)
         self._calls.add(future)
-        future.add_done_callback(self._note)
+        future.add_done_callback(self._calls.discard)
         return future
 
     def finish(self, future: Future[Result]) -> Result:
@@ -68,7 +54,7 @@ class StoreThreads:
         pause = conf.current().LEASE_DURATION.total_seconds() / 3
         while wait([future], timeout=max(0.0, min(pause, self._left(patience_ends)))).not_done:
             if self._left(patience_ends) <= 0:
-                self._abandoned = self.unsettled = True
+                self._abandoned = True
                 raise StoreUnavailable if time.monotonic() >= patience_ends else OutOfTime
             self.right.renew()
         return future.result()
@@ -90,11 +76,6 @@ class StoreThreads:
             if not self._abandoned:
                 hanging = wait(list(self._calls), timeout=conf.current().STORE_TIMEOUT.total_seconds()).not_done
             if hanging:
-                self._abandoned = self.unsettled = True
+                self._abandoned = True
             self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
             self._executor = None
-
-    def _note(self, future: Future[Any]) -> None:
-        self._calls.discard(future)
-        error = None if future.cancelled() else future.exception()
-        self.unsettled |= isinstance(error, StoreUnavailable) and error.unknown

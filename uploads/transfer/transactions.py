@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from django.db import Error, connections, router, transaction
 
 from uploads.exceptions import TransactionOpen
-from uploads.models import UploadPart, UploadSession
+from uploads.models import Fragment, UploadPart, UploadSession
 
 LOST_BY_MYSQL = (1053, 1927)
 """The server shuts down, the connection was killed. MySQL: its own errors are 1000 to 1999, the client's from 2000."""
@@ -70,18 +70,24 @@ def give_back() -> None:
         connection.close()
 
 
-def took_effect(session: UploadSession, parts: Sequence[UploadPart]) -> bool:
-    """Tell whether a COMMIT whose answer was lost made rows of ``parts``; raise django.db.Error if nobody can tell now.
+def took_effect(session: UploadSession, stored: Sequence[UploadPart | Fragment]) -> bool:
+    """Tell whether a COMMIT whose answer was lost made rows of what is stored; raise Error if nobody can tell now.
 
     The row is locked, so a transaction that is still being committed is waited for.
     """
     reconnect()
     with durable():
         row = UploadSession.objects.select_for_update().get(pk=session.pk)
-        stored = set(session.parts.values_list("segment", "number", "piece", "size", "crc32"))
-    if not parts:
+        parts = set(session.parts.values_list("offset", "size", "crc32", "etag"))
+        fragments = set(session.fragments.values_list("name", flat=True))
+    if not stored:
         return (row.fence, row.state) == (session.fence, session.state)
-    return all((part.segment, part.number, part.piece, part.size, part.crc32) in stored for part in parts)
+    return all(
+        (item.name in fragments)
+        if isinstance(item, Fragment)
+        else (item.offset, item.size, item.crc32, item.etag) in parts
+        for item in stored
+    )
 
 
 __all__ = ["Error", "alias", "durable", "give_back", "reconnect", "require_no_transaction", "took_effect", "verb"]

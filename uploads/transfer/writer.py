@@ -6,248 +6,316 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import cache
 from typing import Self, TypeVar
 
+from uploads import conf
 from uploads.exceptions import StoreUnavailable, UploadError, cause_of
-from uploads.models import UploadPart, UploadSession
-from uploads.parts import update_crc32
+from uploads.models import Fragment, UploadPart, UploadSession
+from uploads.parts import UploadPlan, combine_crc32, update_crc32
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
-from uploads.stores.names import piece_of
+from uploads.stores.names import fragment_of
 from uploads.transfer.deadlines import waited_for
+from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.memory import Share
-from uploads.transfer.places import minimum_of
-from uploads.transfer.threads import Numbers, StoreThreads
+from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import Error, took_effect
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Stored = UploadPart | Fragment
 
 FRAMING = 2**20
 """Bytes by which a body may be longer than the chunk in it: what its protocol wraps around it."""
 
 
 class PartWriter:
-    """Cuts what is written into parts and stores each while the next one arrives.
+    """Cuts what is written at the borders of parts, and stores each part while the next one arrives.
 
-    A full part is stored at once if enough bytes for another are announced. Otherwise it waits until they are
-    there, and takes them in if the stream ends first: so that no remainder is below the store's minimum because of
-    where parts were cut. Bytes that are too few all the same (framing was announced with them), or that get no part
-    number, become objects of their own: pieces.
+    Bytes that do not make a part, or that fall into a dirty part, become fragments.
     """
 
     def __init__(
         self,
         threads: StoreThreads,
-        numbers: Numbers,
         session: UploadSession,
         store: Store,
         *,
         offset: int,
-        expected: int | None,
+        target: Callable[[int], Upload],
+        dirty: DirtyParts,
+        decide: Callable[[int | None], UploadPlan | None],
         chunk: int = 0,
-        before: Sequence[UploadPart] = (),
+        before: Sequence[Fragment] = (),
     ) -> None:
-        """Write from byte ``offset`` on. ``expected`` is about how many bytes will come, if that is known.
+        """Write from byte ``offset`` of the file on, into the ``target`` of each segment.
 
-        The pieces ``before`` it are taken in once they and what is written make a part; until then they stay.
+        ``decide`` is asked for the plan when the first buffer is full, or at the end with the number of bytes; without
+        a plan all bytes become fragments. ``chunk`` is the number of a chunk whose place may be unknown until then;
+        ``offset`` is 0, and ``start_at`` says it. ``before`` are the fragments of the part that ``offset`` is in.
         """
-        self.threads, self.right, self.numbers = threads, threads.right, numbers
-        self.session = session
-        self.store = store
-        self.offset = offset
-        self.expected = expected or 0
-        self.chunk = chunk
+        self.threads, self.right = threads, threads.right
+        self.session, self.store = session, store
+        self.target = cache(target)
+        self.dirty = dirty
         self.before = before
-        self.minimum = minimum_of(session, store)
-        self.part_size = session.part_size
-        if self.expected > self.part_size:
-            # As many parts as of the planned size, but all of one size: a large last one would be waited for alone.
-            # Not where framing is among what they are made of and the last one would be too small without it.
-            alike = -(-self.expected // parts_made(session, store, self.expected))
-            if alike >= self.minimum + FRAMING:
-                self.part_size = alike
-        self.written = 0
-        self.parts: list[UploadPart] = []
+        self._taken: Sequence[Fragment] = ()
+        self._crc32 = 0
+        self.plan: UploadPlan | None = None
+        self.size = 0
+        """Bytes that were written."""
+        self.stored: list[Stored] = []
+        self._decide = decide
+        self.is_decided = False
+        """Whether bytes go to the store from now on."""
+        self._buffer_size = max(conf.current().PART_SIZE, store.min_part_size)
+        self._chunk, self._base = chunk, 0
+        self._start = offset
         self._memory = Share()
-        self._uploads: set[Upload] = set()
         self._filling = Buffer()
-        self._held: Buffer | None = None
-        self._under_way: deque[tuple[UploadPart, Future[str]]] = deque()
+        self._under_way: deque[tuple[Stored, Future[str]]] = deque()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """After a failure, delete the pieces: what is committed is committed later, so no row names them."""
+        """After a failure, delete the fragments: what is committed is committed later, so no row names them."""
         if kind is not None:
             self.threads.settle()
             # The error's traceback holds this writer until the garbage collector comes by.
             self._filling.clear()
-            if self._held is not None:
-                self._held.clear()
         self._memory.close()
         if kind is not None:
-            _delete_pieces(self.store, [*self.parts, *(part for part, _ in self._under_way)])
+            delete_fragments(self.store, [*self.stored, *(row for row, _ in self._under_way)])
+
+    def start_at(self, offset: int) -> None:
+        """Place a numbered chunk in the file; called by ``decide``."""
+        self._base = offset
+        self._start += offset
+
+    @property
+    def crc32(self) -> int:
+        """The CRC-32 of all bytes that were written."""
+        return combine_crc32(self._crc32, self._filling.crc32, len(self._filling))
 
     def write(self, block: bytes) -> None:
         """Take ``block`` in; blocks while the store is slower than the client."""
         self.right.renew()
         self._memory.grow(len(block), self.right.renew)
-        if self.before and self._size_before + len(self._filling) + len(block) >= self.minimum:
-            self._take_in()
+        self.size += len(block)
+        if not self.is_decided:
+            if self.size <= self._buffer_size:
+                self._filling.append(memoryview(block))
+                return
+            self.decide()
         self._cut(memoryview(block))
 
-    @property
-    def _size_before(self) -> int:
-        return sum(piece.size for piece in self.before)
-
-    def _take_in(self) -> None:
-        """Read the pieces before what is written, and put them before it."""
-        pieces, self.before = self.before, ()
+    def decide(self, size: int | None = None) -> None:
+        """Get the plan, unless it is known; ``size`` is that of all bytes, if they have ended."""
+        if self.is_decided:
+            return
+        self.is_decided = True
+        self.plan = self._decide(size)
         filled, self._filling = self._filling, Buffer()
-        self.offset -= sum(piece.size for piece in pieces)
-        for piece in pieces:
-            for block in read_piece(self.store, piece):
-                self._memory.grow(len(block), self.right.renew)
-                self._cut(memoryview(block))
-        for view in filled:
-            self._cut(view)
+        if len(filled) <= self._room:
+            self._filling = filled
+            self._flush_full()
+        else:
+            for view in filled:
+                self._cut(view)
+
+    def finish(self, *, last: bool) -> list[Stored]:
+        """Store what is left and return what is stored; the ``last`` part of a file may be small or empty."""
+        if self.size or last:
+            self.decide(self.size)
+            if self._filling or (last and self.plan and not self._start):
+                self._flush(last=last)
+        self._finish_calls(0)
+        self._sync()
+        return self.stored
+
+    def take_stored(self) -> list[Stored]:
+        """Return what is stored by now, in order; it is the caller's from now on."""
+        while self._under_way and self._under_way[0][1].done():
+            self._finish_calls(len(self._under_way) - 1)
+        self._sync()
+        stored, self.stored = self.stored, []
+        return stored
+
+    def replaced_by(self, stored: Sequence[Stored]) -> list[Fragment]:
+        """Return the fragments that became part of the first of these parts."""
+        first = stored[0] if stored else None
+        if not isinstance(first, UploadPart):
+            return []
+        return [fragment for fragment in self._taken if first.offset <= fragment.offset < first.offset + first.size]
+
+    @property
+    def _room(self) -> int:
+        """Bytes until the next border."""
+        filled = len(self._filling)
+        if self.plan is None:
+            return self._buffer_size - filled
+        if self.store.writes_anywhere:
+            return self.plan.part_size - filled
+        return self.plan.border(self._start) - self._start - filled
 
     def _cut(self, view: memoryview) -> None:
         while view:
-            if len(self._filling) == self.part_size:
-                self._hold_back()
-            taken = view[: self.part_size - len(self._filling)]
+            taken = view[: self._room]
             self._filling.append(taken)
-            self.written += len(taken)
             view = view[len(taken) :]
-            if self._held is not None and len(self._filling) >= self.minimum:
-                self._send(self._held)
-                self._held = None
-            elif len(self._filling) == self.part_size and self._is_followed():
-                self._send(self._filling)
-                self._filling = Buffer()
+            self._flush_full()
 
-    def finish(self, *, last: bool) -> list[UploadPart]:
-        """Store what is left and return all parts; the ``last`` part of a file may be small or empty."""
-        if self.before and (last or self._size_before + len(self._filling) >= self.minimum):
-            self._take_in()
-        rest, self._filling = self._filling, Buffer()
-        if self._held is not None:
-            self._held.extend(rest)
-            rest, self._held = self._held, None
-        if len(rest) >= self.minimum or (last and (rest or not self.offset)):
-            self._send(rest)
-        elif rest:
-            self._send(rest, as_piece=True)
-        self._finish_parts(0)
-        self._sync()
-        return self.parts
+    def _flush_full(self) -> None:
+        if not self._room:
+            self._flush(last=False)
 
-    def take_stored(self) -> list[UploadPart]:
-        """Return the parts that are stored by now, in order; they are the caller's from now on."""
-        while self._under_way and self._under_way[0][1].done():
-            self._finish_parts(len(self._under_way) - 1)
-        self._sync()
-        stored, self.parts = self.parts, []
-        return stored
+    def _flush(self, *, last: bool) -> None:
+        is_whole = last or not self._room
+        start, data, self._crc32 = self._start, self._filling, self.crc32
+        self._start, self._filling = start + len(data), Buffer()
+        if self.plan is None or (self.store.writes_anywhere and self._chunk):
+            self._put_fragment(start, data)
+        elif self.store.writes_anywhere:
+            self._put_part(self.plan, start, data)
+        else:
+            self._put(self.plan, start, data, is_whole=is_whole)
 
-    def _sync(self) -> None:
-        if any(part.number for part in self.parts):
-            for upload in self._uploads:
-                self.threads.call(self.store.sync, upload)
+    def _put(self, plan: UploadPlan, start: int, data: Buffer, *, is_whole: bool) -> None:
+        """Put a part if the bytes, with the fragments before them, are one that nobody else may write to."""
+        index = plan.index(start)
+        missing = start - index * plan.part_size
+        if not is_whole or index in self.dirty.others or missing > sum(fragment.size for fragment in self.before):
+            self._put_fragment(start, data)
+            return
+        if missing:
+            joined = Buffer()
+            for fragment in self.before:
+                for block in read_fragment(self.store, fragment):
+                    self._memory.grow(len(block), self.right.renew)
+                    joined.append(memoryview(block))
+            joined.extend(data)
+            start, data = start - missing, joined
+            self._taken, self.before = self.before, ()
+        self._put_part(plan, start, data)
 
-    @property
-    def numbered_size(self) -> int:
-        """The bytes of parts that the store has or may have."""
-        return sum(part.size for part in (*self.parts, *(part for part, _ in self._under_way)) if part.number)
+    def _put_part(self, plan: UploadPlan, start: int, data: Buffer) -> None:
+        self._finish_calls(self.threads.count - 1)
+        index = plan.index(start)
+        upload = self.target(plan.segment(index))
+        part = UploadPart(session=self.session, offset=start, size=len(data), crc32=data.crc32)
 
-    def _hold_back(self) -> None:
-        if self._held is not None:
-            message = f"a part of {len(self._held)} bytes is held already: the minimum is {self.minimum}"
-            raise RuntimeError(message)
-        self._held, self._filling = self._filling, Buffer()
-
-    def _is_followed(self) -> bool:
-        """Tell whether enough bytes for another part are announced."""
-        return self._held is None and self.expected - self.written >= self.minimum
-
-    def _send(self, data: Buffer, *, as_piece: bool = False) -> None:
-        number = None if as_piece else self.numbers.take(self.offset, len(data))
-        self._finish_parts(self.threads.count - 1)
-        piece = "" if number else piece_of(self.session.object_name, self.session.mark)
-        part = UploadPart(
-            session=self.session,
-            chunk=self.chunk,
-            offset=self.offset,
-            size=len(data),
-            crc32=data.crc32,
-            number=number,
-            segment=self.numbers.place.segment if number else 0,
-            piece=piece,
-        )
-        self.offset += part.size
-        upload = self.numbers.place.upload
-        self._uploads.add(upload)
-        self._under_way.append((part, self.threads.start(self._put, upload, part, data)))
-
-    def _put(self, upload: Upload, part: UploadPart, data: Buffer) -> str:
-        try:
-            if part.number is None:
-                self.store.put_piece(part.piece, data, encrypted=self.session.encrypted)
-                return ""
+        def put() -> str:
             with self.store.writing(upload):
                 self.right.check()
-                return self.store.put_part(upload, number=part.number, offset=part.offset, data=data)
-        finally:
-            data.clear()  # boto3 keeps a request's body until the garbage collector comes by
-            self._memory.shrink(len(data))
+                etag, clear = self.store.put_part(upload, number=plan.number(index), offset=start, data=data)
+            if clear:
+                self.dirty.settle(index)
+            return etag
 
-    def _finish_parts(self, left: int) -> None:
-        """Wait until no more than so many parts are under way."""
+        def put_noting_outcome() -> str:
+            try:
+                return put()
+            except UploadError as error:
+                if not (isinstance(error, StoreUnavailable) and error.unknown):
+                    self.dirty.settle(index)
+                raise
+
+        if self.store.late_writes:
+            self.dirty.begin(index)
+        self._begin(part, put_noting_outcome, data)
+
+    def _put_fragment(self, start: int, data: Buffer) -> None:
+        self._finish_calls(self.threads.count - 1)
+        name = fragment_of(self.session.object_name, self.session.mark)
+        fragment = Fragment(
+            session=self.session,
+            chunk=self._chunk,
+            offset=start - self._base,
+            size=len(data),
+            crc32=data.crc32,
+            name=name,
+        )
+
+        def put() -> str:
+            self.store.put_fragment(name, data, encrypted=self.session.encrypted)
+            return ""
+
+        self._begin(fragment, put, data)
+
+    def _begin(self, row: Stored, put: Callable[[], str], data: Buffer) -> None:
+        def call() -> str:
+            try:
+                return put()
+            finally:
+                data.clear()  # boto3 keeps a request's body until the garbage collector comes by
+                self._memory.shrink(len(data))
+
+        self._under_way.append((row, self.threads.start(call)))
+
+    def _finish_calls(self, left: int) -> None:
+        """Wait until no more than so many calls are under way."""
         while len(self._under_way) > left:
-            part, future = self._under_way[0]
-            part.etag = self.threads.finish(future)
+            row, future = self._under_way[0]
+            etag = self.threads.finish(future)
+            if isinstance(row, UploadPart):
+                row.etag = etag
             self._under_way.popleft()
-            self.parts.append(part)
+            self.stored.append(row)
+
+    def _sync(self) -> None:
+        if self.plan and any(isinstance(row, UploadPart) for row in self.stored):
+            self.threads.call(self.store.sync, self.target(self.plan.segment(self.plan.index(self.stored[0].offset))))
 
 
-def read_piece(store: Store, piece: UploadPart) -> Iterator[bytes]:
-    """Yield the piece's bytes; raise StoreUnavailable after the last if they are not what was stored."""
+def read_fragment(store: Store, fragment: Fragment) -> Iterator[bytes]:
+    """Yield the fragment's bytes; raise StoreUnavailable after the last if they are not what was stored."""
     crc32 = 0
-    blocks = iter(store.read(piece.piece))
+    blocks = iter(store.read(fragment.name))
     while (block := waited_for(next, blocks, None)) is not None:
         crc32 = update_crc32(block, crc32)
         yield block
-    if crc32 != piece.crc32:
-        logger.error("session %s: the store returned other bytes for %s", piece.session_id, piece.piece)
+    if crc32 != fragment.crc32:
+        logger.error("session %s: the store returned other bytes for %s", fragment.session_id, fragment.name)
         raise StoreUnavailable
 
 
-def commit_parts(
-    store: Store, session: UploadSession, parts: Sequence[UploadPart], commit: Callable[[], Result]
+def save_stored(stored: Iterable[Stored]) -> None:
+    """Make rows of what is stored."""
+    rows = list(stored)
+    for model in (UploadPart, Fragment):
+        if found := [row for row in rows if isinstance(row, model)]:
+            model.objects.bulk_create(found)
+
+
+def parts_among(stored: Iterable[Stored]) -> list[UploadPart]:
+    return [row for row in stored if isinstance(row, UploadPart)]
+
+
+def commit_stored(
+    store: Store, session: UploadSession, stored: Sequence[Stored], commit: Callable[[], Result]
 ) -> Result | None:
-    """Run ``commit``, which makes rows of ``parts``; delete their pieces if it took no effect for certain.
+    """Run ``commit``, which makes rows of what is stored; delete the fragments if it took no effect for certain.
 
     A lost answer to the COMMIT is looked into: None means that it took effect all the same.
     """
     try:
         return commit()
     except Error:
-        if took_effect(session, parts):
+        if took_effect(session, stored):
             logger.warning("session %s: the answer to a COMMIT was lost, but it took effect", session.pk)
             return None
-        _delete_pieces(store, parts)
+        delete_fragments(store, stored)
         raise
     except BaseException:
-        _delete_pieces(store, parts)
+        delete_fragments(store, stored)
         raise
 
 
-def _delete_pieces(store: Store, parts: Iterable[UploadPart]) -> None:
-    delete_quietly(store, [part.piece for part in parts if part.piece])
+def delete_fragments(store: Store, stored: Iterable[Stored]) -> None:
+    delete_quietly(store, [row.name for row in stored if isinstance(row, Fragment)])
 
 
 def delete_quietly(store: Store, names: Collection[str]) -> None:
@@ -257,9 +325,3 @@ def delete_quietly(store: Store, names: Collection[str]) -> None:
             waited_for(store.delete, names)
     except UploadError as error:
         logger.warning("could not delete %s: %s", names, cause_of(error))
-
-
-def parts_made(session: UploadSession, store: Store, size: int) -> int:
-    """Return how many parts a writer makes of ``size`` bytes."""
-    whole, rest = divmod(size, session.part_size)
-    return max(1, whole + (rest >= minimum_of(session, store)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 from django.core import signing
@@ -166,13 +165,8 @@ def _is_json(request: HttpRequest) -> bool:
 
 def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:
     """Return a name of the content, and the size in bytes, of each part that is stored."""
-    rows = session.parts.filter(chunk__in=numbers) if numbers else session.parts.filter(chunk__gt=0)
-    found = {}
-    for number, group in groupby(rows, lambda row: row.chunk):
-        parts = list(group)
-        size = sum(part.size for part in parts)
-        found[number] = f'"{sessions.whole_crc32(parts):08x}-{size:x}"', size
-    return found
+    rows = session.numbered_chunks.filter(crc32__isnull=False, **({"number__in": numbers} if numbers else {}))
+    return {row.number: (f'"{row.crc32:08x}-{row.size:x}"', row.size or 0) for row in rows}
 
 
 def _file_request(said: dict[str, Any]) -> FileRequest:

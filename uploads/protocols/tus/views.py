@@ -171,7 +171,7 @@ class DoorView(UploadView):
 
 def _stored_crc32(session: UploadSession) -> dict[str, Any]:
     """Return the CRC-32 of the bytes up to the offset, by which a client knows that it still has the same file."""
-    rows = list(session.parts.all())
+    rows = sessions.stored_of(session)
     return {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
 
 

@@ -284,7 +284,7 @@ export class UploadSession extends EventTarget {
   }
 
   get #partSize() {
-    return Math.max(LEAST_PART, Math.ceil(this.file.size / 9000));
+    return Math.max(1, Math.ceil(this.file.size / 9000 / LEAST_PART)) * LEAST_PART;
   }
 
   get #numbered() {
@@ -332,7 +332,10 @@ export class UploadSession extends EventTarget {
   async #send() {
     this.#set("sending");
     const began = performance.now();
-    const chunk = this.file.slice(this.stored, Math.min(this.stored + this.#chunk, this.file.size));
+    // Requests end where parts of the store do, so that each byte is written there once, also after a cut.
+    const border = Math.floor((this.stored + this.#chunk) / LEAST_PART) * LEAST_PART;
+    const end = border > this.stored ? border : this.stored + this.#chunk;
+    const chunk = this.file.slice(this.stored, Math.min(end, this.file.size));
     const headers = { "Upload-Offset": String(this.stored), "Content-Type": "application/offset+octet-stream" };
     const xhr = await this.#transmit("PATCH", this.url, headers, chunk, (bytes) => this.#progress(this.stored + bytes));
     this.#moved(Number(xhr.getResponseHeader("Upload-Offset")));

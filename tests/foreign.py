@@ -1,0 +1,122 @@
+"""The documented rules of stores that cannot be had, kept by a proxy before the store of the tests."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from tests.proxy import Action, Answer, Call, Cut, with_code
+
+
+@dataclass
+class ForeignStore:
+    """What a store keeps to beside what all do."""
+
+    equal_sizes: bool = False
+    """All parts but the last have one size (Cloudflare R2)."""
+    refuses_unlisted: bool = False
+    """An upload with parts that the list does not name is not completed (Ceph)."""
+    most_parts: int = 10_000
+    """Parts of an upload (Scaleway: 1,000)."""
+    names_writes: bool = False
+    """Each write of a part has an ETag of its own, also of the same bytes (SSE-KMS, S3 Express)."""
+    lists_parts: bool = True
+    parts: dict[str, dict[int, tuple[int, str, str]]] = field(default_factory=dict)
+    """Of each upload by number: size, ETag as told, ETag of the real store."""
+
+    def refusal(self, kind: str, call: Call) -> Answer | None:
+        """Return the store's refusal of a call, or None."""
+        query = parse_qs(urlsplit(call.path).query)
+        if kind == "ListParts" and not self.lists_parts:
+            return with_code(501, "NotImplemented")(call)
+        if kind == "UploadPart" and int(query["partNumber"][0]) > self.most_parts:
+            return with_code(400, "InvalidArgument")(call)
+        if kind != "CompleteMultipartUpload":
+            return None
+        held = self.parts.get(query["uploadId"][0], {})
+        named = dict(_named(call))
+        sizes = [size for number, (size, _, _) in sorted(held.items()) if number in named]
+        wrong = (
+            any(number not in held or held[number][1] != etag for number, etag in named.items())
+            or (self.refuses_unlisted and held.keys() != named.keys())
+            or (self.equal_sizes and len({*sizes[:-1]}) > 1)
+        )
+        if wrong:
+            return with_code(400, "InvalidPart")(call)
+        for _, told, real in held.values():
+            call.body = call.body.replace(told.encode(), real.encode())
+        return None
+
+    def note(self, kind: str, call: Call, answer: Answer) -> None:
+        """Note what the real store did, and tell it as this store does."""
+        query = parse_qs(urlsplit(call.path).query)
+        if answer.status != 200 or kind not in ("UploadPart", "UploadPartCopy", "ListParts"):
+            return
+        held = self.parts.setdefault(query["uploadId"][0], {})
+        if kind == "ListParts":  # SeaweedFS lists each write of a part.
+            current = {real.encode(): told.encode() for _, told, real in held.values()}
+            for part in re.findall(rb"<Part>.*?</Part>", answer.body, re.DOTALL):
+                listed = next((part.replace(real, told) for real, told in current.items() if real in part), b"")
+                answer.body = answer.body.replace(part, listed)
+            return
+        number, real = int(query["partNumber"][0]), _etag(kind, answer)
+        told = uuid.uuid4().hex if self.names_writes else real
+        held[number] = (len(call.body), told, real)
+        answer.headers = [(name, value.replace(real, told)) for name, value in answer.headers]
+        answer.body = answer.body.replace(real.encode(), told.encode())
+
+
+def _named(call: Call) -> Iterator[tuple[int, str]]:
+    """Yield the numbers and ETags of the parts that a Complete names."""
+    for part in re.findall(r"<Part>(.*?)</Part>", call.body.decode(), re.DOTALL):
+        etag = re.search(r"<ETag>(?:\"|&quot;|&#34;)?(.*?)(?:\"|&quot;|&#34;)?</ETag>", part)
+        number = re.search(r"<PartNumber>(\d+)</PartNumber>", part)
+        if etag and number:
+            yield int(number[1]), etag[1]
+
+
+def _etag(kind: str, answer: Answer) -> str:
+    if kind == "UploadPartCopy":
+        found = re.search(rb"<ETag>(?:\"|&quot;|&#34;)?(.*?)(?:\"|&quot;|&#34;)?</ETag>", answer.body)
+        return found[1].decode() if found else ""
+    return next((value for name, value in answer.headers if name.lower() == "etag"), "").strip('"')
+
+
+class Straggler:
+    """A call whose connection ends before the store has it, and which arrives there later all the same."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self._lock = threading.Lock()
+
+    def keep(self, call: Call) -> Answer:
+        """Take the call away from its sender."""
+        with self._lock:
+            self._calls.append(call)
+        raise Cut
+
+    def arrive(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call.forward()
+
+    def arrive_before(self, call: Call) -> Answer:
+        """Let the calls that were kept arrive right before this one."""
+        self.arrive()
+        return call.forward()
+
+
+RULES: dict[str, ForeignStore] = {
+    "seaweedfs": ForeignStore(),
+    "equal-sizes": ForeignStore(equal_sizes=True),
+    "refuses-unlisted": ForeignStore(refuses_unlisted=True),
+    "few-parts": ForeignStore(most_parts=12),
+    "etags-name-writes": ForeignStore(names_writes=True),
+    "no-list-parts": ForeignStore(lists_parts=False),
+}
+__all__ = ["RULES", "Action", "ForeignStore", "Straggler"]

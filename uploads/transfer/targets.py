@@ -1,0 +1,114 @@
+"""Upload targets: the multipart uploads that the parts of a file go to, and the plan that says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from django.db import IntegrityError
+
+from uploads import conf
+from uploads.disposition import disposition_of
+from uploads.exceptions import FileTooLarge, UploadError
+from uploads.models import Fragment, Segment, UploadPart, UploadSession
+from uploads.parts import UploadPlan
+from uploads.stores.base import Store, Upload
+from uploads.stores.names import fragment_of
+from uploads.transfer.deadlines import waited_for
+from uploads.transfer.transactions import durable
+
+
+def upload_of(session: UploadSession) -> Upload:
+    """Return the multipart upload that becomes the file."""
+    return Upload(session.object_name, session.upload_id)
+
+
+def uploads_of(session: UploadSession) -> list[Upload]:
+    """Return all multipart uploads that the session has or may have."""
+    own = [upload_of(session)] if session.upload_id else []
+    return [*own, *(Upload(segment.name, segment.upload_id) for segment in session.segments.all())]
+
+
+def objects_of(session: UploadSession) -> list[str]:
+    """Return the names of all objects that the session keeps beside its file."""
+    names = session.fragments.values_list("name", flat=True)
+    return [*names, *session.segments.values_list("name", flat=True)]
+
+
+def stored_of(session: UploadSession) -> list[UploadPart | Fragment]:
+    """Return what is stored of chunks in order, parts and fragments, in the order of the file."""
+    return sorted([*session.parts.all(), *session.fragments.all()], key=lambda row: row.offset)
+
+
+def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> UploadPlan:
+    """Plan the file for chunks of a size; raise FileTooLarge if its store cannot hold a file of this size."""
+    config = conf.current()
+    size = session.file_size if session.size_known else None
+    if not store.limits_parts:
+        return UploadPlan(config.PART_SIZE)
+    preferred, most = max(config.PART_SIZE, store.min_part_size), config.MAX_PARTS
+    plan = UploadPlan.of(size, chunk_size, preferred=preferred, least=store.min_part_size, most=most)
+    if not plan.segment_parts or store.composes:
+        return plan
+    largest = largest_in_one_upload()
+    if session.file_size > largest:
+        raise FileTooLarge(maximum=largest)
+    return UploadPlan(max(preferred, -(-session.file_size // most)))
+
+
+def largest_in_one_upload() -> int:
+    """Return the bytes of the largest file that is one multipart upload; its parts fit into the memory for buffers."""
+    config = conf.current()
+    return config.MAX_PARTS * max(config.PART_SIZE, config.MAX_BUFFER_MEMORY // 2)
+
+
+def begin_upload(session: UploadSession, store: Store) -> str:
+    """Begin the upload that becomes the file; return the store's id of it."""
+    return waited_for(
+        store.create,
+        session.object_name,
+        content_type=session.content_type,
+        encrypted=session.encrypted,
+        disposition=disposition_of(session.file_name, session.content_type),
+    )
+
+
+def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: Callable[[str], bool]) -> None:
+    """Begin the file's upload and ``save`` its id; raise what beginning raises. Nothing is left if it is not saved.
+
+    The upload of a file of segments begins when these are joined.
+    """
+    upload_id = "" if plan.segment_parts else begin_upload(session, store)
+    saved = False
+    try:
+        saved = save(upload_id)
+    finally:
+        if upload_id and not saved:
+            with suppress(UploadError):
+                waited_for(store.abort, Upload(session.object_name, upload_id))
+
+
+def target_of(session: UploadSession, store: Store, segment: int, confirm: Callable[[], object]) -> Upload:
+    """Return the upload that the parts of a segment go to, which may have to be begun; several may ask at once.
+
+    ``confirm`` is called in the transaction that keeps it, and raises if the session ended meanwhile.
+    """
+    if session.plan is None or not session.plan.segment_parts:
+        return upload_of(session)
+    row = session.segments.filter(index=segment).first()
+    if row is None:
+        row = _begin_segment(session, store, segment)
+        try:
+            with durable():
+                confirm()
+                row.save(force_insert=True)
+        except IntegrityError:  # Another request was first.
+            waited_for(store.abort, Upload(row.name, row.upload_id))
+            row = session.segments.get(index=segment)
+    return Upload(row.name, row.upload_id)
+
+
+def _begin_segment(session: UploadSession, store: Store, index: int) -> Segment:
+    name = fragment_of(session.object_name, session.mark)
+    upload_id = waited_for(store.create, name, content_type="application/octet-stream", encrypted=session.encrypted)
+    return Segment(session=session, index=index, name=name, upload_id=upload_id)
