@@ -16,7 +16,7 @@ class UploadsConfig(AppConfig):
     def ready(self) -> None:
         import uploads.protocols.companion.door  # they register themselves
         import uploads.protocols.onlyoffice.door
-        import uploads.protocols.tus.door
+        import uploads.protocols.resources.door
         from uploads.checks import check_limits, check_settings
         from uploads.forms.checks import check_forms
 

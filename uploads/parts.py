@@ -81,9 +81,13 @@ class UploadPlan:
 def divide(chunk: int | None, preferred: int, least: int) -> int:
     """Return the part size for chunks of a size: it divides them, so that each byte is written once.
 
-    Of the divisors it is the nearest to the preferred size; without one of at least ``least`` it is the preferred size.
+    Of the divisors it is the nearest to the preferred size, and at most twice as large, as buffers are; without one of
+    at least ``least`` it is the preferred size.
     """
-    fits = [chunk // count for count in range(1, chunk // least + 1) if chunk % count == 0] if chunk else []
+    if not chunk or chunk > MAX_PARTS * preferred:
+        return preferred
+    counts = range(-(-chunk // (2 * preferred)), chunk // least + 1)
+    fits = [chunk // count for count in counts if chunk % count == 0]
     return min(fits, key=lambda size: (abs(size - preferred), size), default=preferred)
 
 

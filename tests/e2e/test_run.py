@@ -93,5 +93,7 @@ def test_metrics_count_what_all_processes_did(demo: Demo) -> None:
     before = [value(name) for name in names]
     session = demo.create(1000)
     assert demo.http().post(session["location"], data=bytes(1000)).status_code == 201
-    assert [value(name) - old for name, old in zip(names, before, strict=True)] == [1, 1, 1000]
+    created, completed, received = (value(name) - old for name, old in zip(names, before, strict=True))
+    assert (created, completed) == (1, 1)
+    assert received >= 1000  # What other tests sent may be counted only now.
     assert value('uploads_sessions_in_state{state="failed"}') == 0

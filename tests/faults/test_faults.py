@@ -100,7 +100,7 @@ def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action
     ],
 )
 def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Callable[..., Action]) -> None:
-    """Before and after a part, after a commit and before its answer (DeleteObjects), and at every step of completing."""
+    """Before and after a part, between a commit and its response (DeleteObjects), and at every step of completing."""
     done = stack.proxy.faults.done.total()
     stack.proxy.inject(kind, moment(stack.kill_workers))
     upload(12 * MIB, *CHUNKS, leaves=True)

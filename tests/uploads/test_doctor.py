@@ -19,7 +19,7 @@ from devstack import weed
 from tests.proxy import proxied, with_header
 from uploads import doctor, sessions
 from uploads.models import TaskRun, UploadSession
-from uploads.protocols.tus.door import way_of_interim
+from uploads.protocols.resources.door import way_of_interim
 from uploads.stores.base import Store
 
 pytestmark = pytest.mark.django_db

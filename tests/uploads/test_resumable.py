@@ -351,7 +351,7 @@ def test_a_body_that_is_cut_leaves_nothing_where_nobody_can_go_on(
         yield b"abc"
         raise IncompleteBody(received=3, declared=6)
 
-    for module in ("http.requests", "protocols.tus.dialects"):
+    for module in ("http.requests", "protocols.resumable.variant"):
         monkeypatch.setattr(f"uploads.{module}.read_blocks", cut)
     for complete in (True, False):
         assert latest.create(b"abcdef", complete=complete).status_code == 400

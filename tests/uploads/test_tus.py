@@ -425,6 +425,6 @@ def test_blocks_are_told_apart_from_a_cut_body(tus: Client, monkeypatch: pytest.
 
     url = tus.create(6)["Location"]
     with monkeypatch.context() as patched:
-        patched.setattr("uploads.protocols.tus.dialects.read_blocks", cut)
+        patched.setattr("uploads.protocols.tus.variant.read_blocks", cut)
         assert code_of(tus.patch(url, 0, b"abcdef")) == (400, "incomplete_body")
     assert tus.head(url)["Upload-Offset"] == "3"

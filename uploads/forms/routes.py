@@ -18,4 +18,4 @@ def form_routes() -> tuple[str, ...]:
 def _form_routes(_resolver: URLResolver) -> tuple[str, ...]:
     """Look through all URLs of the portal once, not for each field of each page."""
     end = "upload_forms:tus:uploads"
-    return tuple(name for name in names_of("uploads", "uploads.protocols.tus") if f":{name}".endswith(f":{end}"))
+    return tuple(name for name in names_of("uploads", "uploads.protocols.resources") if f":{name}".endswith(f":{end}"))

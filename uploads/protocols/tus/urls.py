@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from uploads.protocols.tus.views import CollectionViewSet, UploadViewSet
+from uploads.protocols.resources.views import CollectionViewSet, UploadViewSet
 
 app_name = "tus"
 

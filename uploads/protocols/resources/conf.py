@@ -1,4 +1,4 @@
-"""The door's own settings, and what its protocols demand of a chunk."""
+"""Settings of these protocols, and what they demand of a chunk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from uploads import conf
 from uploads.conf import setting
 from uploads.sessions import Rules
 
+TUS_BYTES = "application/offset+octet-stream"
+"""The content type of a chunk of tus."""
 KEEPING = Rules(progressive=True, repeats=False, yields=True)
 """What came of a chunk stays, whatever ends it."""
 WHOLE = Rules(repeats=False, yields=True)

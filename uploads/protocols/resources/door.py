@@ -13,9 +13,9 @@ from uploads import doors
 from uploads.doors import Finding
 from uploads.http import interim, routes
 from uploads.http.probes import way
-from uploads.protocols.tus import conf
+from uploads.protocols.resources import conf
 
-PACKAGE = "uploads.protocols.tus"
+PACKAGE = "uploads.protocols.resources"
 CHUNK = 10 * 2**20
 """Bytes of a body that any server on the way has to let through."""
 QUESTION = (

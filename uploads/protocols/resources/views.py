@@ -27,18 +27,17 @@ from uploads.exceptions import (
 )
 from uploads.http import interim, metadata, routes
 from uploads.http.errors import problem
-from uploads.http.forms import is_form
 from uploads.http.listing import open_sessions
 from uploads.http.requests import read_file
 from uploads.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf
 from uploads.models import Mode, State, UploadSession
-from uploads.protocols.tus import conf
-from uploads.protocols.tus.dialects import CHECKSUMS, Dialect, Resumable, Tus, limit, spoken_in
-from uploads.protocols.tus.errors import TYPES
+from uploads.protocols.resources import conf
+from uploads.protocols.resources.dispatch import PROTOCOLS, variant_of
+from uploads.protocols.resources.errors import TYPES
 from uploads.sessions import Chunk, FileRequest
 
 
-class DoorView(UploadView):
+class ResourceView(UploadView):
     """What both URLs share: which protocol is spoken, and errors in it."""
 
     schema = None  # These protocols say by headers what OpenAPI says by bodies.
@@ -47,7 +46,7 @@ class DoorView(UploadView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         request.method = request.headers.get("X-HTTP-Method-Override", "").upper() or request.method
-        self.dialect = spoken_in(request)
+        self.variant = variant_of(request)
         return super().dispatch(request, *args, **kwargs)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
@@ -56,7 +55,7 @@ class DoorView(UploadView):
     def _answer_error(self, error: Exception, context: dict[str, Any]) -> Response | None:
         response = problem(error, TYPES)
         if response is not None and isinstance(error, UploadError):
-            self.dialect.of_error(response, error)
+            self.variant.of_error(response, error)
             self._say_state(response)
         return response
 
@@ -67,49 +66,41 @@ class DoorView(UploadView):
         with suppress(Error):
             self.session.refresh_from_db()
             if self.session.state == State.OPEN:
-                for name, value in self.dialect.progress(self.session).items():
-                    if name in self.dialect.of_errors:
+                for name, value in self.variant.progress(self.session).items():
+                    if name in self.variant.of_errors:
                         response[name] = value
 
     def get_authenticators(self) -> Any:
-        return [] if self.dialect.request.method == "OPTIONS" else super().get_authenticators()
+        return [] if self.variant.request.method == "OPTIONS" else super().get_authenticators()
 
     def get_permissions(self) -> Any:
         return [AllowAny()] if self.request.method == "OPTIONS" else super().get_permissions()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in self.dialect.always().items():
+        for name, value in self.variant.always().items():
             answer[name] = value
         return answer
 
     def discover(self, request: Request, **_: str) -> Response:
         """Tell what is spoken here, and within which limits."""
-        most = {"Tus-Max-Size": str(sessions.largest_ever()), "Upload-Limit": limit()}
-        spoken = {
-            "Tus-Resumable": Tus.VERSION,
-            "Tus-Version": Tus.VERSION,
-            "Tus-Extension": Tus.EXTENSIONS,
-            "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
-            "Accept-Patch": Resumable.BYTES,
-        }
+        headers: dict[str, str] = {}
+        for protocol in PROTOCOLS:
+            headers |= protocol.discovery()
         if self.speaks_interim and request.headers.get("User-Agent") == interim.DOCTOR:
             self._interim({})
-        return Response(status=200, headers=spoken | most)
+        return Response(status=200, headers=headers)
 
     @property
     def speaks_interim(self) -> bool:
         """Whether the client understands interim responses, and gets them."""
         return (
-            isinstance(self.dialect, Resumable)
-            and self.dialect.version.number is not None
-            and conf.current().INTERIM_RESPONSES
-            and interim.can_send(self.dialect.request)
+            self.variant.knows_interim and conf.current().INTERIM_RESPONSES and interim.can_send(self.variant.request)
         )
 
     def address(self, session: UploadSession) -> str:
         """Return the path of the session's own URL, under whatever namespace and parameters the door is included."""
-        return routes.sibling(self.dialect.request, "upload", session_id=session.id.hex)
+        return routes.sibling(self.variant.request, "upload", session_id=session.id.hex)
 
     def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store a chunk, telling a client that wants to know how far it is meanwhile."""
@@ -126,11 +117,11 @@ class DoorView(UploadView):
                 self._interim({"Upload-Offset": str(told)})
 
     def _interim(self, headers: dict[str, str]) -> None:
-        interim.send(self.dialect.request, 104, "Upload Resumption Supported", self.dialect.always() | headers)
+        interim.send(self.variant.request, 104, "Upload Resumption Supported", self.variant.always() | headers)
 
     def final(self, session: UploadSession) -> Response:
         """Answer with the file that the session has become, or say that it is on its way."""
-        headers = self.dialect.progress(session) | {"Location": self.absolute(session)} | self.place(session)
+        headers = self.variant.progress(session) | {"Location": self.absolute(session)} | self.place(session)
         if session.state == State.COMPLETED:
             return Response(self.described(session), 201, headers=headers)
         sessions.require_no_failure(session)
@@ -184,27 +175,27 @@ def _code_of(session: UploadSession) -> str:
     return ""
 
 
-class CollectionViewSet(DoorView):
+class CollectionViewSet(ResourceView):
     """Where uploads begin."""
 
     scope = "uploads-create"
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        if type(self.dialect) is not Dialect:
+        if self.variant.is_custom:
             exempt_from_csrf(request)  # Pages of other origins cannot send such headers unless the portal lets them.
         return super().initialize_request(request, *args, **kwargs)
 
     def create(self, request: Request, **_: str) -> Response:
         """Begin an upload; with all of the file in the request, also finish it."""
-        if not self._resumes:
+        if not self.variant.resumes(interim=self.speaks_interim):
             return self._whole(request)
-        file, chunk = self.dialect.file(), self.dialect.first_chunk()
+        file, chunk = self.variant.file(), self.variant.first_chunk()
         session = self.open(self.folder_of(file), file)
         if self.speaks_interim:
-            self._interim({"Location": self.absolute(session), "Upload-Limit": self.dialect.limit(session)})
+            self._interim({"Location": self.absolute(session), "Upload-Limit": self.variant.limit(session)})
         if chunk is not None:
             session = self._receive_first(session, chunk)
-            if self.dialect.is_final(session):
+            if self.variant.is_final(session):
                 return self.final(session)
             sessions.require_no_failure(session)
         return Response(status=201, headers=self._begun(session) | self.place(session))
@@ -223,18 +214,10 @@ class CollectionViewSet(DoorView):
         )
         return Response({"uploads": [self.described(session) for session in page], "next": after})
 
-    @property
-    def _resumes(self) -> bool:
-        """Whether the upload can go on after this request: its client learns where."""
-        dialect = self.dialect
-        if isinstance(dialect, Resumable):
-            return not dialect.is_complete or (self.speaks_interim and not is_form(dialect.request))
-        return isinstance(dialect, Tus)
-
     def _begun(self, session: UploadSession) -> dict[str, str]:
         # The same as in a 104; browsers know the way to the portal better than the portal.
-        location = self.absolute(session) if isinstance(self.dialect, Resumable) else self.address(session)
-        return {"Location": location} | self.dialect.progress(session)
+        location = self.absolute(session) if self.variant.has_absolute_location else self.address(session)
+        return {"Location": location} | self.variant.progress(session)
 
     def _receive_first(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store what comes with the creation; an upload of which the client cannot learn is not left open."""
@@ -262,12 +245,11 @@ class CollectionViewSet(DoorView):
             return FileRequest(name=name, size=None, at_most=at_most, content_type=kind, rules=conf.KEEPING)
 
         chunk, folder = body.chunk, self.folder_of(file())
-        if isinstance(self.dialect, Resumable) and not is_form(self.dialect.request):
-            chunk = replace(chunk, total=self.dialect.length())
+        chunk = replace(chunk, total=self.variant.whole_size())
         return self.final(sessions.receive_whole(lambda at_most: self.open(folder, file(at_most)), chunk, file))
 
 
-class UploadViewSet(DoorView):
+class UploadViewSet(ResourceView):
     """One upload."""
 
     scope = "uploads-chunk"
@@ -279,25 +261,22 @@ class UploadViewSet(DoorView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if isinstance(self.dialect, Tus) and request.method != "OPTIONS":
-            self.dialect.require_version(lenient=request.method in ("HEAD", "GET"))
-        self.dialect.require_sense()
+        self.variant.require_sense()
 
     def head(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell where to go on; an older request that still writes lets go."""
         session = self._ask(session_id)
-        if isinstance(self.dialect, Tus) and session.state == State.OPEN and session.is_whole:
+        if self.variant.completes_when_asked and session.state == State.OPEN and session.is_whole:
             session = self.receive(session, Chunk(iter(()), start=session.file_size, rules=conf.KEEPING))
         sessions.require_no_failure(session)
-        status = 200 if isinstance(self.dialect, Tus) else 204
-        return Response(status=status, headers=self._state(session))
+        return Response(status=self.variant.state_status, headers=self._state(session))
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell what is known of the upload: how far it is, why it failed, which file it has become."""
         session = sessions.alive(self.find(session_id))
         if session.mode == Mode.NUMBERED:  # Begun through another door; there is no offset to go on at.
             return Response(self.described(session))
-        if isinstance(self.dialect, Resumable):  # It goes on at the offset that a GET tells, too.
+        if self.variant.resumes_after_get:
             session = self._ask(session_id)
         described = self.described(session)
         if "crc32" in request.query_params:
@@ -308,19 +287,19 @@ class UploadViewSet(DoorView):
         """Store what comes next of the file."""
         self.session = session = self.find(session_id)
         try:
-            session = self.receive(session, self.dialect.chunk(session))
+            session = self.receive(session, self.variant.chunk(session))
         except ChunkBeyondFile:
-            if isinstance(self.dialect, Resumable):  # The client does not know what it sends (draft, section 4.4).
+            if self.variant.ends_inconsistent:  # The client does not know what it sends (draft, section 4.4).
                 sessions.give_up(session)
             raise
         except SessionClosed as error:
-            if isinstance(self.dialect, Resumable):  # Only the end of a body without a length told that it has bytes.
+            if self.variant.ends_inconsistent:  # Only the end of a body without a length told that it has bytes.
                 raise LengthInconsistent(total="more", known=session.file_size) from error
             raise
-        if self.dialect.is_final(session):
+        if self.variant.is_final(session):
             return self.final(session)
         sessions.require_no_failure(session)
-        return Response(status=self.dialect.appended, headers=self.dialect.progress(session) | self.place(session))
+        return Response(status=self.variant.appended, headers=self.variant.progress(session) | self.place(session))
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the upload. The file of a finished one is the portal's, and stays."""
@@ -337,10 +316,4 @@ class UploadViewSet(DoorView):
         return session
 
     def _state(self, session: UploadSession) -> dict[str, str]:
-        """Return the state in the words of the request's protocol, or of both if it does not say."""
-        both = type(self.dialect) is Dialect
-        spoken = (Tus(self.dialect.request), Resumable(self.dialect.request)) if both else (self.dialect,)
-        said: dict[str, str] = {}
-        for dialect in spoken:
-            said |= dialect.state(session)
-        return said | self.place(session)
+        return self.variant.state(session) | self.place(session)
