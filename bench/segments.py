@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from portal.settings import *  # noqa: F403
 
-UPLOADS |= {"MAX_PARTS": 2}  # noqa: F405
+UPLOADS |= {"STORES": {"default": {"MAX_PARTS": 2}}}  # noqa: F405

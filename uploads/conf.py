@@ -65,6 +65,23 @@ def is_backends(value: object) -> bool:
     )
 
 
+CAPABILITIES = ("CHECKSUMS", "ENCRYPTS", "COMPOSES", "LISTS_PARTS", "DELETES_MANY")
+
+
+def is_capabilities(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        is_name(alias)
+        and isinstance(known, Mapping)
+        and all(
+            isinstance(known[name], bool)
+            if name in CAPABILITIES
+            else name == "MAX_PARTS" and is_size(known[name]) and known[name] <= parts.MAX_PARTS
+            for name in known
+        )
+        for alias, known in value.items()
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
     """What concerns all doors; the table in ``docs/reference/settings.md`` is made of it and of the doors' own."""
@@ -117,13 +134,6 @@ class Settings:
         "Preferred size of a storage part, and of each buffer of a request; at least 5 MiB.",
         lambda value: is_size(value) and parts.MIN_PART_SIZE <= value <= parts.MAX_PART_SIZE // 2,
     )
-    MAX_PARTS: int = setting(
-        parts.MAX_PARTS,
-        54,
-        "count",
-        "Parts that the store takes for a multipart upload; Scaleway takes 1,000.",
-        lambda value: is_size(value) and value <= parts.MAX_PARTS,
-    )
     READ_TIMEOUT: timedelta = setting(
         timedelta(seconds=60),
         31,
@@ -165,19 +175,13 @@ class Settings:
     ENCRYPTION_KEY_ID: str = setting(
         "", 12, "KMS key", "The KMS key for `aws:kms`; empty means the store's default key.", is_text
     )
-    STORE_ENCRYPTS: bool | None = setting(
-        None,
+    STORES: Mapping[str, Mapping[str, Any]] = setting(
+        {},
         34,
-        "True, False or None",
-        "Whether the store encrypts what it is told to; `None` means: try it out with a tiny object.",
-        lambda value: value is None or isinstance(value, bool),
-    )
-    CHECKSUMS: str = setting(
-        "auto",
-        35,
-        "choice",
-        "`on`: every part carries a CRC-32; `off`: none does, for stores that refuse the headers; `auto`: find out.",
-        lambda value: value in ("auto", "on", "off"),
+        "dictionary",
+        "What stores take, by alias of `STORAGES`: `MAX_PARTS` of an upload, and true or false for `CHECKSUMS`, "
+        "`ENCRYPTS`, `COMPOSES`, `LISTS_PARTS`, `DELETES_MANY`. The rest is found out once; the doctor prints it.",
+        is_capabilities,
     )
     MAX_BUFFER_MEMORY: int = setting(
         512 * MIB, 18, "bytes", "All part buffers of a process together; requests beyond it wait.", is_size

@@ -59,6 +59,8 @@ def _store(alias: str) -> Iterator[Finding]:
         yield _encryption(store, f"{prefix}/encrypted")
         yield _composing(store)
         yield _missing(store, f"{prefix}/missing")
+        yield _bulk_deletion(store, prefix)
+        yield _capabilities(store)
         problems = list(store.diagnose(config.OBJECT_PREFIX, config.SESSION_LIFETIME))
     except UploadError as error:
         why = error.__cause__ or error
@@ -120,6 +122,8 @@ def _abort(store: Store, name: str) -> Finding:
 def _checksum(store: Store, name: str) -> Finding:
     if store.min_part_size == 1:
         return Finding("store", good=True, text="the file system keeps what it is given")
+    if store.capabilities().get("CHECKSUMS") is False:
+        return Finding("store", good=True, text="parts are sent without checksums: serve the store over TLS")
     upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
     damaged = Buffer(b"doctor")
     damaged.crc32 ^= 1
@@ -144,9 +148,22 @@ def _missing(store: Store, name: str) -> Finding:
 def _composing(store: Store) -> Finding:
     text = "files of any size are possible"
     if store.limits_parts and not store.composes:
-        most = largest_in_one_upload() / 2**40
+        most = largest_in_one_upload(store) / 2**40
         text = f"the store does not put uploads together, so a file has at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
     return Finding("store", good=True, text=text)
+
+
+def _bulk_deletion(store: Store, prefix: str) -> Finding:
+    store.delete([f"{prefix}/none", f"{prefix}/neither"])
+    return Finding("store", good=True, text="objects can be deleted")
+
+
+def _capabilities(store: Store) -> Finding:
+    encrypts = store.encrypts  # which is found out now, if it was not yet
+    found = store.capabilities() | ({"ENCRYPTS": encrypts} if store.supports_encryption else {})
+    if not found:
+        return Finding("store", good=True, text="a file system needs no entry in STORES")
+    return Finding("store", good=True, text=f'what was found out, as a setting: "STORES": {{"{store.alias}": {found}}}')
 
 
 def _encryption(store: Store, name: str) -> Finding:

@@ -125,7 +125,7 @@ def test_numbered_chunks_that_begin_a_segment_at_once(
     uploads_settings: Any,
 ) -> None:
     """One of the multipart uploads is used, and nothing is left of the others."""
-    uploads_settings(PART_SIZE=5 * MIB, MAX_PARTS=2)
+    uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 2}})
     data = some_bytes(24 * MIB)
     session = open_session(len(data))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,11 +32,11 @@ def without_checksums(proxy: Proxy) -> Proxy:
     return proxy
 
 
-@pytest.mark.parametrize("checksums", ["auto", "off"])
+@pytest.mark.parametrize("known", [{}, {"CHECKSUMS": False}], ids=["found-out", "configured"])
 def test_a_store_that_refuses_checksums_is_used_without(
-    without_checksums: Proxy, open_session: OpenSession, uploads_settings: Change, checksums: str
+    without_checksums: Proxy, open_session: OpenSession, uploads_settings: Change, known: dict[str, bool]
 ) -> None:
-    uploads_settings(CHECKSUMS=checksums)
+    uploads_settings(STORES={"default": known})
     data = [b"a" * 6 * MIB, b"b" * MIB, b"c"]
     session = open_session(sum(map(len, data)))
     for block in data:
@@ -47,7 +48,7 @@ def test_a_store_that_refuses_checksums_is_used_without(
 def test_a_store_that_refuses_what_is_demanded_is_told_by_its_own_words(
     without_checksums: Proxy, uploader: Uploader, uploads_settings: Change
 ) -> None:
-    uploads_settings(CHECKSUMS="on")
+    uploads_settings(STORES={"default": {"CHECKSUMS": True}})
     answer = uploader.send(uploader.create(3), b"abc")
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "storage_refused")
     assert "InvalidArgument" in answer.json()["message"]
@@ -158,7 +159,7 @@ def test_a_store_that_does_not_encrypt_is_found_out_before_the_first_byte(
 def test_a_setting_has_the_last_word_on_encryption(
     proxy: Proxy, uploader: Uploader, uploads_settings: Change, word: bool
 ) -> None:
-    uploads_settings(STORE_ENCRYPTS=word)
+    uploads_settings(STORES={"default": {"ENCRYPTS": word}})
     answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 3, "Encrypted": True}, format="json")
     assert (answer.status_code, proxy.calls["PutObject"]) == (200 if word else 400, 0)
 
@@ -327,3 +328,36 @@ def test_the_portal_goes_on_saving_files_of_its_own(proxy: Proxy, open_session: 
     with storages["default"].open(name) as file:
         assert file.read() == b"the portal's own"
     storages["default"].delete(name)
+
+
+# What a store takes
+
+
+def test_the_doctor_prints_capabilities_as_settings(
+    proxy: Proxy, uploader: Uploader, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    """What it found out, pasted into the settings, is never tried out again."""
+    proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
+    (line,) = (finding.text for finding in doctor.examine() if '"STORES"' in finding.text)
+    stores = ast.literal_eval(line.partition('"STORES": ')[2])
+    assert stores["default"] == {
+        "CHECKSUMS": True,
+        "COMPOSES": False,
+        "DELETES_MANY": True,
+        "ENCRYPTS": True,
+        "LISTS_PARTS": True,
+        "MAX_PARTS": 10_000,
+    }
+    StoreRecord.objects.all().delete()
+    uploads_settings(STORES=stores)
+    proxy.calls.clear()
+    answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 2**40 * 40}, format="json")
+    assert answer.json()["error"]["type"] == "file_too_large"
+    assert not proxy.calls
+
+
+def test_bulk_deletion_is_tried_once(proxy: Proxy) -> None:
+    proxy.inject("DeleteObjects", with_code(501, "NotImplemented"), times=100)
+    for _ in range(2):
+        get_store("default").delete(["none", "neither"])
+    assert (proxy.calls["DeleteObjects"], proxy.calls["DeleteObject"]) == (1, 4)

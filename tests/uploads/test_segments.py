@@ -38,7 +38,7 @@ pytestmark = pytest.mark.django_db
 def small(monkeypatch: pytest.MonkeyPatch, uploads_settings: Change) -> None:
     """Segments of four parts, and two copies."""
     monkeypatch.setattr(parts, "MAX_COPY_SIZE", 12 * MIB)
-    uploads_settings(PART_SIZE=5 * MIB, MAX_PARTS=4, MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
+    uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 4}}, MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
 
 
 def row(session: UploadSession) -> UploadSession:

@@ -79,7 +79,7 @@ def test_a_straggler_damages_no_file(
     arrives: str,
     most_parts: int,
 ) -> None:
-    uploads_settings(PART_SIZE=5 * MIB, MAX_PARTS=min(most_parts, store_rules.most_parts))
+    uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": min(most_parts, store_rules.most_parts)}})
     proxy.store = replace(store_rules, parts={})
     open_session(TOTAL)
     send(way, 1, DATA)

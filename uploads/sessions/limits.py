@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 def check_file(session: UploadSession) -> None:
     """Refuse a file for its size or name."""
     config = conf.current()
-    largest = largest_in_one_upload()
+    store = get_store(session.storage)
+    largest = largest_in_one_upload(store)
     if session.file_size > largest:
-        largest = _largest_in(get_store(session.storage))
+        largest = _largest_in(store)
     if config.MAX_FILE_SIZE is not None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
@@ -46,7 +47,7 @@ def _largest_in(store: Store) -> int:
     """Return the most bytes that a file of known size may have in the store."""
     if not store.limits_parts:
         return parts.MAX_OBJECT_SIZE
-    return parts.largest_composed(conf.current().MAX_PARTS) if store.composes else largest_in_one_upload()
+    return parts.largest_composed(store.max_parts) if store.composes else largest_in_one_upload(store)
 
 
 def largest_ever() -> int:

@@ -47,6 +47,7 @@ def make_store(alias: str) -> Store:
         if not hasattr(storage, "upload_store"):
             storage.upload_store = _make_store(alias, storage)
         store: Store = storage.upload_store
+        store.alias = alias
         return store
 
 

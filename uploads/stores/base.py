@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.checks import CheckMessage
 
 from uploads import conf
-from uploads.parts import MAX_OBJECT_SIZE, UploadPlan
+from uploads.parts import MAX_OBJECT_SIZE, MAX_PARTS, UploadPlan
 from uploads.stores import facts
 from uploads.stores.buffer import Buffer
 from uploads.stores.facts import Facts
@@ -99,7 +100,9 @@ class Store(ABC):
     """Whether the store can encrypt objects at rest."""
 
     limits_parts: bool = False
-    """Whether an upload has at most ``MAX_PARTS`` parts, so that a larger file needs several."""
+    """Whether an upload has at most ``max_parts`` parts, so that a larger file needs several."""
+    alias: str = ""
+    """Which of ``STORAGES`` the store writes to."""
 
     facts: Facts | None = None
     """What is known of the store; None until ``get_store`` has asked the database."""
@@ -138,7 +141,20 @@ class Store(ABC):
 
     def largest_upload(self, plan: UploadPlan) -> int:
         """Return the bytes that one multipart upload takes."""
-        return conf.current().MAX_PARTS * plan.part_size if self.limits_parts else MAX_OBJECT_SIZE
+        return self.max_parts * plan.part_size if self.limits_parts else MAX_OBJECT_SIZE
+
+    def configured(self, capability: str) -> Any:
+        """Return what the settings say of a capability, None if they do not."""
+        return conf.current().STORES.get(self.alias, {}).get(capability)
+
+    @property
+    def max_parts(self) -> int:
+        """Parts that an upload has at most."""
+        return self.configured("MAX_PARTS") or MAX_PARTS
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what is known of the store, as the setting ``STORES`` has it."""
+        return {}
 
     @property
     def encrypts(self) -> bool:

@@ -102,7 +102,16 @@ class S3Store(Store):
         return f"bucket {self.storage.bucket_name} at {self.storage.endpoint_url or 'AWS'}"
 
     def _known(self, capability: str) -> bool | None:
+        """Return what the settings say of a capability, else what was found out; None if neither does."""
+        configured: bool | None = self.configured(capability.partition(" ")[0].upper())
+        if configured is not None:
+            return configured
         return self.facts.capabilities.get(capability) if self.facts else None
+
+    def capabilities(self) -> dict[str, Any]:
+        names = {name.upper(): name for name in ("checksums", "composes", "lists_parts", "deletes_many")}
+        known = {name: self._known(fact) for name, fact in {**names, "ENCRYPTS": self._encryption}.items()}
+        return {name: value for name, value in known.items() if value is not None} | {"MAX_PARTS": self.max_parts}
 
     def _learn(self, capability: str, *, value: bool) -> None:
         self.facts = self.facts or Facts()
@@ -172,11 +181,12 @@ class S3Store(Store):
 
     @property
     def encrypts(self) -> bool:
-        configured = conf.current().STORE_ENCRYPTS
-        if configured is not None:
-            return configured
+        return self._probe(self._encryption, self._encrypt_something)
+
+    @property
+    def _encryption(self) -> str:
         config = conf.current()
-        return self._probe(f"encrypts {config.ENCRYPTION} {config.ENCRYPTION_KEY_ID}", self._encrypt_something)
+        return f"encrypts {config.ENCRYPTION} {config.ENCRYPTION_KEY_ID}"
 
     def _encrypt_something(self) -> bool:
         """Try it out: store a tiny object and look whether it says that it is encrypted."""
@@ -194,8 +204,7 @@ class S3Store(Store):
     @property
     def takes_checksums(self) -> bool:
         """Whether checksums are sent; found out by the first call that carries one."""
-        configured = conf.current().CHECKSUMS
-        return configured == "on" or (configured == "auto" and self._known("checksums") is not False)
+        return self._known("checksums") is not False
 
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
@@ -341,7 +350,7 @@ class S3Store(Store):
     def delete(self, names: Iterable[str]) -> None:
         waiting = iter(names)
         while batch := list(islice(waiting, DELETED_AT_ONCE)):
-            if len(batch) == 1 or not self._delete_together(batch):
+            if len(batch) == 1 or self._known("deletes_many") is False or not self._delete_together(batch):
                 for name in batch:
                     with suppress(KeyError), errors_translated(missing=KeyError):
                         self.client.delete_object(**self._address(name))
@@ -354,12 +363,12 @@ class S3Store(Store):
                 answer = self.client.delete_objects(
                     Bucket=self.storage.bucket_name, Delete={"Objects": keys, "Quiet": True}
                 )
-        except StoreRefused:
-            return False
-        except StoreUnavailable as error:
-            if has_no_such_call(error.__cause__):
+        except (StoreRefused, StoreUnavailable) as error:
+            if isinstance(error, StoreRefused) or has_no_such_call(error.__cause__):
+                self._learn("deletes_many", value=False)
                 return False
             raise
+        self._learn("deletes_many", value=True)
         if any(problem.get("Code") != "NoSuchKey" for problem in answer.get("Errors", [])):
             raise StoreUnavailable
         return True
@@ -377,14 +386,24 @@ class S3Store(Store):
             yield self._name(found["Key"])
 
     def list_parts(self, upload: Upload) -> dict[int, Part] | None:
+        if self._known("lists_parts") is False:
+            return None
         pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
         try:
             with errors_translated():
-                return {part.number: part for page in pages for part in map(_listed, page.get("Parts", []))}
+                found = {part.number: part for page in pages for part in map(_listed, page.get("Parts", []))}
+        except UploadGone:
+            self._learn("lists_parts", value=True)
+            raise
         except UploadError as error:
-            if has_no_such_call(error.__cause__) or is_unknown_path(error.__cause__):
+            if has_no_such_call(error.__cause__):
+                self._learn("lists_parts", value=False)
+                return None
+            if is_unknown_path(error.__cause__):  # It may have been a proxy's.
                 return None
             raise
+        self._learn("lists_parts", value=True)
+        return found
 
     def upload_size(self, upload: Upload) -> int | None:
         try:
@@ -512,7 +531,7 @@ class S3Store(Store):
         try:
             return call(**parameters, **checksums)
         except ClientError as error:
-            if conf.current().CHECKSUMS != "auto" or self._known(capability) or not refuses_checksums(error):
+            if self._known(capability) or not refuses_checksums(error):
                 raise
             refusal = error
         if not has_code(refusal):  # It may have been a proxy's, once.

@@ -46,20 +46,20 @@ def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> Up
     size = session.file_size if session.size_known else None
     if not store.limits_parts:
         return UploadPlan(config.PART_SIZE)
-    preferred, most = max(config.PART_SIZE, store.min_part_size), config.MAX_PARTS
+    preferred, most = max(config.PART_SIZE, store.min_part_size), store.max_parts
     plan = UploadPlan.of(size, chunk_size, preferred=preferred, least=store.min_part_size, most=most)
     if not plan.segment_parts or store.composes:
         return plan
-    largest = largest_in_one_upload()
+    largest = largest_in_one_upload(store)
     if session.file_size > largest:
         raise FileTooLarge(maximum=largest)
     return UploadPlan(max(preferred, -(-session.file_size // most)))
 
 
-def largest_in_one_upload() -> int:
+def largest_in_one_upload(store: Store) -> int:
     """Return the bytes of the largest file that is one multipart upload; its parts fit into the memory for buffers."""
     config = conf.current()
-    return config.MAX_PARTS * max(config.PART_SIZE, config.MAX_BUFFER_MEMORY // 2)
+    return store.max_parts * max(config.PART_SIZE, config.MAX_BUFFER_MEMORY // 2)
 
 
 def begin_upload(session: UploadSession, store: Store) -> str:
