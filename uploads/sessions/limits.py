@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from uploads.exceptions import (
     FileTooLarge,
     LengthRequired,
     QuotaExceeded,
+    StoreUnavailable,
     TooManySessions,
 )
 from uploads.models import Account, UploadSession
@@ -62,8 +64,12 @@ def _largest_unknown(bound: int | None) -> int:
 
     It becomes that of one upload with the first bytes, unless the size is declared by then.
     """
-    largest = min(_largest_in(get_store(conf.current().STORAGE)), largest_ever())
-    return largest if bound is None else min(largest, bound)
+    store = get_store(conf.current().STORAGE)
+    largest = largest_in_one_upload(store)
+    if bound is None or bound > largest:
+        with suppress(StoreUnavailable):  # else it does not tell whether it can join more
+            largest = _largest_in(store)
+    return min(largest, largest_ever(), largest if bound is None else bound)
 
 
 def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:

@@ -66,6 +66,7 @@ class Lease:
         self.locks_row = False
         """Whether the holder has the row locked, so that nobody else need, or can, show a sign of life for it."""
         self.renewed = time.monotonic()
+        self._interval = renewal_interval()
         self._silent_since: float | None = None
 
     @contextmanager
@@ -92,7 +93,7 @@ class Lease:
         """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""
         if self.lost:
             raise LeaseLost
-        if time.monotonic() - self.renewed > renewal_interval():
+        if time.monotonic() - self.renewed > self._interval:
             self.write(lease_until=deadline(), **prolonged(self.session))
 
     def check(self) -> None:

@@ -41,11 +41,11 @@ class Share:
 
     def grow(self, size: int, tick: Callable[[], object]) -> None:
         """Take ``size`` bytes more; wait for them, calling ``tick``, and raise OutOfMemory if none get free in time."""
-        deadline = time.monotonic() + conf.current().BUFFER_WAIT.total_seconds()
         with _turn:
             if (_ahead is self or not _queue) and self._take(size):
                 return
             _queue.append(self)
+        deadline = time.monotonic() + conf.current().BUFFER_WAIT.total_seconds()
         try:
             while not self._wait(size, deadline):
                 tick()

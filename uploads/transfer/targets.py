@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from django.db import IntegrityError
+from django.db import Error, IntegrityError
 
 from uploads import conf
 from uploads.disposition import disposition_of
@@ -15,7 +15,7 @@ from uploads.parts import UploadPlan
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import fragment_of
 from uploads.transfer.deadlines import waited_for
-from uploads.transfer.transactions import durable
+from uploads.transfer.transactions import durable, reconnect
 
 
 def upload_of(session: UploadSession) -> Upload:
@@ -82,10 +82,24 @@ def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: 
     saved = False
     try:
         saved = save(upload_id)
+    except Error:
+        saved = _is_named(session, upload_id)
+        raise
     finally:
         if upload_id and not saved:
             with suppress(UploadError):
                 waited_for(store.abort, Upload(session.object_name, upload_id))
+
+
+def _is_named(session: UploadSession, upload_id: str) -> bool:
+    """Tell whether the row names the upload after all; True as well if the database does not tell: the audit will."""
+    try:
+        reconnect()
+        with durable():
+            row = UploadSession.objects.select_for_update().get(pk=session.pk)
+    except Error:
+        return True
+    return bool(row.upload_id == upload_id)
 
 
 def target_of(session: UploadSession, store: Store, segment: int, confirm: Callable[[], object]) -> Upload:
