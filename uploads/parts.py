@@ -73,6 +73,10 @@ class UploadPlan:
         """Return the part number in its multipart upload, from 1."""
         return (index % self.segment_parts if self.segment_parts else index) + 1
 
+    def largest(self, most: int) -> int:
+        """Return the bytes of the largest file with this plan in a store that takes so many parts an upload."""
+        return most * (self.copy_parts or 1) * self.part_size
+
     def segment_start(self, segment: int) -> int:
         """Return the offset of a segment in the file."""
         return segment * self.segment_parts * self.part_size
@@ -102,7 +106,7 @@ def size_of_chunks(file_size: int | None, sizes: Mapping[int, int]) -> int | Non
         return None
     as_last, rest = divmod(file_size - size, number - 1)
     if number * size >= file_size:  # There is no room for others of its size before it.
-        return as_last
+        return as_last if as_last > 0 else None
     return size if rest or as_last < size else None
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.data import MIB, some_bytes
+from tests.foreign import ForeignStore
 from tests.helpers import Chunk, chunk_of, finalize
+from tests.proxy import Proxy
 from uploads import sessions
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
     ChunkSizeDiffers,
     ChunkTooSmall,
+    FileTooLarge,
     IncompleteBody,
     ModeConflict,
     SessionClosed,
@@ -22,6 +25,7 @@ from uploads.exceptions import (
 )
 from uploads.models import State, UploadSession
 from uploads.sessions.rules import ANY
+from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.targets import upload_of
 
@@ -304,3 +308,61 @@ def test_a_file_whose_size_is_known_at_the_end(store: Store, open_session: OpenS
     session = sessions.finalize(UploadSession.objects.get(), ANY, numbers=[1, 2, 3])
     assert (session.state, session.file_size) == (State.COMPLETED, len(data))
     assert b"".join(store.read(session.object_name)) == data
+
+
+@pytest.mark.parametrize("size", [None, 20 * MIB], ids=["undeclared", "declared"])
+def test_a_chunk_that_is_too_long_touches_no_other(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
+    proxy.store = ForeignStore(refuses_unlisted=True)
+    data = some_bytes(35 * MIB)
+    session = open_session(len(data))
+    for number, chunk in split(data, 10 * MIB).items():
+        send(session, number, chunk)
+    for number in (1, 3, 4):
+        with pytest.raises((ChunkSizeDiffers, ChunkBeyondFile)):
+            send(UploadSession.objects.get(), number, bytes(20 * MIB), size=size)
+    session = finalize(UploadSession.objects.get())
+    assert session.state == State.COMPLETED, session.failure
+    assert b"".join(get_store("default").read(session.object_name)) == data
+
+
+def test_a_stored_chunk_of_undeclared_size_does_not_shrink(proxy: Proxy, open_session: OpenSession) -> None:
+    """Its parts would stay in the upload, which some stores do not complete then."""
+    proxy.store = ForeignStore(refuses_unlisted=True)
+    session = open_session(None)
+    for number in (1, 2):
+        send(session, number, bytes(16 * MIB))
+    with pytest.raises(ChunkSizeDiffers):
+        send(session, 2, bytes(5 * MIB))
+    session = sessions.finalize(UploadSession.objects.get(), ANY, numbers=[1, 2])
+    assert session.state == State.COMPLETED, session.failure
+
+
+def test_chunks_of_undeclared_size_beyond_one_upload_are_refused(
+    s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 2}})
+    session = open_session(None)
+    send(session, 2, bytes(24 * MIB))
+    with pytest.raises(FileTooLarge, match="declare it"):
+        send(session, 1, bytes(10 * MIB), size=10 * MIB)
+
+
+def test_a_chunk_larger_than_the_file_decides_nothing(s3_store: Store, open_session: OpenSession) -> None:
+    data = some_bytes(20 * MIB)
+    session = open_session(len(data))
+    with pytest.raises(ChunkBeyondFile):
+        send(session, 2, bytes(20 * MIB + 1000), size=20 * MIB + 1000)
+    for number, chunk in split(data, 10 * MIB).items():
+        send(session, number, chunk)
+    assert b"".join(s3_store.read(finalize(UploadSession.objects.get()).object_name)) == data
+
+
+def test_an_upload_that_begins_while_its_session_is_aborted_is_released(
+    s3_store: Store, open_session: OpenSession, s3_uploads: Callable[[], set[str]]
+) -> None:
+    session = open_session(40 * MIB)
+    send(session, 3, bytes(10 * MIB))
+    stale = UploadSession.objects.get()
+    send(UploadSession.objects.get(), 1, bytes(10 * MIB))
+    sessions.abort(stale)
+    assert s3_uploads() == set()

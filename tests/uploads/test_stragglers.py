@@ -11,7 +11,7 @@ from tests.axes import axes
 from tests.data import MIB, some_bytes
 from tests.foreign import RULES, ForeignStore, Straggler
 from tests.helpers import finalize
-from tests.proxy import Action, Proxy, lose_answer, refuse, with_code
+from tests.proxy import Action, Proxy, lose_answer, of_a_proxy, refuse, with_code
 from uploads import sessions
 from uploads.exceptions import StoreUnavailable
 from uploads.models import State, UploadSession
@@ -119,6 +119,8 @@ def test_growing_requests_suit_stores_that_want_equal_parts(
 @pytest.mark.parametrize(
     ("action", "dirty"),
     [
+        pytest.param(of_a_proxy(503), [0], id="of-a-proxy"),
+        pytest.param(of_a_proxy(524), [0], id="timeout-of-a-proxy"),
         pytest.param(refuse, [], id="refused"),
         pytest.param(with_code(403, "AccessDenied"), [], id="forbidden"),
         pytest.param(lose_answer, [0], id="unknown"),

@@ -205,10 +205,9 @@ def _awaits_check(session: UploadSession) -> bool:
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
     plan = _planned(lease, store)
-    make_parts(lease, store, plan)
-    # Only now: what the store is at goes on by itself.
     if budget is not None:
         lease.threads.deadline = time.monotonic() + budget.total_seconds()
+    make_parts(lease, store, plan)
     stored, crc32 = assemble(lease, store, plan)
     try:
         _verify(session, stored, crc32)

@@ -96,6 +96,7 @@ def release(session: UploadSession) -> None:
     What fails is logged and tried again by the expiry task, after all others.
     """
     try:
+        session.refresh_from_db(fields=["upload_id"])  # A numbered chunk may have begun it since the row was read.
         store = get_store(session.storage)
         for upload in uploads_of(session):
             waited_for(store.abort, upload)
@@ -115,7 +116,7 @@ def release(session: UploadSession) -> None:
     else:
         session.change(storage_released=True)
         return
-    session.change()
+    session.change(storage_released=False)
 
 
 def _unpublished(session: UploadSession) -> list[str]:

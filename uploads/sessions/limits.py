@@ -22,7 +22,7 @@ from uploads.exceptions import (
 from uploads.models import Account, UploadSession
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.targets import largest_in_one_upload
+from uploads.transfer.targets import largest_in_one_upload, largest_joined
 from uploads.transfer.transactions import durable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _largest_in(store: Store) -> int:
     """Return the most bytes that a file of known size may have in the store."""
     if not store.limits_parts:
         return parts.MAX_OBJECT_SIZE
-    return parts.largest_composed(store.max_parts) if store.composes else largest_in_one_upload(store)
+    return largest_joined(store) if store.composes else largest_in_one_upload(store)
 
 
 def largest_ever() -> int:

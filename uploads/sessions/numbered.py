@@ -37,7 +37,7 @@ from uploads.sessions.writing import without_connection, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.dirty import DirtyParts
-from uploads.transfer.lease import ask, hold, prolonged, renewal_interval
+from uploads.transfer.lease import PARTS_AHEAD, ask, hold, prolonged, renewal_interval
 from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, verb
@@ -118,9 +118,12 @@ class _Attempt:
     def __init__(self, session: UploadSession, store: Store, chunk: Chunk, number: int) -> None:
         self.session, self.store, self.chunk, self.number = session, store, chunk, number
         self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
-        self.dirty = DirtyParts()
+        self.dirty = DirtyParts(note=self._claim)
         self.writer: PartWriter | None = None
+        self._inside = range(0)
+        """Parts that are all of this chunk."""
         self._own: set[int] = set()
+        """Those of them that the chunk's row says this attempt writes."""
         self._renewed = time.monotonic()
         self._prolong(within=2 * renewal_interval())
 
@@ -151,6 +154,7 @@ class _Attempt:
     def _store_chunk(self) -> int:
         session, chunk = self.session, self.chunk
         if chunk.size is not None:
+            check_bounds(session, chunk, chunk.size)
             self._require_size(chunk.size)
         with PartWriter(
             self.threads,
@@ -185,22 +189,24 @@ class _Attempt:
         size = self.chunk.size if size is None else size
         with durable():
             locked, row = self._require_open(), self._row()
+            self._take_over(locked)
+            if locked.layout:
+                return self._place(row, size)
             if size and row.crc32 is None and row.size != size:
                 row.size = size
                 row.save(update_fields=["size"])
-            self._take_over(locked)
-            if locked.layout:
-                return self._note_parts(row, size)
             sizes = {row.number: row.size or 0 for row in locked.numbered_chunks.filter(size__gt=0)}
         chunk_size = parts.size_of_chunks(locked.file_size if locked.size_known else None, sizes)
         if chunk_size is None:
             return None
+        if size is not None:
+            self._require_size(size, chunk_size)
         plan = plan_for(locked, self.store, chunk_size)
         layout = plan.as_json() | {"chunk_size": chunk_size}
         begin_planned(locked, self.store, plan, lambda upload_id: self._save_layout(plan, layout, upload_id))
         with durable():
             self._require_open()
-            return self._note_parts(self._row(), size)
+            return self._place(self._row(), size)
 
     def _save_layout(self, plan: UploadPlan, layout: dict[str, int], upload_id: str) -> bool:
         """Save the layout unless another request has saved one; tell whether it did."""
@@ -211,7 +217,10 @@ class _Attempt:
                 return False
             values: dict[str, Any] = {"layout": layout, "upload_id": upload_id, "mode": Mode.NUMBERED}
             if not locked.size_known:
-                values["file_size"] = min(locked.file_size, self.store.largest_upload(plan))
+                largest = values["file_size"] = min(locked.file_size, self.store.largest_upload(plan))
+                if locked.bytes_stored > largest:
+                    locked.file_size = largest
+                    raise beyond(locked, 0)
             if locked.mode == Mode.UNDECIDED:
                 values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
             UploadSession.objects.filter(pk=locked.pk).update(**values)
@@ -219,28 +228,41 @@ class _Attempt:
             setattr(self.session, name, value)
         return True
 
-    def _note_parts(self, row: NumberedChunk, size: int | None) -> UploadPlan | None:
-        """Note on the chunk's row the parts that this attempt writes: those inside it that no other may write to."""
+    def _place(self, row: NumberedChunk, size: int | None) -> UploadPlan | None:
+        """Place the chunk in the file; only parts that are all of it, and of no stored chunk, may be written."""
         session, plan, writer = self.session, self.session.plan, self.writer
         if plan is None or session.chunk_size is None or writer is None:
             return None
+        if size is not None:
+            self._require_size(size)
+            if row.crc32 is not None and not session.size_known and size < (row.size or 0):
+                # Parts behind its new end would stay in the upload, and some stores complete none with such parts.
+                raise ChunkSizeDiffers(number=self.number, size=size, expected=row.size)
         start = (self.number - 1) * session.chunk_size
         writer.start_at(start)
-        if self.store.writes_anywhere:
-            return plan
         end = min(session.file_size, start + (session.chunk_size if size is None else size))
         is_last = session.size_known and end == session.file_size
-        inside = set(range(-(-start // plan.part_size), plan.index(end) + is_last))
-        others = set(row.dirty_parts)
-        if row.crc32 is not None:  # Parts of a stored chunk are not written again.
-            others |= inside
-        self._own = inside - others
-        if self._own:
-            row.dirty_parts = sorted({*row.dirty_parts, *self._own})
-            row.save(update_fields=["dirty_parts"])
-        self.dirty.others = frozenset(others)
-        self.dirty.expect(sorted(self._own))
+        if row.crc32 is None:
+            self._inside = range(-(-start // plan.part_size), plan.index(end) + is_last)
+        self.dirty.others = frozenset(row.dirty_parts)
         return plan
+
+    def _claim(self, index: int) -> bool:
+        """Note on the chunk's row the next parts that this attempt writes, unless another one writes them."""
+        if index in self._own:
+            return True
+        if index not in self._inside:
+            return False
+        with durable():
+            self._require_open()
+            row = self._row()
+            if row.crc32 is not None:
+                return False
+            taken = set(row.dirty_parts) - self._own
+            self._own |= {part for part in self._inside[self._inside.index(index) :][:PARTS_AHEAD] if part not in taken}
+            row.dirty_parts = sorted(taken | self._own)
+            row.save(update_fields=["dirty_parts"])
+        return index in self._own
 
     def _take_over(self, row: UploadSession) -> None:
         """Take over what another request decided."""
@@ -255,9 +277,9 @@ class _Attempt:
     def _row(self) -> NumberedChunk:
         return self.session.numbered_chunks.get_or_create(number=self.number)[0]
 
-    def _require_size(self, size: int) -> None:
-        """Raise ChunkSizeDiffers unless a chunk of this size can be number ``number`` of the file."""
-        session, expected = self.session, self.session.chunk_size
+    def _require_size(self, size: int, expected: int | None = None) -> None:
+        """Raise ChunkSizeDiffers unless a chunk of this size can be this one where most have ``expected`` bytes."""
+        session, expected = self.session, expected or self.session.chunk_size
         if expected is None or size == expected:
             return
         start = (self.number - 1) * expected
@@ -292,9 +314,8 @@ class _Attempt:
             if bytes_stored > locked.file_size:
                 raise beyond(session, locked.file_size - locked.bytes_stored)
             same = (row.size, row.crc32) == (size, crc32) and not parts_among(stored)
-            if plan:
-                self.dirty.commit(plan.index(part.offset) for part in parts_among(stored))
-            row.dirty_parts = sorted({*row.dirty_parts} - self._own | {*self.dirty.left()} & self._own)
+            written = [plan.index(part.offset) for part in parts_among(stored)] if plan else []
+            row.dirty_parts = self._left(row, but=written)
             if same:
                 gone = [fragment.name for fragment in stored if isinstance(fragment, Fragment)]
             else:
@@ -327,6 +348,10 @@ class _Attempt:
             session.parts.filter(offset__gte=start, offset__lt=start + extent).delete()
         return gone
 
+    def _left(self, row: NumberedChunk, *, but: Collection[int] = ()) -> list[int]:
+        """Return the chunk's dirty parts once this attempt has ended, with the parts ``but`` stored."""
+        return sorted({*row.dirty_parts} - self._own | {*self.dirty.left(but=but)} & self._own)
+
     def _give_up(self) -> None:
         """Leave only those parts noted that may still be written to."""
         if not self._own:
@@ -335,7 +360,7 @@ class _Attempt:
             reconnect()
             with durable():
                 row = NumberedChunk.objects.select_for_update().get(session=self.session, number=self.number)
-                row.dirty_parts = sorted({*row.dirty_parts} - self._own | {*self.dirty.left()} & self._own)
+                row.dirty_parts = self._left(row)
                 row.save(update_fields=["dirty_parts"])
         except (Error, NumberedChunk.DoesNotExist):
             return  # They stay noted: their bytes are kept as fragments.

@@ -102,6 +102,7 @@ class _Progress:
                 save_stored(stored)
 
         commit_stored(self.store, session, stored, commit)
+        self.lease.forget(parts_among(stored))
         delete_fragments(self.store, taken)
         if session.bytes_stored > before:
             signals.chunk_stored.send_robust(UploadSession, session=session, size=session.bytes_stored - before)

@@ -31,7 +31,7 @@ def open_writer(lease: Lease, store: Store, chunk: Chunk) -> PartWriter:
         session,
         store,
         offset=session.bytes_stored,
-        target=lambda segment: target_of(session, store, segment, lease.renew),
+        target=lambda segment: target_of(session, store, segment, lease.confirm),
         dirty=lease.dirty,
         decide=lambda size: session.plan or _decide(lease, store, chunk, size),
         before=before,

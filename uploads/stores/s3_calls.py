@@ -80,8 +80,10 @@ def send_own_checksums(client: Any, capability: str, *, wanted: bool) -> None:
 
 def _note_attempt(response: Any, caught_exception: Exception | None = None, **_: Any) -> None:
     if response is not None:
-        # Refusals are clear; after these nobody knows how far the store, or a proxy before it, got.
-        _attempts.unknown |= response[0].status_code in (408, 500, 502, 504)
+        status, code = response[0].status_code, response[1].get("Error", {}).get("Code", "")
+        # The store's own refusals are clear. Otherwise it, or a proxy before it, may have got any distance.
+        refused = status in (501, 503) and code and not code.isdecimal()
+        _attempts.unknown |= status == 408 or (status >= 500 and not refused)
     elif not isinstance(caught_exception, _NEVER_SENT):
         _attempts.unknown = True
 

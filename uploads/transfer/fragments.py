@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import reduce
 from itertools import groupby
@@ -32,13 +33,15 @@ def placed_fragments(session: UploadSession) -> list[tuple[int, Fragment]]:
     bases, end = {0: 0}, 0
     for chunk in session.numbered_chunks.filter(crc32__isnull=False).order_by("number"):
         bases[chunk.number], end = end, end + (chunk.size or 0)
-    return [(bases[fragment.chunk] + fragment.offset, fragment) for fragment in session.fragments.all()]
+    placed = [(bases[fragment.chunk] + fragment.offset, fragment) for fragment in session.fragments.all()]
+    return sorted(placed, key=lambda item: item[0])
 
 
 def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
     """Write the parts whose bytes are fragments; goes on where it stopped. The fragments stay."""
     session = lease.session
     fragments = placed_fragments(session)
+    starts = [at for at, _ in fragments]
     missing = _missing(session, plan, fragments)
     if not session.file_size and not session.parts.exists():
         missing = [0]  # An upload has one part at least.
@@ -46,7 +49,7 @@ def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
         indexes = [index for _, index in run]
         start = indexes[0] * plan.part_size
         end = min(session.file_size, (indexes[-1] + 1) * plan.part_size)
-        inside = [(at, item) for at, item in fragments if at < end and at + item.size > start]
+        inside = fragments[max(0, bisect_right(starts, start) - 1) : bisect_left(starts, end)]
         _write_run(lease, store, plan, start, end, inside)
 
 
@@ -72,6 +75,7 @@ def _write_run(
     """Write the parts from ``start`` to ``end``, which follow each other."""
     session, committed = lease.session, time.monotonic()
     threads = StoreThreads(lease, count=lease.threads.count)
+    threads.deadline = lease.threads.deadline
 
     def commit(stored: list[Stored]) -> None:
         def save() -> None:
@@ -87,7 +91,7 @@ def _write_run(
         session,
         store,
         offset=start,
-        target=lambda segment: target_of(session, store, segment, lease.renew),
+        target=lambda segment: target_of(session, store, segment, lease.confirm),
         dirty=DirtyParts(),
         decide=lambda _: plan,
     )

@@ -106,12 +106,10 @@ class Lease:
         ``stored`` are parts whose rows are committed with it.
         """
         plan = self.session.plan
-        if stored and plan:
-            self.dirty.commit(plan.index(part.offset) for part in stored)
         if keep:
             offset = values.get("bytes_stored", self.session.bytes_stored)
             self.write(lease_until=deadline(), **self._ahead(plan, plan.index(offset) if plan else 0), **values)
-        elif not self.session.change(held=False, dirty_parts=self.dirty.left(), **values):
+        elif not self.session.change(held=False, dirty_parts=self.dirty.left(but=self._indexes(stored)), **values):
             raise LeaseLost
 
     def release(self) -> None:
@@ -131,8 +129,21 @@ class Lease:
         ahead = self._ahead(plan, 0)
         self.write(layout=plan.as_json(), upload_id=upload_id, lease_until=deadline(), **ahead, **values)
 
-    def _note_part(self, index: int) -> None:
+    def confirm(self) -> None:
+        """Raise LeaseLost if the row has changed hands."""
+        self.write(lease_until=deadline())
+
+    def forget(self, stored: Collection[UploadPart]) -> None:
+        """The rows of these parts are committed."""
+        self.dirty.commit(self._indexes(stored))
+
+    def _indexes(self, stored: Collection[UploadPart]) -> list[int]:
+        plan = self.session.plan
+        return [plan.index(part.offset) for part in stored] if plan else []
+
+    def _note_part(self, index: int) -> bool:
         self.write(lease_until=deadline(), **self._ahead(self.session.plan, index))
+        return True
 
     def _ahead(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
         """Return what notes on the row the parts from ``index`` on, where late writes are possible and some is left."""

@@ -19,8 +19,9 @@ from uploads.exceptions import (
     UploadGone,
 )
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
-from uploads.parts import UploadPlan, combine_crc32
+from uploads.parts import UploadPlan, combine_crc32, update_crc32
 from uploads.stores.base import Part, Store, StoredObject, Upload
+from uploads.transfer.deadlines import waited_for
 from uploads.transfer.fragments import make_parts, placed_fragments, whole_crc32
 from uploads.transfer.lease import Lease
 from uploads.transfer.targets import begin_upload, upload_of
@@ -94,22 +95,40 @@ def _complete_repaired(
     lease: Lease, store: Store, plan: UploadPlan, upload: Upload, start: int, end: int
 ) -> tuple[StoredObject, int]:
     """Complete an upload of the bytes from ``start`` to ``end``; write parts again that a late writer changed."""
+    is_certain = True
     for _ in range(REPAIRS):
         rows = _rows_between(lease.session, store, start, end)
         crc32 = whole_crc32(rows)
         parts = [Part(plan.number(plan.index(row.offset)), row.size, row.crc32, row.etag) for row in rows]
         stored, lost = complete_upload(lease, store, upload, parts, crc32)
         if stored is not None:
+            if not is_certain and stored.crc32 is None:
+                _read_back(lease, store, upload, crc32)
             return stored, crc32
-        if not isinstance(lost, StoreRefused) or not _repair(lease, store, plan, upload, rows):
+        if not isinstance(lost, StoreRefused):
             break
+        repaired = _repair(lease, store, plan, upload, rows)
+        if repaired is None:
+            break
+        is_certain &= repaired
     raise lost or StoreUnavailable
 
 
-def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: Sequence[UploadPart]) -> bool:
-    """Find the parts that are not what their rows say, and write them again; tell whether there were any.
+def _read_back(lease: Lease, store: Store, upload: Upload, crc32: int) -> None:
+    """Compare the content of an object with its CRC-32; raise StoredObjectWrong."""
+    found, blocks = 0, iter(store.read(upload.name))
+    while (block := waited_for(next, blocks, None)) is not None:
+        lease.renew()
+        found = update_crc32(block, found)
+    if found != crc32:
+        raise StoredObjectWrong(reason=f"its CRC-32 is {found:08x} instead of {crc32:08x}")
 
-    Without fragments a part was only written with the same bytes, which some stores give another ETag each time.
+
+def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: Sequence[UploadPart]) -> bool | None:
+    """Find the parts that are not what their rows say, and write them again; return None if there were none.
+
+    Without fragments a part was only written with the same bytes, which some stores give another ETag each time; False
+    if the store does not confirm that by a checksum.
     """
     session = lease.session
     listed = lease.threads.call(store.list_parts, upload)
@@ -131,13 +150,14 @@ def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: 
         elif index in kept:
             again.append(row)
     if not again and not renamed:
-        return False
+        return None
+    confirmed = all((listed or {})[plan.number(plan.index(row.offset))].crc32 is not None for row in renamed)
     with durable():
         lease.commit(keep=True)
         UploadPart.objects.bulk_update(renamed, ["etag"])
         session.parts.filter(pk__in=[row.pk for row in again]).delete()
     make_parts(lease, store, plan)
-    return True
+    return confirmed
 
 
 def _rows_between(session: UploadSession, store: Store, start: int, end: int) -> list[UploadPart]:

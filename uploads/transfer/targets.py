@@ -11,7 +11,7 @@ from uploads import conf
 from uploads.disposition import disposition_of
 from uploads.exceptions import FileTooLarge, UploadError
 from uploads.models import Fragment, Segment, UploadPart, UploadSession
-from uploads.parts import UploadPlan
+from uploads.parts import MAX_OBJECT_SIZE, UploadPlan
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import fragment_of
 from uploads.transfer.deadlines import waited_for
@@ -48,12 +48,22 @@ def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> Up
         return UploadPlan(config.PART_SIZE)
     preferred, most = max(config.PART_SIZE, store.min_part_size), store.max_parts
     plan = UploadPlan.of(size, chunk_size, preferred=preferred, least=store.min_part_size, most=most)
-    if not plan.segment_parts or store.composes:
+    if not plan.segment_parts:
         return plan
-    largest = largest_in_one_upload(store)
+    joins = store.composes
+    if joins and session.file_size > plan.largest(most):  # Parts of this size make copies of less than 5 GiB.
+        plan = UploadPlan.of(size, None, preferred=preferred, least=store.min_part_size, most=most)
+    largest = plan.largest(most) if joins else largest_in_one_upload(store)
     if session.file_size > largest:
         raise FileTooLarge(maximum=largest)
-    return UploadPlan(max(preferred, -(-session.file_size // most)))
+    return plan if joins else UploadPlan(max(preferred, -(-session.file_size // most)))
+
+
+def largest_joined(store: Store) -> int:
+    """Return the bytes of the largest file that the store can join of segments, with parts of the preferred size."""
+    preferred, most = max(conf.current().PART_SIZE, store.min_part_size), store.max_parts
+    plan = UploadPlan.of(MAX_OBJECT_SIZE, None, preferred=preferred, least=store.min_part_size, most=most)
+    return max(plan.largest(most), largest_in_one_upload(store))
 
 
 def largest_in_one_upload(store: Store) -> int:
@@ -119,6 +129,12 @@ def target_of(session: UploadSession, store: Store, segment: int, confirm: Calla
         except IntegrityError:  # Another request was first.
             waited_for(store.abort, Upload(row.name, row.upload_id))
             row = session.segments.get(index=segment)
+        except Error:
+            raise  # The row may be there; if not, the audit finds the upload.
+        except BaseException:
+            with suppress(UploadError):
+                waited_for(store.abort, Upload(row.name, row.upload_id))
+            raise
     return Upload(row.name, row.upload_id)
 
 

@@ -187,7 +187,8 @@ class PartWriter:
         """Put a part if the bytes, with the fragments before them, are one that nobody else may write to."""
         index = plan.index(start)
         missing = start - index * plan.part_size
-        if not is_whole or index in self.dirty.others or missing > sum(fragment.size for fragment in self.before):
+        is_part = is_whole and missing <= sum(fragment.size for fragment in self.before)
+        if not (is_part and self.dirty.claim(index)):
             self._put_fragment(start, data)
             return
         if missing:
