@@ -201,6 +201,7 @@ def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession)
         pytest.param({1: 10}, 2, 11, id="larger"),
         pytest.param({3: 10, 4: 10}, 1, 9, id="first-after-two-others"),
         pytest.param({3: 12}, 1, 9, id="arithmetic"),
+        pytest.param({1: 10}, 3, 25, id="larger-at-the-end"),
     ],
 )
 def test_chunks_of_another_size_are_refused(
@@ -366,3 +367,15 @@ def test_an_upload_that_begins_while_its_session_is_aborted_is_released(
     send(UploadSession.objects.get(), 1, bytes(10 * MIB))
     sessions.abort(stale)
     assert s3_uploads() == set()
+
+
+def test_replacing_a_chunk_of_a_wrong_size_keeps_its_neighbours(store: Store, open_session: OpenSession) -> None:
+    """It came before the size of all chunks was known, and would have reached into the next one."""
+    data = some_bytes(53 * MIB)
+    session = open_session(len(data))
+    send(session, 2, bytes(17 * MIB))
+    for number in (1, 3, 2, 4, 5, 6):
+        send(UploadSession.objects.get(), number, split(data, 10 * MIB)[number])
+    session = UploadSession.objects.get()
+    assert session.bytes_stored == sum(row.size for row in sessions.stored_of(session)) == len(data)
+    assert b"".join(store.read(finalize(session).object_name)) == data

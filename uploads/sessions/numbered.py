@@ -285,8 +285,8 @@ class _Attempt:
         start = (self.number - 1) * expected
         if session.size_known and start + size > session.file_size:
             raise beyond(session, max(0, session.file_size - start))
-        is_last = start + size == session.file_size if session.size_known else size < expected
-        if not is_last:
+        is_last = start + size == session.file_size or not session.size_known
+        if size > expected or not is_last:  # A longer one would reach into the next.
             raise ChunkSizeDiffers(number=self.number, size=size, expected=expected)
 
     def _may_be_last(self, size: int) -> bool:
@@ -319,7 +319,7 @@ class _Attempt:
             if same:
                 gone = [fragment.name for fragment in stored if isinstance(fragment, Fragment)]
             else:
-                gone = [] if row.crc32 is None else self._remove(max(size, before))
+                gone = [] if row.crc32 is None else self._remove()
                 save_stored(stored)
                 row.size, row.crc32 = size, crc32
             row.save()
@@ -337,15 +337,15 @@ class _Attempt:
             setattr(session, name, value)
         return gone
 
-    def _remove(self, extent: int) -> list[str]:
-        """Delete the rows of the stored chunk, up to so many bytes; return the names of its fragments."""
+    def _remove(self) -> list[str]:
+        """Delete the rows of the stored chunk; return the names of its fragments."""
         session = self.session
         fragments = session.fragments.filter(chunk=self.number)
         gone = list(fragments.values_list("name", flat=True))
         fragments.delete()
         if session.chunk_size is not None:
             start = (self.number - 1) * session.chunk_size
-            session.parts.filter(offset__gte=start, offset__lt=start + extent).delete()
+            session.parts.filter(offset__gte=start, offset__lt=start + session.chunk_size).delete()
         return gone
 
     def _left(self, row: NumberedChunk, *, but: Collection[int] = ()) -> list[int]:
