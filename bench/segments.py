@@ -1,7 +1,7 @@
-"""The demo portal, where every two parts are a multipart upload of their own, as in files of more than 10,000 parts."""
+"""The demo portal, where files beyond 20 MiB are segments, as elsewhere those of more than 10,000 parts."""
 
 from __future__ import annotations
 
 from portal.settings import *  # noqa: F403
 
-UPLOADS |= {"STORES": {"default": {"MAX_PARTS": 2}}}  # noqa: F405
+UPLOADS |= {"PART_SIZE": 5 * 2**20, "STORES": {"default": {"MAX_PARTS": 4}}}  # noqa: F405

@@ -32,7 +32,7 @@ class InSegments(peers.OursRaw):
 
 
 def measure(directory: Path, *, quick: bool) -> list[Written]:
-    size = (24 if quick else 96) * MIB
+    size = (24 if quick else 72) * MIB
     found = []
     store = weed.start(directory / "written")
     try:

@@ -68,7 +68,7 @@ SLOW = (
 )
 """Where bodies drip."""
 SMALL = "small"
-"""A web whose sessions are segments of 5 MiB, so that every other file is put together of some."""
+"""A web whose files beyond 10 MiB are joined of segments."""
 TUS = {"Tus-Resumable": "1.0.0"}
 BROKER_DATABASE = urlsplit(REDIS).path.strip("/") or "0"
 PATIENCE = 240

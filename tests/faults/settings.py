@@ -21,8 +21,8 @@ UPLOADS |= {
 }
 if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
-if os.environ.get("SMALL_SEGMENTS"):  # of one part each
-    UPLOADS |= {"PART_SIZE": 5 * 2**20, "STORES": {"default": {"MAX_PARTS": 1}}}
+if os.environ.get("SMALL_SEGMENTS"):  # of two parts each
+    UPLOADS |= {"PART_SIZE": 5 * 2**20, "STORES": {"default": {"MAX_PARTS": 2}}}
 if os.environ.get("SHA256"):  # each file waits for the task that hashes it
     UPLOADS |= {"SHA256": True, "CHECK_WAIT": timedelta(seconds=1)}
 CORS_ALLOWED_ORIGIN_REGEXES = [r"http://127\.0\.0\.1:\d+"]
