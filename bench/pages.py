@@ -34,7 +34,7 @@ from uploads.models import UploadSession
 rows, times, pages = {rows}, {times}, {pages}
 now = timezone.now()
 UploadSession.objects.create(owner_key="auth.user:1", folder_id="1", path=[1], file_name="a.bin", file_size=10**9,
-    bytes_stored=10**9, content_type="a/b", storage="default", object_name="o", object_hash="0", part_size=10**7,
+    bytes_stored=10**9, content_type="a/b", storage="default", object_name="o", object_hash="0",
     state="completed", file_id="1", storage_released=False, expires_at=now + timedelta(hours=12))
 table = UploadSession._meta.db_table
 postgresql = connection.vendor == "postgresql"

@@ -20,7 +20,7 @@ now = timezone.now()
 UploadSession.objects.bulk_create(
     (UploadSession(owner_key="auth.user:1", folder_id="1", path=[1], file_name=f"row {i}", file_size=10**9,
      content_type="a/b", storage="default", object_name=f"rows/{i}", object_hash=hash_of(f"rows/{i}"),
-     part_size=10**7, expires_at=now + timedelta(hours=12))
+     expires_at=now + timedelta(hours=12))
      for i in range(%d)), batch_size=500)
 """
 

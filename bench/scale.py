@@ -29,8 +29,8 @@ SELECT {values} FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
 """
 ROWS = """
 INSERT INTO upload_sessions_uploadpart
-(session_id, chunk, "offset", size, crc32, segment, number, etag, fragment, created_at)
-SELECT s.id, 0, p * 10485760::bigint, 10485760, 0, 0, p + 1, 'e', '', now()
+(session_id, "offset", size, crc32, etag, created_at)
+SELECT s.id, p * 10485760::bigint, 10485760, 0, 'e', now()
 FROM upload_sessions_uploadsession s, generate_series(0, %(parts)s - 1) AS p WHERE s.file_name LIKE 'filled %%'
 AND s.created_at >= %(since)s
 """
