@@ -110,11 +110,6 @@ def size_of_chunks(file_size: int | None, sizes: Mapping[int, int]) -> int | Non
     return size if rest or as_last < size else None
 
 
-def largest_composed(most: int) -> int:
-    """Return the bytes of the largest file that the store can put together of segments."""
-    return most * MAX_COPY_SIZE
-
-
 def highest_chunk(total: int, minimum: int) -> int:
     """Return how many chunks of at least ``minimum`` bytes, but for the last, a file of ``total`` bytes can have."""
     return min(2**31 - 1, max(1, -(-total // minimum)))

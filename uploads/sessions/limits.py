@@ -55,7 +55,7 @@ def _largest_in(store: Store) -> int:
 def largest_ever() -> int:
     """Return the most bytes that any file may have, if the store can put it together."""
     config = conf.current()
-    largest = parts.largest_composed(parts.MAX_PARTS)
+    largest = parts.MAX_OBJECT_SIZE
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
 
 
