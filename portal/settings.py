@@ -186,6 +186,7 @@ UPLOADS: dict[str, Any] = {
     # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 lets them.
     "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
     "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
+    "MAX_OPEN_SESSIONS": env.int("UPLOADS_MAX_OPEN_SESSIONS", default=100),
     "PARALLEL_PARTS": env.int("UPLOADS_PARALLEL_PARTS", default=2),
     "PART_SIZE": env.int("UPLOADS_PART_SIZE", default=10 * 2**20),
     "INTERIM_RESPONSES": env.bool("UPLOADS_INTERIM_RESPONSES", default=False),

@@ -11,7 +11,8 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -311,30 +312,26 @@ def given() -> dict[str, Any]:
     return getattr(settings, "UPLOADS", {})
 
 
-_current: dict[type[Any], Any] = {}
-
-
 def of(group: type[Group]) -> Group:
     """Return a group of the settings in force; raise ImproperlyConfigured for a name that no group has."""
-    found: Group = _current.get(group) or _current.setdefault(group, _read(group))
-    return found
+    return cast("Group", _read(group))  # type: ignore[arg-type]
 
 
-def _read(group: type[Group]) -> Group:
+@cache
+def _read(group: type[Any]) -> Any:
     unknown = sorted(set(given()) - set(names()))
     if unknown:
         msg = f"settings.UPLOADS has unknown names: {', '.join(unknown)}."
         raise ImproperlyConfigured(msg)
-    mine = {field.name for field in dataclasses.fields(group)}  # type: ignore[arg-type]
+    mine = {field.name for field in dataclasses.fields(group)}
     return group(**{name: value for name, value in given().items() if name in mine})
 
 
-def current() -> Settings:
-    """Return the core's settings in force."""
-    return of(Settings)
+current: Callable[[], Settings] = partial(of, Settings)
+"""Return the core's settings in force."""
 
 
 @receiver(setting_changed)
 def _forget(*, setting: str, **_: object) -> None:
     if setting == "UPLOADS":
-        _current.clear()
+        _read.cache_clear()

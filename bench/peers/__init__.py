@@ -200,7 +200,8 @@ class Ours(Peer):
 
     def start(self) -> None:
         own = {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
-        self.environment |= own | WEB_ENVIRONMENT | self.settings
+        many = {"UPLOADS_MAX_OPEN_SESSIONS": "1000000"}  # for those that create sessions and leave them
+        self.environment |= own | many | WEB_ENVIRONMENT | self.settings
         (self.directory / "static").mkdir(exist_ok=True)
         self.manage("migrate", "-v0")
         self.auth = f"Token {self.manage('seed_demo').split()[-1]}"

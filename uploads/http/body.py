@@ -161,6 +161,7 @@ def read_blocks(
     source, declared = _source(request), declared_length(request)
     if digests is None and verify:  # What is drained may have been read in part.
         digests = Digests(request)
+    digests = digests or None
     received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
     # Servers lose the block of a body without a length that is cut in it.
     most = BLOCK_SIZES[1] if declared is None else BLOCK_SIZES[2]
@@ -219,7 +220,9 @@ class _Patience:
 
     @classmethod
     def of(cls, request: HttpRequest) -> _Patience:
-        patience: _Patience = request.META.setdefault("uploads.patience", cls(request))
+        patience: _Patience | None = request.META.get("uploads.patience")
+        if patience is None:
+            patience = request.META["uploads.patience"] = cls(request)
         return patience
 
     def start(self, within: float | None) -> None:

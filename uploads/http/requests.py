@@ -103,12 +103,16 @@ def read_query(request: HttpRequest | Request) -> dict[str, str]:
 
     As it came: middleware of the host may have rewritten the names in ``request.GET``.
     """
-    text = request.META.get("QUERY_STRING", "")
-    try:
-        raw = text.encode("latin-1")  # what WSGI makes of bytes
-    except UnicodeEncodeError:
-        raw = text.encode()
-    return {name.lower(): str(value) for name, value in QueryDict(raw).items()}
+    query: dict[str, str] | None = request.META.get("uploads.query")
+    if query is None:
+        text = request.META.get("QUERY_STRING", "")
+        try:
+            raw = text.encode("latin-1")  # what WSGI makes of bytes
+        except UnicodeEncodeError:
+            raw = text.encode()
+        query = {name.lower(): str(value) for name, value in QueryDict(raw).items()}
+        request.META["uploads.query"] = query
+    return query
 
 
 def read_range(request: HttpRequest) -> ByteRange | None:

@@ -16,7 +16,7 @@ from uploads.models import Mode, State, UploadSession
 from uploads.sessions.admission import beyond, is_whole
 from uploads.sessions.rules import Chunk
 from uploads.sessions.states import move_held
-from uploads.sessions.writing import delete_rows, listen, open_writer
+from uploads.sessions.writing import delete_rows, open_writer
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
 from uploads.transfer.transactions import durable
@@ -48,7 +48,7 @@ class _Progress:
         ended: Exception | None = None
         with open_writer(self.lease, self.store, self.chunk) as writer:
             try:
-                for block in listen(self.lease, self.chunk):
+                for block in self.lease.listen(self.chunk.blocks):
                     self._count(len(block))
                     writer.write(block)
                     if time.monotonic() - self.committed > COMMIT_EVERY:

@@ -25,7 +25,7 @@ from uploads.sessions.end import release
 from uploads.sessions.progressive import receive_progressively
 from uploads.sessions.rules import Chunk, Duplicate
 from uploads.sessions.states import move_held
-from uploads.sessions.writing import delete_rows, listen, open_writer, write_chunk
+from uploads.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
@@ -138,7 +138,7 @@ class _Receipt:
         """Store and commit the chunk; return its size in bytes."""
         session = self.session
         with open_writer(self.lease, self.store, self.chunk) as writer:
-            size, crc32 = write_chunk(writer, session, self.chunk, listen(self.lease, self.chunk))
+            size, crc32 = write_chunk(writer, session, self.chunk, self.lease.listen(self.chunk.blocks))
             if self.chunk.is_last and not session.size_known:
                 session.file_size, session.size_known = session.bytes_stored + size, True
             self._refuse_duplicate(size, crc32)

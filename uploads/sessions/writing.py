@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from uploads.exceptions import LeaseLost, UploadError
 from uploads.models import Fragment, Mode, UploadSession
 from uploads.parts import UploadPlan, update_crc32
 from uploads.sessions.admission import check_bounds, check_range, is_whole
@@ -53,21 +52,6 @@ def _decide(lease: Lease, store: Store, chunk: Chunk, size: int | None) -> Uploa
 
     begin_planned(session, store, plan, save)
     return plan
-
-
-def listen(lease: Lease, chunk: Chunk) -> Iterator[bytes]:
-    """Yield the chunk's blocks; raise LeaseLost if the reading ends because another request got the session."""
-    while True:
-        try:
-            with lease.listening():
-                block = next(chunk.blocks, None)
-        except UploadError as error:
-            if lease.wanted or lease.lost:
-                raise LeaseLost from error
-            raise
-        if block is None:
-            return
-        yield block
 
 
 def without_connection(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from uploads import conf, signals
 from uploads.clock import DatabaseNow
-from uploads.exceptions import LeaseLost, SessionBusy
+from uploads.exceptions import LeaseLost, SessionBusy, UploadError
 from uploads.models import Move, State, UploadPart, UploadSession
 from uploads.parts import UploadPlan
 from uploads.transfer.dirty import DirtyParts
@@ -69,15 +69,22 @@ class Lease:
         self._interval = renewal_interval()
         self._silent_since: float | None = None
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note that the client is waited for meanwhile."""
-        give_back()
-        self._silent_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._silent_since = None
+    def listen(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the blocks of a body; raise LeaseLost if the reading ends because another request got the session."""
+        while True:
+            give_back()
+            self._silent_since = time.monotonic()
+            try:
+                block = next(blocks, None)
+            except UploadError as error:
+                if self.wanted or self.lost:
+                    raise LeaseLost from error
+                raise
+            finally:
+                self._silent_since = None
+            if block is None:
+                return
+            yield block
 
     @property
     def is_listening(self) -> bool:

@@ -209,24 +209,22 @@ class PartWriter:
         part = UploadPart(session=self.session, offset=start, size=len(data), crc32=data.crc32)
 
         def put() -> str:
-            with self.store.writing(upload):
-                self.right.check()
-                etag, clear = self.store.put_part(upload, number=plan.number(index), offset=start, data=data)
-            if clear:
-                self.dirty.settle(index)
-            return etag
-
-        def put_noting_outcome() -> str:
+            clear = False
             try:
-                return put()
+                with self.store.writing(upload):
+                    self.right.check()
+                    etag, clear = self.store.put_part(upload, number=plan.number(index), offset=start, data=data)
+                return etag
             except UploadError as error:
-                if not (isinstance(error, StoreUnavailable) and error.unknown):
-                    self.dirty.settle(index)
+                clear = not (isinstance(error, StoreUnavailable) and error.unknown)
                 raise
+            finally:
+                if clear:
+                    self.dirty.settle(index)
 
         if self.store.late_writes:
             self.dirty.begin(index)
-        self._begin(part, put_noting_outcome, data)
+        self._begin(part, put, data)
 
     def _put_fragment(self, start: int, data: Buffer) -> None:
         self._finish_calls(self.threads.count - 1)
