@@ -54,7 +54,7 @@ def read_file(request: Request) -> FileBody:
     if given and (given.first or given.total not in (None, given.last + 1)):
         value = http.META["HTTP_CONTENT_RANGE"]
         raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
-    query, options = read_query(http), circumstances(http)
+    query, options = read_query(http), body_options(http)
     if not is_form(http):
         return FileBody(disposed_name(http), Chunk(read_blocks(http), **options), query)
     events, form = form_events(http), FormFields()
@@ -80,7 +80,7 @@ def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None
         raise ChunkOfWidget
 
 
-def circumstances(http: HttpRequest) -> dict[str, Any]:
+def body_options(http: HttpRequest) -> dict[str, Any]:
     """Return what is to be said of any chunk: how much may come, and how to end or watch its coming."""
     return {
         "at_most": declared_length(http),

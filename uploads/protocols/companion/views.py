@@ -17,7 +17,7 @@ from uploads.exceptions import InvalidRequest, PartChanged, SessionAborted, Sess
 from uploads.http import metadata, routes
 from uploads.http.body import below, read_blocks, read_fields_body, require_identity
 from uploads.http.errors import problem
-from uploads.http.requests import circumstances, json_object, read_file
+from uploads.http.requests import body_options, json_object, read_file
 from uploads.http.views import UploadView, exempt_from_csrf
 from uploads.models import State, UploadSession
 from uploads.parts import MAX_PARTS, MIN_PART_SIZE
@@ -127,7 +127,7 @@ class UploadViewSet(DoorView):
         session = self.find(session_id)
         http = below(request)
         require_identity(http)
-        chunk = Chunk(read_blocks(http), rules=RULES, **circumstances(http))
+        chunk = Chunk(read_blocks(http), rules=RULES, **body_options(http))
         session = sessions.receive_numbered(session, chunk, number)
         stored = _etags(session, number)
         if number not in stored:  # Aborted right after it was stored.

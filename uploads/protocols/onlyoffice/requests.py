@@ -12,7 +12,7 @@ from django.http.request import HttpRequest
 from uploads.exceptions import InvalidRequest
 from uploads.http.body import below, read_blocks, read_fields_body, require_identity
 from uploads.http.forms import content_type, first_file, form_fields, is_form
-from uploads.http.requests import circumstances, json_object, read_query, read_range
+from uploads.http.requests import body_options, json_object, read_query, read_range
 from uploads.protocols.onlyoffice import conf
 from uploads.protocols.onlyoffice.duplicates import read_fingerprint
 from uploads.sessions import Chunk
@@ -31,7 +31,7 @@ def read_chunk(request: Request) -> Chunk:
         range=read_range(http),
         fingerprint=read_fingerprint(http),
         rules=conf.current().rules,
-        **circumstances(http),
+        **body_options(http),
     )
 
 

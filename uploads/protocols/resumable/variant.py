@@ -21,7 +21,7 @@ from uploads.http import metadata
 from uploads.http.body import declared_length, read_blocks, require_identity
 from uploads.http.digests import Digests
 from uploads.http.forms import content_type, is_form
-from uploads.http.requests import circumstances, disposed_name, read_query
+from uploads.http.requests import body_options, disposed_name, read_query
 from uploads.models import PAST_SENDING, State, UploadSession
 from uploads.protocols.resources import conf, headers
 from uploads.protocols.resources.base import Variant, limit
@@ -158,7 +158,7 @@ class Resumable(Variant):
             total=self.length(start),
             is_last=self.is_complete,
             rules=conf.WHOLE if digests else conf.KEEPING,
-            **circumstances(self.request),
+            **body_options(self.request),
         )
 
     def is_final(self, session: UploadSession) -> bool:

@@ -12,7 +12,7 @@ from uploads.http import metadata
 from uploads.http.body import declared_length, read_blocks, require_identity
 from uploads.http.digests import Digests, decode
 from uploads.http.forms import content_type
-from uploads.http.requests import circumstances
+from uploads.http.requests import body_options
 from uploads.models import State, UploadSession
 from uploads.protocols.resources import conf, headers
 from uploads.protocols.resources.base import Variant
@@ -111,7 +111,7 @@ class Tus(Variant):
             start=start,
             total=total,
             rules=conf.WHOLE if digests else conf.KEEPING,
-            **circumstances(self.request),
+            **body_options(self.request),
         )
 
     def _checksum(self) -> dict[str, bytes]:
