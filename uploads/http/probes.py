@@ -19,7 +19,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def way(url: str, path: str | None, size: int, code_of: Callable[[Any], Any]) -> Finding:
+def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any], Any]) -> Finding:
     """Send a body of ``size`` bytes to a door: who answers, the app or something before it?
 
     ``path`` is below the portal's prefix, None if it cannot be told; ``code_of`` finds the code in the door's errors.

@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, get_script_prefix, resolve, reverse
 from uploads import doors
 from uploads.doors import Finding
 from uploads.http import routes
-from uploads.http.probes import way
+from uploads.http.probes import probe_upload
 from uploads.protocols.onlyoffice import conf
 
 PACKAGE = "uploads.protocols.onlyoffice"
@@ -70,7 +70,7 @@ def _way(url: str) -> Finding:
     """Send a chunk to a session that does not exist: who answers, the app or something before it?"""
     below = routes.below_prefix("location", PACKAGE)
     path = None if below is None else f"{below}?uid={uuid.uuid4().hex}"
-    return way(url, path, conf.current().chunk_size, lambda body: body["error"]["type"])
+    return probe_upload(url, path, conf.current().chunk_size, lambda body: body["error"]["type"])
 
 
 doors.register(doors.Door("onlyoffice", is_included, check, probe))

@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage
 from uploads import doors
 from uploads.doors import Finding
 from uploads.http import interim, routes
-from uploads.http.probes import way
+from uploads.http.probes import probe_upload
 from uploads.protocols.resources import conf
 
 PACKAGE = "uploads.protocols.resources"
@@ -36,7 +36,7 @@ def check() -> Iterator[CheckMessage]:
 def probe(url: str) -> Iterator[Finding]:
     if not is_included():
         return
-    yield way(url, routes.below_prefix("uploads", PACKAGE), CHUNK, lambda body: body["code"])
+    yield probe_upload(url, routes.below_prefix("uploads", PACKAGE), CHUNK, lambda body: body["code"])
     if conf.current().INTERIM_RESPONSES:
         yield way_of_interim(url)
 
