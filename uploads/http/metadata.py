@@ -17,7 +17,7 @@ UNNAMED = "upload"
 _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 
-def said(pairs: Mapping[str, str], keys: tuple[str, ...]) -> str:
+def first_value(pairs: Mapping[str, str], keys: tuple[str, ...]) -> str:
     """Return the first value under one of ``keys`` that says something, or empty text."""
     return next((pairs[key] for key in keys if pairs.get(key, "") not in ABSENT), "")
 
@@ -35,8 +35,8 @@ def named(name: str, kind: str) -> str:
 
 def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> FileRequest:
     """Return what metadata say of a file of ``size`` bytes, or None if nobody knows yet."""
-    kind = content_type(said(pairs, TYPES))
-    name = named(said(pairs, NAMES), kind)
+    kind = content_type(first_value(pairs, TYPES))
+    name = named(first_value(pairs, NAMES), kind)
     return FileRequest(
         name=name, size=size, relative_path="/".join(folders(pairs)), content_type=kind, metadata=pairs, rules=rules
     )
@@ -44,6 +44,6 @@ def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> Fi
 
 def folders(pairs: Mapping[str, str]) -> list[str]:
     """Return the folders that the file's path leads through; browsers' paths end with the file itself."""
-    *above, last = said(pairs, ("relativePath",)).split("/")
-    name = named(said(pairs, NAMES), content_type(said(pairs, TYPES)))
+    *above, last = first_value(pairs, ("relativePath",)).split("/")
+    name = named(first_value(pairs, NAMES), content_type(first_value(pairs, TYPES)))
     return above if last == name else [*above, last]

@@ -29,7 +29,7 @@ from uploads.destinations.base import answering, called_by
 from uploads.exceptions import SessionNotFound, cause_of
 from uploads.http.body import below, declared_length, drain, has_unread_body, leave_unread, require_body
 from uploads.http.errors import as_upload_error
-from uploads.http.metadata import FOLDERS, said
+from uploads.http.metadata import FOLDERS, first_value
 from uploads.http.slots import RequestSlot
 from uploads.models import State, UploadSession, UploadSessionQuerySet
 from uploads.sessions import FileRequest
@@ -191,7 +191,7 @@ class UploadView(ViewSet):
 
     def folder_of(self, file: FileRequest) -> str:
         """Return the folder that the URL names, or the client; empty if neither does."""
-        return str(self.kwargs.get("folder_id") or said(file.metadata, FOLDERS))
+        return str(self.kwargs.get("folder_id") or first_value(file.metadata, FOLDERS))
 
     def place_of(self, session: UploadSession) -> str | None:
         """Return the URL of the file that the session has become, if it is there and the portal told."""

@@ -177,7 +177,7 @@ def _file_request(said: dict[str, Any]) -> FileRequest:
         raise InvalidRequest(message)
     pairs = {_storable(name): _storable(value) for name, value in given.items() if value is not None}
     told = {"filename": str(said.get("filename") or ""), "filetype": str(said.get("type") or "")}
-    size = metadata.said(pairs, SIZES)
+    size = metadata.first_value(pairs, SIZES)
     if size and not (size.isascii() and size.isdigit() and len(size) < 19):
         message = "metadata.size must be a number of bytes."
         raise InvalidRequest(message)
