@@ -45,7 +45,7 @@ def exempt_from_csrf(request: HttpRequest) -> None:
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001 - REST framework's own way
 
 
-def found(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
+def get_or_404(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
     """Return the one of ``sessions`` that a URL names; raise SessionNotFound."""
     try:
         return sessions.get(pk=uuid.UUID(hex=session_id))
@@ -208,7 +208,7 @@ class UploadView(ViewSet):
 
     def find(self, session_id: str) -> UploadSession:
         """Return the caller's session; a foreign one does not exist for the caller."""
-        session = self.named_session = found(UploadSession.objects.of(self.request.user), session_id)
+        session = self.named_session = get_or_404(UploadSession.objects.of(self.request.user), session_id)
         return session
 
     @property

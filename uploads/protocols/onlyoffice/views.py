@@ -18,7 +18,7 @@ from uploads import names, owners, sessions
 from uploads.destinations import get_destination
 from uploads.exceptions import InvalidName, InvalidRequest
 from uploads.http.requests import read_file, read_query
-from uploads.http.views import UploadView, exempt_from_csrf, found
+from uploads.http.views import UploadView, exempt_from_csrf, get_or_404
 from uploads.models import UploadSession
 from uploads.protocols.onlyoffice import answers, conf, errors, schema
 from uploads.protocols.onlyoffice.location import location_url
@@ -206,7 +206,7 @@ class SessionView(DoorView):
         """Return the session that the client may continue: its own, or any whose id it knows (``LOCATION_AUTH``)."""
         if not self.is_capability:
             return super().find(session_id)
-        session = self.named_session = found(UploadSession.objects.all(), session_id)
+        session = self.named_session = get_or_404(UploadSession.objects.all(), session_id)
         if self.request.method not in SAFE_METHODS:
             self.slot.acquire(session.owner_key)
         return session
