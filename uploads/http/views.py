@@ -193,7 +193,7 @@ class UploadView(ViewSet):
         """Return the folder that the URL names, or the client; empty if neither does."""
         return str(self.kwargs.get("folder_id") or first_value(file.metadata, FOLDERS))
 
-    def place_of(self, session: UploadSession) -> str | None:
+    def file_url(self, session: UploadSession) -> str | None:
         """Return the URL of the file that the session has become, if it is there and the portal told."""
         url = (session.result or {}).get("url")
         return self.request.build_absolute_uri(url) if url else None

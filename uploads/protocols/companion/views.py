@@ -46,7 +46,7 @@ class DoorView(UploadView):
 
     def location(self, session: UploadSession) -> str | None:
         sessions.require_no_failure(session)
-        return self.place_of(session)
+        return self.file_url(session)
 
 
 class CreateViewSet(DoorView):

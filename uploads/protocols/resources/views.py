@@ -132,7 +132,7 @@ class ResourceView(UploadView):
 
     def place(self, session: UploadSession) -> dict[str, str]:
         """Return the header that says where the file is, once it is and if the portal told."""
-        url = self.place_of(session)
+        url = self.file_url(session)
         return {"Content-Location": url} if url else {}
 
     def described(self, session: UploadSession) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class ResourceView(UploadView):
             "expires": session.expires_at.isoformat() if session.state in (State.OPEN, State.FAILED) else None,
             "failure": session.failure,
             "code": _code_of(session),
-            "url": self.place_of(session),
+            "url": self.file_url(session),
             "file": file,
         }
 
