@@ -25,7 +25,7 @@ from uploads.exceptions import (
     is_interruption,
 )
 from uploads.models import State, UploadSession, Verdict
-from uploads.sessions.complete import complete, complete_held, fail, not_counted, pause_after, reason_of, taken_up
+from uploads.sessions.complete import complete, complete_held, fail, not_counted, pause_after, reason_of, begin_attempt
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.reader import open_object
@@ -49,7 +49,7 @@ def check(session: UploadSession) -> UploadSession:
     if session.state == State.CHECKING:
         before = session.failure
         # Empty until it is known better: an attempt that takes its process along leaves it so.
-        with hold(session, failure="", **taken_up(session, LONGEST_PAUSE)) as lease:
+        with hold(session, failure="", **begin_attempt(session, LONGEST_PAUSE)) as lease:
             _check_held(lease, died=not before)
     return session
 

@@ -64,7 +64,7 @@ def complete(session: UploadSession) -> UploadSession:
     rest = TASKS_TURN if session.left_to_task else timedelta(0)
     if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
-    with hold(session, **taken_up(session)) as lease:
+    with hold(session, **begin_attempt(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return checked(session)
 
@@ -87,7 +87,7 @@ def complete_due(*, limit: int) -> int:
     due = list(UploadSession.objects.due()[:limit])
     for session in due:
         try:
-            with hold(session, **taken_up(session)) as lease:
+            with hold(session, **begin_attempt(session)) as lease:
                 complete_held(lease)
         except SessionBusy:
             continue
@@ -99,7 +99,7 @@ def complete_due(*, limit: int) -> int:
     return len(due)
 
 
-def taken_up(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, Any]:
+def begin_attempt(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, Any]:
     """Count an attempt when it begins, so that one that kills its process is counted, too."""
     attempts = session.attempts + 1
     return {"attempts": attempts, "retry_at": timezone.now() + pause_after(attempts, longest), "left_to_task": False}
