@@ -25,7 +25,7 @@ from uploads.exceptions import (
     is_interruption,
 )
 from uploads.models import State, UploadSession, Verdict
-from uploads.sessions.complete import complete, complete_held, fail, not_counted, pause_after, reason_of, begin_attempt
+from uploads.sessions.complete import complete, complete_held, fail, undo_attempt, pause_after, reason_of, begin_attempt
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.reader import open_object
@@ -98,7 +98,7 @@ def _check_held(lease: Lease, *, died: bool) -> None:
         fail(lease, error)
     except Exception as error:
         if is_interruption(error):
-            not_counted(lease)
+            undo_attempt(lease)
             raise
         if not isinstance(error, UploadError):
             logger.exception("session %s: the portal's check failed", session.pk)

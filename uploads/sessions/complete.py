@@ -159,7 +159,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         return
     except Exception as error:
         if is_interruption(error):
-            not_counted(lease)
+            undo_attempt(lease)
             raise
         logger.exception("session %s: the portal could not publish the file", session.pk)
         reconnect()
@@ -184,7 +184,7 @@ def _release_fragments(session: UploadSession) -> None:
     session.fragments.all().delete()
 
 
-def not_counted(lease: Lease) -> None:
+def undo_attempt(lease: Lease) -> None:
     """Let go of the session as if the attempt had not been made, if that can be done at all."""
     session = lease.session
     try:
