@@ -231,7 +231,7 @@ def test_a_chunk_may_take_longer_than_its_session_lives(
         for byte in (b"a", b"b", b"c", b"d", b"e", b"f"):
             time.sleep(0.3)  # that time passes is the point
             yield byte
-            sessions.alive(row(session))
+            sessions.require_live(row(session))
 
     chunk = Chunk(slow())
     if numbered:

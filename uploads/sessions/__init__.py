@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uploads.sessions.admission import alive, require_no_failure
+from uploads.sessions.admission import require_live, require_no_failure
 from uploads.sessions.audit import Comparison, audit, compare
 from uploads.sessions.check import RELEASABLE, check, checks_due, release_checked
 from uploads.sessions.complete import complete, complete_due, retry

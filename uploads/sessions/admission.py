@@ -24,7 +24,7 @@ from uploads.sessions.rules import Chunk
 from uploads.transfer.writer import FRAMING
 
 
-def alive(session: UploadSession) -> UploadSession:
+def require_live(session: UploadSession) -> UploadSession:
     """Return the session; raise SessionAborted or SessionExpired if it is no more."""
     if session.state == State.ABORTED:
         raise SessionAborted
@@ -45,7 +45,7 @@ def require_no_failure(session: UploadSession) -> None:
 
 def check_open(session: UploadSession, mode: Mode) -> None:
     """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
-    alive(session)
+    require_live(session)
     require_no_failure(session)
     if session.state != State.OPEN:
         raise SessionClosed(state=session.get_state_display())

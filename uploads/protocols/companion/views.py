@@ -118,7 +118,7 @@ class UploadViewSet(DoorView):
 
     def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Tell where to send a part."""
-        sessions.alive(self.find(session_id))
+        sessions.require_live(self.find(session_id))
         path = self.address("part", session_id=session_id, number=number)
         return Response({"url": request.build_absolute_uri(path)})
 
@@ -136,7 +136,7 @@ class UploadViewSet(DoorView):
 
     def list_parts(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell which parts are stored."""
-        session = sessions.alive(self.find(session_id))
+        session = sessions.require_live(self.find(session_id))
         parts = _etags(session).items()
         return Response([{"PartNumber": number, "Size": size, "ETag": etag} for number, (etag, size) in parts])
 

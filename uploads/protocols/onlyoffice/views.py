@@ -213,7 +213,7 @@ class SessionView(DoorView):
 
     def look(self, session_id: str) -> UploadSession:
         """Return the session as it is: a question takes it from nobody, however often a page asks."""
-        return sessions.alive(self.find(session_id))
+        return sessions.require_live(self.find(session_id))
 
     def store(self, session_id: str) -> UploadSession:
         """Store the chunk that comes next and return its session."""

@@ -273,7 +273,7 @@ class UploadViewSet(ResourceView):
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell what is known of the upload: how far it is, why it failed, which file it has become."""
-        session = sessions.alive(self.find(session_id))
+        session = sessions.require_live(self.find(session_id))
         if session.mode == Mode.NUMBERED:  # Begun through another door; there is no offset to go on at.
             return Response(self.described(session))
         if self.variant.resumes_after_get:
@@ -303,12 +303,12 @@ class UploadViewSet(ResourceView):
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the upload. The file of a finished one is the portal's, and stays."""
-        sessions.alive(self.find(session_id))
+        sessions.require_live(self.find(session_id))
         self.end(session_id)
         return Response(status=204)
 
     def _ask(self, session_id: str) -> UploadSession:
-        session = sessions.alive(self.find(session_id))
+        session = sessions.require_live(self.find(session_id))
         if session.mode == Mode.NUMBERED:
             raise ModeConflict(mode=session.get_mode_display())
         if not sessions.ask(session):
