@@ -63,7 +63,7 @@ def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool
     # A duplicate of the last chunk need not fit; it is recognized when it has been read.
     again = session.last_chunk.get("size", 0) if chunk.fingerprint and chunk.starts_at is None else 0
     if size > max(remaining, again) + slack:
-        raise beyond(session, remaining)
+        raise size_error(session, remaining)
 
 
 def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
@@ -83,7 +83,7 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
     raise ContentRangeInvalid(value=value, reason=reason)
 
 
-def beyond(session: UploadSession, remaining: int) -> UploadError:
+def size_error(session: UploadSession, remaining: int) -> UploadError:
     """Return the error that says why bytes do not fit into the file, of which so many are still to come."""
     if session.size_known:
         return ChunkBeyondFile(remaining=remaining, total=session.file_size)
@@ -103,7 +103,7 @@ def take_length(session: UploadSession, chunk: Chunk) -> None:
             total=total, known=session.file_size if session.size_known else f"at least {session.bytes_stored}"
         )
     if total > session.file_size and session.plan:
-        raise beyond(session, 0)
+        raise size_error(session, 0)
     if total > session.file_size:
         raise FileTooLarge(maximum=session.file_size)
     session.file_size, session.size_known = total, True

@@ -28,7 +28,7 @@ from uploads.exceptions import (
 )
 from uploads.models import Fragment, Mode, NumberedChunk, State, UploadSession
 from uploads.parts import UploadPlan
-from uploads.sessions.admission import beyond, check_bounds, check_open, check_range
+from uploads.sessions.admission import size_error, check_bounds, check_open, check_range
 from uploads.sessions.complete import checked, complete, complete_held
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import ANY, Chunk, Rules
@@ -220,7 +220,7 @@ class _Attempt:
                 largest = values["file_size"] = min(locked.file_size, self.store.largest_upload(plan))
                 if locked.bytes_stored > largest:
                     locked.file_size = largest
-                    raise beyond(locked, 0)
+                    raise size_error(locked, 0)
             if locked.mode == Mode.UNDECIDED:
                 values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
             UploadSession.objects.filter(pk=locked.pk).update(**values)
@@ -284,7 +284,7 @@ class _Attempt:
             return
         start = (self.number - 1) * expected
         if session.size_known and start + size > session.file_size:
-            raise beyond(session, max(0, session.file_size - start))
+            raise size_error(session, max(0, session.file_size - start))
         is_last = start + size == session.file_size or not session.size_known
         if size > expected or not is_last:  # A longer one would reach into the next.
             raise ChunkSizeDiffers(number=self.number, size=size, expected=expected)
@@ -312,7 +312,7 @@ class _Attempt:
             before = row.size or 0 if row.crc32 is not None else 0
             bytes_stored = locked.bytes_stored - before + size
             if bytes_stored > locked.file_size:
-                raise beyond(session, locked.file_size - locked.bytes_stored)
+                raise size_error(session, locked.file_size - locked.bytes_stored)
             same = (row.size, row.crc32) == (size, crc32) and not parts_among(stored)
             written = [plan.index(part.offset) for part in parts_among(stored)] if plan else []
             row.dirty_parts = self._left(row, but=written)

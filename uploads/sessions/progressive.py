@@ -13,7 +13,7 @@ from django.utils import timezone
 from uploads import conf, signals
 from uploads.exceptions import BodyTimeout, ChunkTooLarge, IncompleteBody, LeaseLost
 from uploads.models import Mode, State, UploadSession
-from uploads.sessions.admission import beyond, is_whole
+from uploads.sessions.admission import size_error, is_whole
 from uploads.sessions.rules import Chunk
 from uploads.sessions.states import move_held
 from uploads.sessions.writing import delete_rows, open_writer
@@ -72,7 +72,7 @@ class _Progress:
         session, most = self.session, self.chunk.rules.most
         self.received += size
         if self.start + self.received > session.file_size:
-            raise beyond(session, session.file_size - self.start)
+            raise size_error(session, session.file_size - self.start)
         if most is not None and self.received > most:
             raise ChunkTooLarge(maximum=most)
 
