@@ -46,7 +46,7 @@ def _decoded(key: str, value: str) -> str:
     return text
 
 
-def written(pairs: Mapping[str, str]) -> str:
+def serialize(pairs: Mapping[str, str]) -> str:
     """Return the pairs as Upload-Metadata has them."""
     return ",".join(f"{key} {_encoded(value)}".strip() for key, value in pairs.items() if _KEY.fullmatch(key))
 

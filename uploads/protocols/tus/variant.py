@@ -18,7 +18,7 @@ from uploads.protocols.resources import conf, headers
 from uploads.protocols.resources.base import Variant
 from uploads.protocols.resources.conf import TUS_BYTES
 from uploads.protocols.resources.errors import ConcatenationUnsupported, ContentTypeUnsupported, VersionUnsupported
-from uploads.protocols.tus.metadata import as_text, parse, written
+from uploads.protocols.tus.metadata import as_text, parse, serialize
 from uploads.sessions import Chunk, FileRequest, largest_ever
 
 CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
@@ -63,7 +63,7 @@ class Tus(Variant):
 
     def state(self, session: UploadSession) -> dict[str, str]:
         deferred = {} if session.size_known else {"Upload-Defer-Length": "1"}
-        given = {"Upload-Metadata": written(session.metadata)} if session.metadata else {}
+        given = {"Upload-Metadata": serialize(session.metadata)} if session.metadata else {}
         return super().state(session) | deferred | given
 
     def require_sense(self) -> None:
