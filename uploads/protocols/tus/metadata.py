@@ -57,7 +57,7 @@ def _encoded(value: str) -> str:
     return base64.b64encode(value.encode(errors="replace")).decode()
 
 
-def as_text(pairs: Mapping[str, str]) -> dict[str, str]:
+def decode_text(pairs: Mapping[str, str]) -> dict[str, str]:
     """Return the pairs with what can be read of binary values."""
     return {
         key: base64.b64decode(value.removeprefix(BINARY)).decode(errors="replace").replace("\0", "\ufffd")

@@ -18,7 +18,7 @@ from uploads.protocols.resources import conf, headers
 from uploads.protocols.resources.base import Variant
 from uploads.protocols.resources.conf import TUS_BYTES
 from uploads.protocols.resources.errors import ConcatenationUnsupported, ContentTypeUnsupported, VersionUnsupported
-from uploads.protocols.tus.metadata import as_text, parse, serialize
+from uploads.protocols.tus.metadata import decode_text, parse, serialize
 from uploads.sessions import Chunk, FileRequest, largest_ever
 
 CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
@@ -91,7 +91,7 @@ class Tus(Variant):
             message = "Send either Upload-Length or Upload-Defer-Length."
             raise InvalidRequest(message)
         pairs = parse(self.request.headers.get("Upload-Metadata", ""))
-        return replace(metadata.file_request(as_text(pairs), size, conf.KEEPING), metadata=pairs)
+        return replace(metadata.file_request(decode_text(pairs), size, conf.KEEPING), metadata=pairs)
 
     def first_chunk(self) -> Chunk | None:
         empty = self.number("Upload-Length") == 0
