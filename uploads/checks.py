@@ -66,7 +66,7 @@ def _has_rate() -> bool:
 
 
 def _check_settings() -> Iterator[CheckMessage]:
-    given = conf.given()
+    given = conf.raw_settings()
     unknown = sorted(set(given) - set(conf.names()))
     if unknown:
         hint = f"Known names: {', '.join(conf.names())}."

@@ -307,7 +307,7 @@ def names() -> list[str]:
     return [field.name for field in fields()]
 
 
-def given() -> dict[str, Any]:
+def raw_settings() -> dict[str, Any]:
     """Return ``settings.UPLOADS`` as the portal wrote it."""
     return getattr(settings, "UPLOADS", {})
 
@@ -319,12 +319,12 @@ def of(group: type[Group]) -> Group:
 
 @cache
 def _read(group: type[Any]) -> Any:
-    unknown = sorted(set(given()) - set(names()))
+    unknown = sorted(set(raw_settings()) - set(names()))
     if unknown:
         msg = f"settings.UPLOADS has unknown names: {', '.join(unknown)}."
         raise ImproperlyConfigured(msg)
     mine = {field.name for field in dataclasses.fields(group)}
-    return group(**{name: value for name, value in given().items() if name in mine})
+    return group(**{name: value for name, value in raw_settings().items() if name in mine})
 
 
 current: Callable[[], Settings] = partial(of, Settings)
