@@ -39,7 +39,7 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import fragment_of
-from uploads.transfer.deadlines import Caller, CallTimeout, waited_for
+from uploads.transfer.deadlines import Caller, CallTimeout, call_with_timeout
 
 Change = Callable[..., None]
 FILES = "django.core.files.storage.FileSystemStorage"
@@ -294,12 +294,12 @@ def test_hanging_calls_end_with_their_deadline() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_forked_process_makes_calls_of_its_own(s3_store: Store) -> None:
-    assert waited_for(s3_store.stat, "nothing") is None
+    assert call_with_timeout(s3_store.stat, "nothing") is None
     client = s3_store.client  # type: ignore[attr-defined]
     child = os.fork()
     if not child:
         alone = s3_store.client is not client  # type: ignore[attr-defined]
-        os._exit(0 if waited_for(s3_store.stat, "nothing") is None and alone else 1)
+        os._exit(0 if call_with_timeout(s3_store.stat, "nothing") is None and alone else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

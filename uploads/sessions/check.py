@@ -29,7 +29,7 @@ from uploads.sessions.complete import complete, complete_held, fail, undo_attemp
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.reader import open_object
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.lease import Lease, hold
 from uploads.transfer.transactions import reconnect, verb
 
@@ -73,7 +73,7 @@ def release_checked(session: UploadSession, *, who: str, why: str) -> UploadSess
     held = session.state == State.FAILED and session.verdict in RELEASABLE
     if not held and session.state != State.CHECKING:
         raise SessionClosed(state=session.get_state_display())
-    if waited_for(get_store(session.storage).stat, session.object_name) is None:
+    if call_with_timeout(get_store(session.storage).stat, session.object_name) is None:
         raise UploadGone
     values: dict[str, Any] = {"verdict": Verdict.RELEASED, "attempts": 0, "retry_at": None, "failure": ""}
     if move(session, State.COMPLETING, who=who, why=f"released: {why.strip()}", **values):
@@ -138,5 +138,5 @@ def _conclude(lease: Lease, verdict: Verdict, policy: str, error: UploadError | 
         complete_held(lease)
         return
     if policy == "delete":
-        waited_for(get_store(session.storage).delete, [session.object_name])
+        call_with_timeout(get_store(session.storage).delete, [session.object_name])
     fail(lease, error or CheckerUnavailable(), verdict=verdict, **found)

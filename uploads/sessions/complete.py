@@ -32,7 +32,7 @@ from uploads.parts import UploadPlan
 from uploads.sessions.states import move, move_held, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store, StoredObject, encrypted_well_enough
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.fragments import make_parts
 from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
 from uploads.transfer.segments import LOOKS_FOR_GONE, assemble
@@ -179,7 +179,7 @@ def _release_fragments(session: UploadSession) -> None:
     store, left = get_store(session.storage), {*objects_of(session)}
     if session.mode == Mode.NUMBERED or session.moves.filter(before=F("after")).exists():
         with suppress(UploadError):  # There may be no right to list; the audit finds them.
-            left |= waited_for(lambda: set(store.list_fragments(session.object_name)))
+            left |= call_with_timeout(lambda: set(store.list_fragments(session.object_name)))
     delete_quietly(store, left)
     session.fragments.all().delete()
 

@@ -14,7 +14,7 @@ from uploads.models import MAY_EXPIRE, HeldFile, State, TaskRun, UploadSession
 from uploads.sessions.states import MOVES, move, note_problem
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.targets import objects_of, uploads_of
 from uploads.transfer.transactions import alias, verb
 
@@ -99,8 +99,8 @@ def release(session: UploadSession) -> None:
         session.refresh_from_db(fields=["upload_id"])  # A numbered chunk may have begun it since the row was read.
         store = get_store(session.storage)
         for upload in uploads_of(session):
-            waited_for(store.abort, upload)
-        waited_for(store.delete, [*_fragments(session, store), *_unpublished(session)])
+            call_with_timeout(store.abort, upload)
+        call_with_timeout(store.delete, [*_fragments(session, store), *_unpublished(session)])
         destination_of(session).discard(session)
         session.parts.all().delete()
         session.fragments.all().delete()
@@ -134,7 +134,7 @@ def _fragments(session: UploadSession, store: Store) -> set[str]:
     """Return the session's fragments and segments, also those that no row names because a process died."""
     named = {*objects_of(session)}
     try:  # There may be no right to list.
-        return named | waited_for(lambda: set(store.list_fragments(session.object_name)))
+        return named | call_with_timeout(lambda: set(store.list_fragments(session.object_name)))
     except UploadError:
         return named  # The audit finds the others.
 
@@ -146,7 +146,7 @@ def give_up_held(held: HeldFile) -> None:
         return
     session = held.session
     try:
-        waited_for(get_store(session.storage).delete, [session.object_name])
+        call_with_timeout(get_store(session.storage).delete, [session.object_name])
     except Exception as error:
         if is_interruption(error):
             raise

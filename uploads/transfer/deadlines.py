@@ -64,7 +64,7 @@ class Caller:
 _store_calls = Caller()
 
 
-def waited_for(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+def call_with_timeout(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Make a store call; raise StoreUnavailable if it takes longer than ``STORE_TIMEOUT``: it may still take effect."""
     try:
         return _store_calls.call(conf.current().STORE_TIMEOUT.total_seconds(), call, *args, **kwargs)

@@ -21,7 +21,7 @@ from uploads.exceptions import (
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
 from uploads.parts import UploadPlan, combine_crc32, update_crc32
 from uploads.stores.base import Part, Store, StoredObject, Upload
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.fragments import make_parts, placed_fragments, whole_crc32
 from uploads.transfer.lease import Lease
 from uploads.transfer.targets import begin_upload, upload_of
@@ -117,7 +117,7 @@ def _complete_repaired(
 def _read_back(lease: Lease, store: Store, upload: Upload, crc32: int) -> None:
     """Compare the content of an object with its CRC-32; raise StoredObjectWrong."""
     found, blocks = 0, iter(store.read(upload.name))
-    while (block := waited_for(next, blocks, None)) is not None:
+    while (block := call_with_timeout(next, blocks, None)) is not None:
         lease.renew()
         found = update_crc32(block, found)
     if found != crc32:

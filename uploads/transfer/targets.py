@@ -14,7 +14,7 @@ from uploads.models import Fragment, Segment, UploadPart, UploadSession
 from uploads.parts import MAX_OBJECT_SIZE, UploadPlan
 from uploads.stores.base import Store, Upload
 from uploads.stores.names import fragment_of
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.transactions import durable, reconnect
 
 
@@ -74,7 +74,7 @@ def largest_in_one_upload(store: Store) -> int:
 
 def begin_upload(session: UploadSession, store: Store) -> str:
     """Begin the upload that becomes the file; return the store's id of it."""
-    return waited_for(
+    return call_with_timeout(
         store.create,
         session.object_name,
         content_type=session.content_type,
@@ -98,7 +98,7 @@ def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: 
     finally:
         if upload_id and not saved:
             with suppress(UploadError):
-                waited_for(store.abort, Upload(session.object_name, upload_id))
+                call_with_timeout(store.abort, Upload(session.object_name, upload_id))
 
 
 def _is_named(session: UploadSession, upload_id: str) -> bool:
@@ -127,18 +127,18 @@ def target_of(session: UploadSession, store: Store, segment: int, confirm: Calla
                 confirm()
                 row.save(force_insert=True)
         except IntegrityError:  # Another request was first.
-            waited_for(store.abort, Upload(row.name, row.upload_id))
+            call_with_timeout(store.abort, Upload(row.name, row.upload_id))
             row = session.segments.get(index=segment)
         except Error:
             raise  # The row may be there; if not, the audit finds the upload.
         except BaseException:
             with suppress(UploadError):
-                waited_for(store.abort, Upload(row.name, row.upload_id))
+                call_with_timeout(store.abort, Upload(row.name, row.upload_id))
             raise
     return Upload(row.name, row.upload_id)
 
 
 def _begin_segment(session: UploadSession, store: Store, index: int) -> Segment:
     name = fragment_of(session.object_name, session.mark)
-    upload_id = waited_for(store.create, name, content_type="application/octet-stream", encrypted=session.encrypted)
+    upload_id = call_with_timeout(store.create, name, content_type="application/octet-stream", encrypted=session.encrypted)
     return Segment(session=session, index=index, name=name, upload_id=upload_id)

@@ -16,7 +16,7 @@ from uploads.parts import UploadPlan, combine_crc32, update_crc32
 from uploads.stores.base import Store, Upload
 from uploads.stores.buffer import Buffer
 from uploads.stores.names import fragment_of
-from uploads.transfer.deadlines import waited_for
+from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.memory import Share
 from uploads.transfer.threads import StoreThreads
@@ -273,7 +273,7 @@ def read_fragment(store: Store, fragment: Fragment) -> Iterator[bytes]:
     """Yield the fragment's bytes; raise StoreUnavailable after the last if they are not what was stored."""
     crc32 = 0
     blocks = iter(store.read(fragment.name))
-    while (block := waited_for(next, blocks, None)) is not None:
+    while (block := call_with_timeout(next, blocks, None)) is not None:
         crc32 = update_crc32(block, crc32)
         yield block
     if crc32 != fragment.crc32:
@@ -321,6 +321,6 @@ def delete_quietly(store: Store, names: Collection[str]) -> None:
     """Delete objects that no row names any more; what cannot be deleted now is logged."""
     try:
         if names:
-            waited_for(store.delete, names)
+            call_with_timeout(store.delete, names)
     except UploadError as error:
         logger.warning("could not delete %s: %s", names, cause_of(error))
