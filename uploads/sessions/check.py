@@ -31,7 +31,7 @@ from uploads.stores import get_store
 from uploads.stores.reader import open_object
 from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.lease import Lease, hold
-from uploads.transfer.transactions import reconnect, verb
+from uploads.transfer.transactions import reconnect, outside_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ LONGEST_PAUSE = timedelta(minutes=5)
 RELEASABLE = (Verdict.REFUSED, Verdict.UNCHECKABLE)
 
 
-@verb
+@outside_transaction
 def check(session: UploadSession) -> UploadSession:
     """Have the portal check a ``checking`` session's file, and publish it if the verdict lets it.
 
@@ -54,14 +54,14 @@ def check(session: UploadSession) -> UploadSession:
     return session
 
 
-@verb
+@outside_transaction
 def checks_due(*, limit: int) -> list[UploadSession]:
     """Return the sessions that wait for their check and that nobody is at; none of them twice for some minutes."""
     due = UploadSession.objects.due(State.CHECKING)[:limit]
     return [session for session in due if session.change(retry_at=timezone.now() + LONGEST_PAUSE)]
 
 
-@verb
+@outside_transaction
 def release_checked(session: UploadSession, *, who: str, why: str) -> UploadSession:
     """Publish a file that its check refused, or waits for, because an operator takes the blame: ``who``, and ``why``.
 

@@ -38,7 +38,7 @@ from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
 from uploads.transfer.segments import LOOKS_FOR_GONE, assemble
 from uploads.transfer.targets import begin_planned, objects_of, plan_for
 from uploads.transfer.threads import OutOfTime
-from uploads.transfer.transactions import alias, durable, reconnect, verb
+from uploads.transfer.transactions import alias, durable, reconnect, outside_transaction
 from uploads.transfer.writer import delete_quietly
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ TASKS_TURN = timedelta(seconds=60)
 begin anew and be interrupted again."""
 
 
-@verb
+@outside_transaction
 def complete(session: UploadSession) -> UploadSession:
     """Carry a session with all its bytes on for its client, who waits for the verdict of a check, too, for a while.
 
@@ -81,7 +81,7 @@ def checked(session: UploadSession) -> UploadSession:
     return session
 
 
-@verb
+@outside_transaction
 def complete_due(*, limit: int) -> int:
     """Carry on the sessions whose completion nobody is at; return how many there were."""
     due = list(UploadSession.objects.due()[:limit])
@@ -110,7 +110,7 @@ def pause_after(attempts: int, longest: timedelta = LONGEST_PAUSE) -> timedelta:
     return min(longest, pause)
 
 
-@verb
+@outside_transaction
 def retry(session: UploadSession, *, who: str = "") -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
     if session.state != State.FAILED:

@@ -26,7 +26,7 @@ from uploads.sessions.limits import check_file, check_user, is_limited, most_for
 from uploads.sessions.rules import ANY, Rules
 from uploads.stores import get_store
 from uploads.stores.names import mark_of
-from uploads.transfer.transactions import is_clear, reconnect, verb
+from uploads.transfer.transactions import is_clear, reconnect, outside_transaction
 from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FileRequest:
     """The alias of the one that gets the file."""
 
 
-@verb
+@outside_transaction
 def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
     """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
 
@@ -85,7 +85,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     return session
 
 
-@verb
+@outside_transaction
 def create_edit(
     user: AbstractBaseUser,
     file_id: str,

@@ -16,12 +16,12 @@ from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.targets import objects_of, uploads_of
-from uploads.transfer.transactions import alias, verb
+from uploads.transfer.transactions import alias, outside_transaction
 
 logger = logging.getLogger(__name__)
 
 
-@verb
+@outside_transaction
 def abort(session: UploadSession, *, who: str = "") -> UploadSession:
     """End the session as its client or an operator (``who``) wishes; a writer at work cannot commit any more.
 
@@ -30,13 +30,13 @@ def abort(session: UploadSession, *, who: str = "") -> UploadSession:
     return _end(session, State.ABORTED, who)
 
 
-@verb
+@outside_transaction
 def expire_now(session: UploadSession, *, who: str = "") -> UploadSession:
     """End the session as if its time were up."""
     return _end(session, State.EXPIRED, who)
 
 
-@verb
+@outside_transaction
 def extend(session: UploadSession, *, who: str = "") -> UploadSession:
     """Give an open or failed session its lifetime anew, from now on; raise SessionClosed for any other."""
     lifetime = conf.current().SESSION_LIFETIME if session.state == State.OPEN else conf.current().FAILED_LIFETIME
@@ -49,7 +49,7 @@ def extend(session: UploadSession, *, who: str = "") -> UploadSession:
     return session
 
 
-@verb
+@outside_transaction
 def expire_stale(*, batch_size: int) -> int:
     """End the sessions whose time is up and release what ended ones hold; return how many expired.
 
@@ -83,7 +83,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
     return len(stale), expired
 
 
-@verb
+@outside_transaction
 def purge(*, limit: int) -> int:
     """Delete the rows of sessions that ended longer ago than the retention; return how many."""
     ids = UploadSession.objects.retired(conf.current().RETENTION).values_list("pk", flat=True)[:limit]

@@ -40,13 +40,13 @@ from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.lease import PARTS_AHEAD, ask, hold, prolonged, renewal_interval
 from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import durable, reconnect, verb
+from uploads.transfer.transactions import durable, reconnect, outside_transaction
 from uploads.transfer.writer import PartWriter, Stored, commit_stored, delete_quietly, parts_among, save_stored
 
 MISSING_SHOWN = 20
 
 
-@verb
+@outside_transaction
 def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> UploadSession:
     """Store chunk ``number`` (from 1) and return the session, which stays open.
 
@@ -72,7 +72,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> Uploa
     return session
 
 
-@verb
+@outside_transaction
 def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[int] | None = None) -> UploadSession:
     """Complete a session whose chunks are all there; raise UploadIncomplete naming what is missing.
 

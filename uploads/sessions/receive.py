@@ -29,7 +29,7 @@ from uploads.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease, ask, hold
-from uploads.transfer.transactions import durable, verb
+from uploads.transfer.transactions import durable, outside_transaction
 from uploads.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class DuplicateChunk(Exception):
     """The chunk is the previous one, sent again."""
 
 
-@verb
+@outside_transaction
 def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> UploadSession:
     """Store the next chunk of ``session`` and complete the file if it was the last, unless ``finalize`` does that.
 

@@ -14,12 +14,12 @@ from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import Chunk
-from uploads.transfer.transactions import reconnect, verb
+from uploads.transfer.transactions import reconnect, outside_transaction
 
 logger = logging.getLogger(__name__)
 
 
-@verb
+@outside_transaction
 def receive_whole(
     create: Callable[[int | None], UploadSession],
     chunk: Chunk,

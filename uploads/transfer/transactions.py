@@ -27,7 +27,7 @@ def durable() -> transaction.Atomic:
     return transaction.atomic(using=alias(), durable=True)
 
 
-def verb(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def outside_transaction(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Refuse at once, with TransactionOpen, to run where nothing would be committed before it is answered."""
 
     @wraps(function)
