@@ -11,7 +11,7 @@ from uploads.sessions.rules import Chunk
 from uploads.stores.base import Store
 from uploads.transfer.lease import Lease
 from uploads.transfer.targets import begin_planned, plan_for, target_of
-from uploads.transfer.transactions import give_back
+from uploads.transfer.transactions import release_pooled_connection
 from uploads.transfer.writer import PartWriter
 
 ESTIMATE = 64 * 2**10
@@ -57,7 +57,7 @@ def _decide(lease: Lease, store: Store, chunk: Chunk, size: int | None) -> Uploa
 def without_connection(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the blocks of a chunk that needs no lease; a pool has the connection while they are waited for."""
     while True:
-        give_back()
+        release_pooled_connection()
         block = next(blocks, None)
         if block is None:
             return

@@ -30,7 +30,7 @@ from uploads.parts import UploadPlan
 from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.heartbeat import heartbeat
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import give_back, reconnect
+from uploads.transfer.transactions import release_pooled_connection, reconnect
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Lease:
     def listen(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the blocks of a body; raise LeaseLost if the reading ends because another request got the session."""
         while True:
-            give_back()
+            release_pooled_connection()
             self._silent_since = time.monotonic()
             try:
                 block = next(blocks, None)

@@ -63,7 +63,7 @@ def reconnect() -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-def give_back() -> None:
+def release_pooled_connection() -> None:
     """Let a pool have the connection while nothing is asked of the database: bodies take their time."""
     connection = connections[alias()]
     if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
