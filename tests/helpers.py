@@ -31,7 +31,7 @@ def finalize(session: UploadSession) -> UploadSession:
 @contextmanager
 def no_memory() -> Iterator[None]:
     """Let other requests hold all memory for buffers, and the place ahead of all others."""
-    inside, ahead = memory.Share(), memory.Share()
+    inside, ahead = memory.MemoryReservation(), memory.MemoryReservation()
     inside.grow(conf.current().MAX_BUFFER_MEMORY, lambda: None)
     ahead.grow(1, lambda: None)
     yield

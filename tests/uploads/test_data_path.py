@@ -83,7 +83,7 @@ def test_memory_is_taken_as_it_is_filled_and_given_back(
     small = Chunk(iter([b"xyz", b"xyz"]), at_most=6)
     other = Chunk(slow(small), at_most=6)
     assert sessions.receive(open_session(6), Chunk(slow(other), at_most=6)).state == State.COMPLETED
-    share = memory.Share()
+    share = memory.MemoryReservation()
     share.grow(12, lambda: None)
     share.close()
 
@@ -116,7 +116,7 @@ def test_who_waits_for_memory_gets_it_in_turn(uploads_settings: Callable[..., No
     order: list[int] = []
 
     def take(number: int) -> None:
-        share = memory.Share()
+        share = memory.MemoryReservation()
         share.grow(10 if number == 0 else 1, lambda: waiting.release())
         order.append(number)
         share.close()
@@ -136,7 +136,7 @@ def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
     uploads_settings: Callable[..., None],
 ) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=10, BUFFER_WAIT=timedelta(milliseconds=1))
-    large, other = memory.Share(), memory.Share()
+    large, other = memory.MemoryReservation(), memory.MemoryReservation()
     large.grow(1000, lambda: None)
     with pytest.raises(OutOfMemory):
         other.grow(1, lambda: None)
@@ -147,7 +147,7 @@ def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
 
 def test_who_goes_ahead_does_not_queue_up_behind_those_who_wait_for_it(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=8)
-    inside, ahead, behind = memory.Share(), memory.Share(), memory.Share()
+    inside, ahead, behind = memory.MemoryReservation(), memory.MemoryReservation(), memory.MemoryReservation()
     inside.grow(8, lambda: None)
     ahead.grow(1, lambda: None)
     waits = threading.Event()

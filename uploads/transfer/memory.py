@@ -20,9 +20,9 @@ TICK = 1.0
 """Seconds after which one that waits shows a sign of life."""
 
 _turn = threading.Condition()
-_queue: deque[Share] = deque()
+_queue: deque[MemoryReservation] = deque()
 _used = 0
-_ahead: Share | None = None
+_ahead: MemoryReservation | None = None
 """The one that may go beyond the bound."""
 
 
@@ -33,7 +33,7 @@ def _reset() -> None:
     _queue.clear()
 
 
-class Share:
+class MemoryReservation:
     """What one request holds of the memory for buffers, in bytes."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from uploads.stores.buffer import Buffer
 from uploads.stores.names import fragment_of
 from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.dirty import DirtyParts
-from uploads.transfer.memory import Share
+from uploads.transfer.memory import MemoryReservation
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import Error, took_effect
 
@@ -73,7 +73,7 @@ class PartWriter:
         self._buffer_size = max(conf.current().PART_SIZE, store.min_part_size)
         self._chunk, self._base = chunk, 0
         self._start = offset
-        self._memory = Share()
+        self._memory = MemoryReservation()
         self._filling = Buffer()
         self._under_way: deque[tuple[Stored, Future[str]]] = deque()
 
