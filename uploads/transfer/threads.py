@@ -17,7 +17,7 @@ class OutOfTime(Exception):
     """The deadline passed while the store was still at it."""
 
 
-class Right(Protocol):
+class WritePermission(Protocol):
     """The right to write, which is to be shown a sign of life now and then."""
 
     def renew(self) -> None:
@@ -33,7 +33,7 @@ class StoreThreads:
     deadline: float | None = None
     """When waiting ends with OutOfTime, on the monotonic clock, because a client waits; None means never."""
 
-    def __init__(self, right: Right, *, count: int = 1) -> None:
+    def __init__(self, right: WritePermission, *, count: int = 1) -> None:
         self.right = right
         self.count = count
         self._executor: ThreadPoolExecutor | None = None
