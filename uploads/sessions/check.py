@@ -30,7 +30,7 @@ from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.reader import open_object
 from uploads.transfer.deadlines import call_with_timeout
-from uploads.transfer.lease import Lease, hold
+from uploads.transfer.lease import Lease, acquire_lease
 from uploads.transfer.transactions import reconnect, outside_transaction
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def check(session: UploadSession) -> UploadSession:
     if session.state == State.CHECKING:
         before = session.failure
         # Empty until it is known better: an attempt that takes its process along leaves it so.
-        with hold(session, failure="", **begin_attempt(session, LONGEST_PAUSE)) as lease:
+        with acquire_lease(session, failure="", **begin_attempt(session, LONGEST_PAUSE)) as lease:
             _check_held(lease, died=not before)
     return session
 

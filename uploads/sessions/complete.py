@@ -34,7 +34,7 @@ from uploads.stores import get_store
 from uploads.stores.base import Store, StoredObject, encrypted_well_enough
 from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.fragments import make_parts
-from uploads.transfer.lease import LOOK_AGAIN, Lease, hold
+from uploads.transfer.lease import LOOK_AGAIN, Lease, acquire_lease
 from uploads.transfer.segments import LOOKS_FOR_GONE, assemble
 from uploads.transfer.targets import begin_planned, objects_of, plan_for
 from uploads.transfer.threads import OutOfTime
@@ -64,7 +64,7 @@ def complete(session: UploadSession) -> UploadSession:
     rest = TASKS_TURN if session.left_to_task else timedelta(0)
     if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
-    with hold(session, **begin_attempt(session)) as lease:
+    with acquire_lease(session, **begin_attempt(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     return checked(session)
 
@@ -87,7 +87,7 @@ def complete_due(*, limit: int) -> int:
     due = list(UploadSession.objects.due()[:limit])
     for session in due:
         try:
-            with hold(session, **begin_attempt(session)) as lease:
+            with acquire_lease(session, **begin_attempt(session)) as lease:
                 complete_held(lease)
         except SessionBusy:
             continue

@@ -37,7 +37,7 @@ from uploads.sessions.writing import without_connection, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.dirty import DirtyParts
-from uploads.transfer.lease import PARTS_AHEAD, ask, hold, prolonged, renewal_interval
+from uploads.transfer.lease import PARTS_AHEAD, ask, acquire_lease, prolonged, renewal_interval
 from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, outside_transaction
@@ -89,7 +89,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
         return receive(session, Chunk(iter(()), rules=rules))
     if session.mode != Mode.NUMBERED and not session.is_whole:
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
-    with hold(session) as lease:
+    with acquire_lease(session) as lease:
         with durable():
             # Locked: no chunk is committed between counting them and closing the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)

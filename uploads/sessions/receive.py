@@ -28,7 +28,7 @@ from uploads.sessions.states import move_held
 from uploads.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.lease import Lease, ask, hold
+from uploads.transfer.lease import Lease, ask, acquire_lease
 from uploads.transfer.transactions import durable, outside_transaction
 from uploads.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 
@@ -64,7 +64,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     store = get_store(session.storage)
     try:
-        with hold(session, writes=store.late_writes) as lease:
+        with acquire_lease(session, writes=store.late_writes) as lease:
             lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
             take_length(session, chunk)
             if chunk.rules.progressive:

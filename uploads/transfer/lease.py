@@ -164,7 +164,7 @@ def _nothing() -> None:
 
 
 @contextmanager
-def hold(session: UploadSession, *, writes: bool = False, **extra: Any) -> Iterator[Lease]:
+def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any) -> Iterator[Lease]:
     """Hold ``session`` and write ``extra``; raise SessionBusy if a living writer has it.
 
     ``writes`` says that parts are going to be written, to a store where they may arrive late.
