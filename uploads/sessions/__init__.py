@@ -14,7 +14,7 @@ from uploads.sessions.receive import receive
 from uploads.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
 from uploads.sessions.whole import give_up, receive_whole
 from uploads.transfer.fragments import whole_crc32
-from uploads.transfer.lease import ask
+from uploads.transfer.lease import request_handover
 from uploads.transfer.targets import stored_of
 from uploads.transfer.transactions import require_no_transaction
 

@@ -37,7 +37,7 @@ from uploads.sessions.writing import without_connection, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.dirty import DirtyParts
-from uploads.transfer.lease import PARTS_AHEAD, ask, acquire_lease, prolonged, renewal_interval
+from uploads.transfer.lease import PARTS_AHEAD, request_handover, acquire_lease, prolonged, renewal_interval
 from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
 from uploads.transfer.transactions import durable, reconnect, outside_transaction
@@ -83,7 +83,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
         return session
     if session.is_finishing:
         return complete(session)
-    ask(session)
+    request_handover(session)
     check_open(session, Mode(session.mode))
     if session.file_size == 0 and session.mode == Mode.UNDECIDED:
         return receive(session, Chunk(iter(()), rules=rules))

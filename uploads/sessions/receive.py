@@ -28,7 +28,7 @@ from uploads.sessions.states import move_held
 from uploads.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.lease import Lease, ask, acquire_lease
+from uploads.transfer.lease import Lease, request_handover, acquire_lease
 from uploads.transfer.transactions import durable, outside_transaction
 from uploads.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 
@@ -55,7 +55,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
         _require_last_chunk(session, chunk)
         return session if session.state == State.COMPLETED else complete(session)
     known = session.bytes_stored
-    ask(session)
+    request_handover(session)
     if chunk.starts_at is None and session.bytes_stored != known:
         raise SessionBusy  # Its client did not know of what the one before stored meanwhile.
     check_open(session, Mode.SEQUENTIAL)

@@ -185,7 +185,7 @@ def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any)
     lease.threads.settle()
 
 
-def ask(session: UploadSession, *, wait: bool = True) -> bool:
+def request_handover(session: UploadSession, *, wait: bool = True) -> bool:
     """Ask whoever is receiving a chunk of ``session`` to let go; ``wait`` for it a little, and read the row anew.
 
     Tells whether nobody has it then. A holder whose client sends at the moment goes on, unless it ``yields``.

@@ -311,7 +311,7 @@ class UploadViewSet(ResourceView):
         session = sessions.require_live(self.find(session_id))
         if session.mode == Mode.NUMBERED:
             raise ModeConflict(mode=session.get_mode_display())
-        if not sessions.ask(session):
+        if not sessions.request_handover(session):
             raise SessionBusy
         return session
 
