@@ -13,7 +13,7 @@ class Finding:
     """One thing that the doctor looked at."""
 
     about: str
-    good: bool
+    ok: bool
     text: str
     """What was found and, if it is not good, what to change."""
 

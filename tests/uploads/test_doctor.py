@@ -189,4 +189,4 @@ def test_the_way_of_interim_responses(uploads_settings: Callable[..., None], nam
         thread.start()
         finding = way_of_interim(f"http://127.0.0.1:{server.getsockname()[1]}")
         thread.join()
-    assert (finding.about, finding.good) == ("interim", good), finding.text
+    assert (finding.about, finding.ok) == ("interim", good), finding.text
