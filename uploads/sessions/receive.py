@@ -65,7 +65,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
     store = get_store(session.storage)
     try:
         with acquire_lease(session, writes=store.late_writes) as lease:
-            lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.yields
+            lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.preemptible
             take_length(session, chunk)
             if chunk.rules.progressive:
                 receive_progressively(lease, store, chunk)

@@ -22,7 +22,7 @@ class Rules:
     """Whether what arrived of an interrupted chunk stays. Otherwise a chunk is all or nothing."""
     repeats: bool = True
     """Whether a chunk that starts below the end is one that is stored already, sent again. Otherwise it is refused."""
-    yields: bool = False
+    preemptible: bool = False
     """Whether a newcomer gets the session although the client of the older request is sending at the moment."""
 
     def allow(self, size: int) -> bool:
