@@ -98,7 +98,7 @@ def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     start = chunk.starts_at
     if start is None:
         return False
-    if start > session.bytes_stored or (start < session.bytes_stored and not chunk.rules.repeats):
+    if start > session.bytes_stored or (start < session.bytes_stored and not chunk.rules.accepts_resends):
         raise OffsetMismatch(offset=start, expected=session.bytes_stored)
     if start >= session.bytes_stored:
         return False

@@ -20,7 +20,7 @@ class Rules:
     """None means no limit."""
     progressive: bool = False
     """Whether what arrived of an interrupted chunk stays. Otherwise a chunk is all or nothing."""
-    repeats: bool = True
+    accepts_resends: bool = True
     """Whether a chunk that starts below the end is one that is stored already, sent again. Otherwise it is refused."""
     preemptible: bool = False
     """Whether a newcomer gets the session although the client of the older request is sending at the moment."""
