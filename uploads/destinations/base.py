@@ -178,7 +178,7 @@ class Destination:
         """The aliases of the storages that its files go to: the system checks and the doctor look at them."""
         return {conf.current().STORAGE}
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         """Return the storages (aliases) and prefixes that the audit looks at; those of one tenant, if it is for one."""
         config = conf.current()
         return [(config.STORAGE, config.OBJECT_PREFIX)]

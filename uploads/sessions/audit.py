@@ -54,7 +54,7 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
     Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
     """
     report = Report()
-    places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).places()))
+    places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).audit_prefixes()))
     in_rows = UploadSession.objects.unfinished().order_by().values_list("storage", flat=True).distinct()
     for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
         _find_lost(get_store(alias), alias, report, tell)
