@@ -45,7 +45,7 @@ else:
     else:
         SessionAdmin = admin.ModelAdmin
 
-COUNTED = 10_000
+MAX_COUNTED_ROWS = 10_000
 """Rows that are counted, and can be leafed through, at most: so lists stay quick."""
 SELECTED = 200
 """Sessions that an action takes at a time: each is a field of a form, and some take a while."""
@@ -146,7 +146,7 @@ class BoundedPaginator(Pages):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by()[:COUNTED].count())
+        return int(rows.order_by()[:MAX_COUNTED_ROWS].count())
 
 
 class DestinationFilter(admin.SimpleListFilter):
@@ -453,7 +453,7 @@ def numbers_of_today() -> list[tuple[Any, Any]]:
 
 
 def _some(**wanted: Any) -> QuerySet[UploadSession]:
-    return UploadSession.objects.filter(**wanted).order_by()[:COUNTED]
+    return UploadSession.objects.filter(**wanted).order_by()[:MAX_COUNTED_ROWS]
 
 
 @dataclass(frozen=True)
@@ -470,11 +470,11 @@ class Drawing:
 
 def drawn(session: UploadSession) -> Drawing | None:
     """Return the drawing, or None for a session without bytes, or with too many parts to draw each."""
-    rows = list(session.parts.values_list("offset", "size", "created_at")[:COUNTED])
-    fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:COUNTED]
+    rows = list(session.parts.values_list("offset", "size", "created_at")[:MAX_COUNTED_ROWS])
+    fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:MAX_COUNTED_ROWS]
     for chunk, offset, size, at in fragments:
         rows.append((offset + max(0, chunk - 1) * (session.chunk_size or size), size, at))
-    if not rows or len(rows) >= COUNTED or not session.file_size:
+    if not rows or len(rows) >= MAX_COUNTED_ROWS or not session.file_size:
         return None
     rows.sort(key=lambda row: row[2])
     cells: dict[int, float] = {}
