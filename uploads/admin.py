@@ -47,7 +47,7 @@ else:
 
 MAX_COUNTED_ROWS = 10_000
 """Rows that are counted, and can be leafed through, at most: so lists stay quick."""
-SELECTED = 200
+MAX_SELECTED_ROWS = 200
 """Sessions that an action takes at a time: each is a field of a form, and some take a while."""
 PARTS_SHOWN = 100
 CELLS = 240
@@ -238,8 +238,8 @@ class UploadSessionAdmin(SessionAdmin):
 
     def ask(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action) -> HttpResponseBase | None:
         """Ask before anything is done, and say of which uploads it cannot be."""
-        if queryset[: SELECTED + 1].count() > SELECTED:
-            text = _("Choose at most %d uploads at a time.") % SELECTED
+        if queryset[: MAX_SELECTED_ROWS + 1].count() > MAX_SELECTED_ROWS:
+            text = _("Choose at most %d uploads at a time.") % MAX_SELECTED_ROWS
             self.message_user(request, text, messages.WARNING)
             return None
         reason = request.POST.get("reason", "").strip()
