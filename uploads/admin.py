@@ -50,7 +50,7 @@ MAX_COUNTED_ROWS = 10_000
 MAX_SELECTED_ROWS = 200
 """Sessions that an action takes at a time: each is a field of a form, and some take a while."""
 PARTS_SHOWN = 100
-CELLS = 240
+MAX_MAP_CELLS = 240
 """Into how many cells the map of the parts and the curve of the rate are divided."""
 CURVE_FROM = 8
 """Parts that a curve needs to say anything."""
@@ -465,7 +465,7 @@ class Drawing:
     curve: str
     """Points of a line, x from 0 to CELLS and y from 0 (the quickest) to 40; empty if there are too few parts."""
     quickest: str
-    width: int = CELLS
+    width: int = MAX_MAP_CELLS
 
 
 def drawn(session: UploadSession) -> Drawing | None:
@@ -479,8 +479,8 @@ def drawn(session: UploadSession) -> Drawing | None:
     rows.sort(key=lambda row: row[2])
     cells: dict[int, float] = {}
     for offset, size, _at in rows:
-        first, last = offset * CELLS / session.file_size, (offset + size) * CELLS / session.file_size
-        for cell in range(int(first), min(CELLS, int(last) + 1)):
+        first, last = offset * MAX_MAP_CELLS / session.file_size, (offset + size) * MAX_MAP_CELLS / session.file_size
+        for cell in range(int(first), min(MAX_MAP_CELLS, int(last) + 1)):
             cells[cell] = min(1.0, cells.get(cell, 0.0) + min(last, cell + 1) - max(first, cell))
     began, seconds = session.created_at, max(1.0, (rows[-1][2] - session.created_at).total_seconds())
     steps = [0] * (min(60, len(rows)) + 1)
@@ -488,7 +488,7 @@ def drawn(session: UploadSession) -> Drawing | None:
         share = max(0.0, (at - began).total_seconds()) / seconds
         steps[min(len(steps) - 1, int(share * (len(steps) - 1)))] += size
     most = max(steps)
-    points = (f"{x * CELLS / (len(steps) - 1):.1f},{40 - 40 * size / most:.1f}" for x, size in enumerate(steps))
+    points = (f"{x * MAX_MAP_CELLS / (len(steps) - 1):.1f},{40 - 40 * size / most:.1f}" for x, size in enumerate(steps))
     quickest = f"{filesizeformat(most * (len(steps) - 1) / seconds)}/s"
     return Drawing(_runs(cells), " ".join(points) if len(rows) >= CURVE_FROM else "", quickest)
 
