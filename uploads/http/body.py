@@ -75,7 +75,7 @@ def require_body(request: Request) -> None:
 
 def interrupter(request: HttpRequest) -> Callable[[], None]:
     """Return what ends the reading of the body from another thread."""
-    return _Patience.of(request).stop
+    return BodyDeadline.of(request).stop
 
 
 def is_sending(request: HttpRequest) -> bool:
@@ -95,7 +95,7 @@ def drain(request: HttpRequest, *, patiently: bool) -> None:
 
     What is left beyond the bounds is not read, not by the server either, which would keep its thread for that.
     """
-    read, patience = 0, _Patience.of(request)
+    read, patience = 0, BodyDeadline.of(request)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     # The client has gone, or the server keeps the body to itself.
     with suppress(UploadError):
@@ -109,12 +109,12 @@ def drain(request: HttpRequest, *, patiently: bool) -> None:
 
 def has_unread_body(request: HttpRequest) -> bool:
     """Tell whether the end of the body was not seen yet."""
-    return declared_length(request) != 0 and not _Patience.of(request).ended
+    return declared_length(request) != 0 and not BodyDeadline.of(request).ended
 
 
 def leave_unread(request: HttpRequest) -> None:
     """Keep the server from waiting for the rest of a body that nobody is going to read."""
-    patience = _Patience.of(request)
+    patience = BodyDeadline.of(request)
     if not has_unread_body(request) or patience.socket is None:
         return
     patience.abandon()
@@ -162,7 +162,7 @@ def read_blocks(
     if digests is None and verify:  # What is drained may have been read in part.
         digests = Digests(request)
     digests = digests or None
-    received, patience, size = 0, _Patience.of(request), BLOCK_SIZES[1]
+    received, patience, size = 0, BodyDeadline.of(request), BLOCK_SIZES[1]
     # Servers lose the block of a body without a length that is cut in it.
     most = BLOCK_SIZES[1] if declared is None else BLOCK_SIZES[2]
     patience.start(within)
@@ -197,7 +197,7 @@ def read_blocks(
         digests.check()
 
 
-class _Patience:
+class BodyDeadline:
     """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
 
     A block is waited for inside the server's own read, so only the socket can end that. There is one of these for
@@ -219,8 +219,8 @@ class _Patience:
         self._before: list[float | None] = []
 
     @classmethod
-    def of(cls, request: HttpRequest) -> _Patience:
-        patience: _Patience | None = request.META.get("uploads.patience")
+    def of(cls, request: HttpRequest) -> BodyDeadline:
+        patience: BodyDeadline | None = request.META.get("uploads.patience")
         if patience is None:
             patience = request.META["uploads.patience"] = cls(request)
         return patience
