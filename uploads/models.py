@@ -43,7 +43,7 @@ PAST_SENDING = (State.COMPLETING, State.CHECKING, State.COMPLETED)
 """States of a session that has all its bytes, and is a file or on its way to be one."""
 
 
-class Verdict(models.TextChoices):
+class CheckResult(models.TextChoices):
     NONE = "", _("not checked")
     CLEAN = "clean", _("clean")
     REFUSED = "refused", _("refused")
@@ -172,7 +172,7 @@ class UploadSession(models.Model):
 
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
-    verdict = models.CharField(_("verdict"), max_length=11, choices=Verdict, default=Verdict.NONE, blank=True)
+    verdict = models.CharField(_("verdict"), max_length=11, choices=CheckResult, default=CheckResult.NONE, blank=True)
     digests = models.JSONField(
         _("digests"), default=dict, blank=True, help_text=_("CRC-32 of the whole file; SHA-256 where the portal asks.")
     )

@@ -29,7 +29,7 @@ from uploads.exceptions import (
     SessionClosed,
     UploadGone,
 )
-from uploads.models import State, UploadSession, Verdict
+from uploads.models import State, UploadSession, CheckResult
 from uploads.stores.base import Store
 from uploads.stores.reader import open_object
 
@@ -80,7 +80,7 @@ def test_nobody_sees_a_file_before_it_is_checked(
     assert (session.state, not_awaited) == (State.CHECKING, [session])
     assert not File.objects.exists()
     assert sessions.check(session).state == State.COMPLETED
-    assert (File.objects.get().size, session.verdict) == (4, Verdict.CLEAN)
+    assert (File.objects.get().size, session.verdict) == (4, CheckResult.CLEAN)
     moves = [move.after for move in session.moves.all()]
     assert moves == [State.COMPLETING, State.CHECKING, State.COMPLETING, State.COMPLETED]
     assert sessions.check(session).state == State.COMPLETED
@@ -88,10 +88,10 @@ def test_nobody_sees_a_file_before_it_is_checked(
 
 @pytest.mark.parametrize(
     ("content", "error", "verdict"),
-    [(b"bad", FileRefused, Verdict.REFUSED), (b"zip", FileUncheckable, Verdict.UNCHECKABLE)],
+    [(b"bad", FileRefused, CheckResult.REFUSED), (b"zip", FileUncheckable, CheckResult.UNCHECKABLE)],
 )
 def test_what_the_check_refuses_is_held(
-    whole: Callable[[bytes], UploadSession], file_store: Store, content: bytes, error: type, verdict: Verdict
+    whole: Callable[[bytes], UploadSession], file_store: Store, content: bytes, error: type, verdict: CheckResult
 ) -> None:
     session = sessions.check(whole(content))
     assert (session.state, session.verdict) == (State.FAILED, verdict)
@@ -123,7 +123,7 @@ def test_what_cannot_be_checked_is_published_if_the_portal_says_so(
 ) -> None:
     uploads_settings(ON_UNCHECKABLE="publish")
     session = sessions.check(whole(b"zip"))
-    assert (session.state, session.verdict) == (State.COMPLETED, Verdict.UNCHECKABLE)
+    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.UNCHECKABLE)
 
 
 @pytest.mark.parametrize("content", [b"away", b"bug"])
@@ -152,7 +152,7 @@ def test_an_operator_releases_a_file_for_a_reason(whole: Callable[[bytes], Uploa
     with pytest.raises(InvalidRequest):
         sessions.release_checked(session, who="boss", why=" ")
     session = sessions.release_checked(session, who="boss", why="a false alarm")
-    assert (session.state, session.verdict) == (State.COMPLETED, Verdict.RELEASED)
+    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.RELEASED)
     move = session.moves.get(before=State.FAILED)
     assert (move.who, move.why) == ("boss", "released: a false alarm")
     with pytest.raises(SessionClosed):
@@ -231,7 +231,7 @@ def test_every_published_file_has_its_hash(
     session = sessions.release_checked(session, who="boss", why="known")
     assert session.state == State.CHECKING, "it has not been hashed yet"
     session = sessions.check(session)
-    assert (session.state, session.verdict) == (State.COMPLETED, Verdict.RELEASED)
+    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.RELEASED)
     assert session.sha256 == hashlib.sha256(b"bad").hexdigest()
 
 
@@ -243,7 +243,7 @@ def test_a_file_that_kills_its_checker_is_not_checked_for_ever(
     UploadSession.objects.update(attempts=3, failure="")  # as processes that died leave it
     session.refresh_from_db()
     session = sessions.check(session)
-    assert (session.state, session.verdict) == (State.FAILED, Verdict.UNCHECKABLE)
+    assert (session.state, session.verdict) == (State.FAILED, CheckResult.UNCHECKABLE)
     assert "never came to an end" in session.failure
 
 
@@ -290,10 +290,10 @@ def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("content", "state", "verdict"),
     [
-        (b"harmless", State.COMPLETED, Verdict.CLEAN),
-        (b"", State.COMPLETED, Verdict.CLEAN),
-        (EICAR, State.FAILED, Verdict.REFUSED),
-        (bytes(6 * 2**20), State.FAILED, Verdict.UNCHECKABLE),
+        (b"harmless", State.COMPLETED, CheckResult.CLEAN),
+        (b"", State.COMPLETED, CheckResult.CLEAN),
+        (EICAR, State.FAILED, CheckResult.REFUSED),
+        (bytes(6 * 2**20), State.FAILED, CheckResult.UNCHECKABLE),
     ],
     ids=["harmless", "empty", "virus", "too-large"],
 )
@@ -303,7 +303,7 @@ def test_clamd(
     uploads_settings: Callable[..., None],
     content: bytes,
     state: State,
-    verdict: Verdict,
+    verdict: CheckResult,
 ) -> None:
     uploads_settings(DESTINATION=f"{__name__}.Scanned", CLAMD=str(Path(clamd) / "clamd.sock"))
     session = sessions.check(whole(content))

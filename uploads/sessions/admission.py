@@ -19,7 +19,7 @@ from uploads.exceptions import (
     SessionExpired,
     UploadError,
 )
-from uploads.models import Mode, State, UploadSession, Verdict
+from uploads.models import Mode, State, UploadSession, CheckResult
 from uploads.sessions.rules import Chunk
 from uploads.transfer.writer import FRAMING
 
@@ -36,9 +36,9 @@ def require_live(session: UploadSession) -> UploadSession:
 def require_no_failure(session: UploadSession) -> None:
     """Raise the error that says why no file was made of all bytes, if so: the check's own, or CompletionFailed."""
     if session.state == State.FAILED:
-        if session.verdict == Verdict.REFUSED:
+        if session.verdict == CheckResult.REFUSED:
             raise FileRefused(session.failure)
-        if session.verdict == Verdict.UNCHECKABLE:
+        if session.verdict == CheckResult.UNCHECKABLE:
             raise FileUncheckable(session.failure)
         raise CompletionFailed(reason=session.failure)
 

@@ -24,7 +24,7 @@ from uploads.exceptions import (
     UploadGone,
     is_interruption,
 )
-from uploads.models import State, UploadSession, Verdict
+from uploads.models import State, UploadSession, CheckResult
 from uploads.sessions.complete import complete, complete_held, fail, undo_attempt, pause_after, reason_of, begin_attempt
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = timedelta(minutes=5)
 """Between two looks whether a checker that was away is back."""
-RELEASABLE = (Verdict.REFUSED, Verdict.UNCHECKABLE)
+RELEASABLE = (CheckResult.REFUSED, CheckResult.UNCHECKABLE)
 
 
 @outside_transaction
@@ -75,7 +75,7 @@ def release_checked(session: UploadSession, *, who: str, why: str) -> UploadSess
         raise SessionClosed(state=session.get_state_display())
     if call_with_timeout(get_store(session.storage).stat, session.object_name) is None:
         raise UploadGone
-    values: dict[str, Any] = {"verdict": Verdict.RELEASED, "attempts": 0, "retry_at": None, "failure": ""}
+    values: dict[str, Any] = {"verdict": CheckResult.RELEASED, "attempts": 0, "retry_at": None, "failure": ""}
     if move(session, State.COMPLETING, who=who, why=f"released: {why.strip()}", **values):
         return complete(session)
     raise SessionBusy
@@ -89,9 +89,9 @@ def _check_held(lease: Lease, *, died: bool) -> None:
             raise FileUncheckable(reason=f"its check was begun {session.attempts - 1} times and never came to an end")
         _look_at(session, found)
     except FileRefused as error:
-        _conclude(lease, Verdict.REFUSED, config.ON_REFUSED, error, found)
+        _conclude(lease, CheckResult.REFUSED, config.ON_REFUSED, error, found)
     except FileUncheckable as error:
-        _conclude(lease, Verdict.UNCHECKABLE, config.ON_UNCHECKABLE, error, found)
+        _conclude(lease, CheckResult.UNCHECKABLE, config.ON_UNCHECKABLE, error, found)
     except LeaseLost:
         raise
     except UploadGone as error:
@@ -108,11 +108,11 @@ def _check_held(lease: Lease, *, died: bool) -> None:
             pause = pause_after(session.attempts, LONGEST_PAUSE)
             lease.commit(retry_at=timezone.now() + pause, failure=reason_of(away))
         elif config.ON_CHECKER_AWAY == "publish":
-            _conclude(lease, Verdict.UNCHECKED, "publish", away, found)
+            _conclude(lease, CheckResult.UNCHECKED, "publish", away, found)
         else:
-            _conclude(lease, Verdict.UNCHECKABLE, "hold", away, found)
+            _conclude(lease, CheckResult.UNCHECKABLE, "hold", away, found)
     else:
-        _conclude(lease, Verdict.CLEAN, "publish", None, found)
+        _conclude(lease, CheckResult.CLEAN, "publish", None, found)
 
 
 def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
@@ -122,14 +122,14 @@ def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
         if conf.current().SHA256:
             found["digests"] = session.digests | {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
             file.seek(0)
-        if session.verdict == Verdict.NONE and destination.is_checked(session):
+        if session.verdict == CheckResult.NONE and destination.is_checked(session):
             destination.check(session, file)
 
 
-def _conclude(lease: Lease, verdict: Verdict, policy: str, error: UploadError | None, found: dict[str, Any]) -> None:
+def _conclude(lease: Lease, verdict: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]) -> None:
     session, why = lease.session, "" if error is None else str(error)
     if session.verdict:  # An operator's, which is above the checker's.
-        verdict = Verdict(session.verdict)
+        verdict = CheckResult(session.verdict)
     reconnect()  # The database may have hung up while the check took its time.
     if policy == "publish":
         move_held(

@@ -27,7 +27,7 @@ from uploads.exceptions import (
     cause_of,
     is_interruption,
 )
-from uploads.models import Mode, State, TaskRun, UploadSession, Verdict
+from uploads.models import Mode, State, TaskRun, UploadSession, CheckResult
 from uploads.parts import UploadPlan
 from uploads.sessions.states import move, move_held, note_problem
 from uploads.stores import get_store
@@ -115,7 +115,7 @@ def retry(session: UploadSession, *, who: str = "") -> UploadSession:
     """Try a ``failed`` session once more, as an operator asks."""
     if session.state != State.FAILED:
         raise SessionClosed(state=session.get_state_display())
-    if move(session, State.COMPLETING, who=who, verdict=Verdict.NONE, attempts=0, retry_at=None, failure=""):
+    if move(session, State.COMPLETING, who=who, verdict=CheckResult.NONE, attempts=0, retry_at=None, failure=""):
         return complete(session)
     raise SessionBusy
 
@@ -199,7 +199,7 @@ def undo_attempt(lease: Lease) -> None:
 def _awaits_check(session: UploadSession) -> bool:
     if conf.current().SHA256 and not session.sha256:
         return True
-    return session.verdict == Verdict.NONE and destination_of(session).is_checked(session)
+    return session.verdict == CheckResult.NONE and destination_of(session).is_checked(session)
 
 
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
