@@ -65,7 +65,7 @@ class Action:
     name: str
     label: Any
     question: Any
-    verb: Callable[..., Any]
+    function: Callable[..., Any]
     logged: str
     possible: Q
     with_reason: bool = False
@@ -270,7 +270,7 @@ class UploadSessionAdmin(SessionAdmin):
             try:
                 if session.pk not in possible:
                     raise SessionClosed(state=session.get_state_display())
-                action.verb(session, who=owners.key_of(request.user), **said)
+                action.function(session, who=owners.key_of(request.user), **said)
             except UploadError as error:
                 self.message_user(request, f"{session}: {error}", messages.WARNING)
             else:
@@ -463,7 +463,7 @@ class Drawing:
     cells: list[tuple[int, int, float]]
     """Place, width and share of each run of cells of the map that have bytes."""
     curve: str
-    """Points of a line, x from 0 to CELLS and y from 0 (the quickest) to 40; empty if there are too few parts."""
+    """Points of a line, x from 0 to MAX_MAP_CELLS and y from 0 (the quickest) to 40; empty if there are too few parts."""
     quickest: str
     width: int = MAX_MAP_CELLS
 

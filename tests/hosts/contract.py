@@ -160,7 +160,7 @@ def admin() -> None:
 def examined() -> None:
     call_command("complete_uploads", stdout=io.StringIO())
     sessions.audit(fix=False)
-    bad = [finding.text for finding in doctor.examine() if not finding.good and finding.about != "tasks"]
+    bad = [finding.text for finding in doctor.examine() if not finding.ok and finding.about != "tasks"]
     assert bad == [], bad
 
 

@@ -17,7 +17,7 @@ from tests.helpers import Uploader, chunk_of
 from tests.uploads.test_end import multiply
 from uploads import sessions
 from uploads.admin import numbers_of_today
-from uploads.models import State, UploadSession, CheckResult
+from uploads.models import CheckResult, State, UploadSession
 from uploads.owners import key_of
 from uploads.stores.base import Store
 from uploads.transfer.targets import upload_of

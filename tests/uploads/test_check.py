@@ -29,7 +29,7 @@ from uploads.exceptions import (
     SessionClosed,
     UploadGone,
 )
-from uploads.models import State, UploadSession, CheckResult
+from uploads.models import CheckResult, State, UploadSession
 from uploads.stores.base import Store
 from uploads.stores.reader import open_object
 

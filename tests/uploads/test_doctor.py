@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 def problems(about: str) -> list[str]:
-    return [finding.text for finding in doctor.examine() if finding.about == about and not finding.good]
+    return [finding.text for finding in doctor.examine() if finding.about == about and not finding.ok]
 
 
 def test_a_healthy_store_has_no_problems(store: Store) -> None:
@@ -111,7 +111,7 @@ def test_cron_is_as_good_as_celery(file_store: Store) -> None:
 
 def ways(url: str) -> list[str]:
     """Return what is wrong with the ways to the doors."""
-    return [finding.text for finding in doctor.examine(url) if finding.about == "way" and not finding.good]
+    return [finding.text for finding in doctor.examine(url) if finding.about == "way" and not finding.ok]
 
 
 def test_the_way_goes_below_the_portals_own_prefix(file_store: Store, settings: Any, before: str) -> None:

@@ -67,7 +67,7 @@ def test_the_doctor_names_a_right_that_is_missing(proxy: Proxy) -> None:
         return with_code(403, "403")(call) if answer.status == 404 else answer
 
     proxy.inject("HeadObject", forbidden_if_missing, times=ALWAYS)
-    assert any("s3:ListBucket" in finding.text for finding in doctor.examine() if not finding.good)
+    assert any("s3:ListBucket" in finding.text for finding in doctor.examine() if not finding.ok)
 
 
 # Parameters of the portal
@@ -317,7 +317,7 @@ def test_what_the_doctor_writes_it_removes_although_a_step_fails(
     proxy: Proxy, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
 ) -> None:
     proxy.inject("GetObject", refuse, times=3)
-    assert any("does not work" in finding.text for finding in doctor.examine() if not finding.good)
+    assert any("does not work" in finding.text for finding in doctor.examine() if not finding.ok)
     assert (s3_keys(), s3_uploads()) == (set(), set())
 
 

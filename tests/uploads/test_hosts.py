@@ -347,7 +347,7 @@ class Tenants(PortalDestination):
     def prefix(self, session: UploadSession) -> str:
         return f"files-of-{self.tenant}"
 
-    def places(self) -> list[tuple[str, str]]:
+    def audit_prefixes(self) -> list[tuple[str, str]]:
         return [(f"tenant-{self.tenant}", f"files-of-{self.tenant}")]
 
 

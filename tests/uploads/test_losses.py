@@ -304,7 +304,7 @@ def test_the_doctor_notices_a_bucket_that_keeps_versions(
     s3_client.create_bucket(Bucket=bucket)
     s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     use_storage({**s3_storage, "OPTIONS": s3_storage["OPTIONS"] | {"bucket_name": bucket}})
-    assert any("keeps versions" in finding.text for finding in doctor.examine() if not finding.good)
+    assert any("keeps versions" in finding.text for finding in doctor.examine() if not finding.ok)
 
 
 @pytest.mark.parametrize("call", ["CreateMultipartUpload", "AbortMultipartUpload"])

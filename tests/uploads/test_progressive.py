@@ -27,7 +27,7 @@ from uploads.transfer import writer
 from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
-PROGRESSIVE = Rules(progressive=True, repeats=False)
+PROGRESSIVE = Rules(progressive=True, accepts_resends=False)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
 
 

@@ -90,7 +90,7 @@ class ModelDestination(Destination):
         field = self.column.name
         return set(self._all.filter(**{f"{field}__in": names}).values_list(field, flat=True))
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         """Return the fixed beginning of ``upload_to``; none where it is a function, or has none."""
         to = self.column.upload_to
         parts = [] if callable(to) else str(to).strip("/").split("/")

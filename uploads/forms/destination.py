@@ -77,7 +77,7 @@ class FormDestination(Destination):
         for held in HeldFile.objects.select_related("session").filter(session=session):
             sessions.give_up_held(held)
 
-    def places(self) -> Iterable[tuple[str, str]]:
+    def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         return ()  # Those of the portal's own files: nothing is looked for there.
 
     def in_use(self, names: Collection[str]) -> Collection[str]:

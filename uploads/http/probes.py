@@ -25,10 +25,10 @@ def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any],
     ``path`` is below the portal's prefix, None if it cannot be told; ``code_of`` finds the code in the door's errors.
     """
     if path is None:
-        return Finding("way", good=False, text="the URLs have no place for chunks that can be told without a request")
+        return Finding("way", ok=False, text="the URLs have no place for chunks that can be told without a request")
     address = f"{url.rstrip('/')}/{path}"
     if not address.startswith(("http://", "https://")):
-        return Finding("way", good=False, text=f"{url} is not an http(s) address")
+        return Finding("way", ok=False, text=f"{url} is not an http(s) address")
     request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310
     opener = urllib.request.build_opener(_NoRedirect)
     try:
@@ -37,21 +37,21 @@ def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any],
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read()
     except OSError as error:
-        return Finding("way", good=False, text=f"{url} does not take a body of {size} bytes: {error}")
+        return Finding("way", ok=False, text=f"{url} does not take a body of {size} bytes: {error}")
     try:
         code = str(code_of(json.loads(body)))
     except (ValueError, KeyError, TypeError):
         code = ""
     if code == TransactionOpen.code:
         text = "something runs requests in a database transaction (middleware?): exempt the upload URLs from it"
-        return Finding("way", good=False, text=text)
+        return Finding("way", ok=False, text=text)
     if code and status in (401, 404):
-        return Finding("way", good=True, text=f"a chunk of {size} bytes gets through to the app at {address}")
+        return Finding("way", ok=True, text=f"a chunk of {size} bytes gets through to the app at {address}")
     hint = "look there"
     if status == 413:
         hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
     elif 300 <= status < 400:
         hint = "give the address where the portal really is"
     return Finding(
-        "way", good=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
+        "way", ok=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
     )

@@ -19,7 +19,7 @@ from uploads.exceptions import (
     SessionExpired,
     UploadError,
 )
-from uploads.models import Mode, State, UploadSession, CheckResult
+from uploads.models import CheckResult, Mode, State, UploadSession
 from uploads.sessions.rules import Chunk
 from uploads.transfer.writer import FRAMING
 

@@ -24,14 +24,14 @@ from uploads.exceptions import (
     UploadGone,
     is_interruption,
 )
-from uploads.models import State, UploadSession, CheckResult
-from uploads.sessions.complete import complete, complete_held, fail, undo_attempt, pause_after, reason_of, begin_attempt
+from uploads.models import CheckResult, State, UploadSession
+from uploads.sessions.complete import begin_attempt, complete, complete_held, fail, pause_after, reason_of, undo_attempt
 from uploads.sessions.states import move, move_held
 from uploads.stores import get_store
 from uploads.stores.reader import open_object
 from uploads.transfer.deadlines import call_with_timeout
 from uploads.transfer.lease import Lease, acquire_lease
-from uploads.transfer.transactions import reconnect, outside_transaction
+from uploads.transfer.transactions import outside_transaction, reconnect
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,9 @@ def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
             destination.check(session, file)
 
 
-def _conclude(lease: Lease, verdict: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]) -> None:
+def _conclude(
+    lease: Lease, verdict: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]
+) -> None:
     session, why = lease.session, "" if error is None else str(error)
     if session.verdict:  # An operator's, which is above the checker's.
         verdict = CheckResult(session.verdict)

@@ -27,7 +27,7 @@ from uploads.exceptions import (
     cause_of,
     is_interruption,
 )
-from uploads.models import Mode, State, TaskRun, UploadSession, CheckResult
+from uploads.models import CheckResult, Mode, State, TaskRun, UploadSession
 from uploads.parts import UploadPlan
 from uploads.sessions.states import move, move_held, note_problem
 from uploads.stores import get_store
@@ -38,7 +38,7 @@ from uploads.transfer.lease import LOOK_AGAIN, Lease, acquire_lease
 from uploads.transfer.segments import LOOKS_FOR_GONE, assemble
 from uploads.transfer.targets import begin_planned, objects_of, plan_for
 from uploads.transfer.threads import OutOfTime
-from uploads.transfer.transactions import alias, durable, reconnect, outside_transaction
+from uploads.transfer.transactions import alias, durable, outside_transaction, reconnect
 from uploads.transfer.writer import delete_quietly
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from uploads.sessions.limits import check_file, check_user, is_limited, most_for
 from uploads.sessions.rules import ANY, Rules
 from uploads.stores import get_store
 from uploads.stores.names import mark_of
-from uploads.transfer.transactions import is_clear, reconnect, outside_transaction
+from uploads.transfer.transactions import is_clear, outside_transaction, reconnect
 from uploads.transfer.writer import FRAMING
 
 if TYPE_CHECKING:

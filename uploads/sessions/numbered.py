@@ -28,7 +28,7 @@ from uploads.exceptions import (
 )
 from uploads.models import Fragment, Mode, NumberedChunk, State, UploadSession
 from uploads.parts import UploadPlan
-from uploads.sessions.admission import size_error, check_bounds, check_open, check_range
+from uploads.sessions.admission import check_bounds, check_open, check_range, size_error
 from uploads.sessions.complete import checked, complete, complete_held
 from uploads.sessions.receive import explain_loss, receive
 from uploads.sessions.rules import ANY, Chunk, Rules
@@ -37,10 +37,10 @@ from uploads.sessions.writing import without_connection, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
 from uploads.transfer.dirty import DirtyParts
-from uploads.transfer.lease import PARTS_AHEAD, request_handover, acquire_lease, prolonged, renewal_interval
+from uploads.transfer.lease import PARTS_AHEAD, acquire_lease, prolonged, renewal_interval, request_handover
 from uploads.transfer.targets import begin_planned, plan_for, target_of
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import durable, reconnect, outside_transaction
+from uploads.transfer.transactions import durable, outside_transaction, reconnect
 from uploads.transfer.writer import PartWriter, Stored, commit_stored, delete_quietly, parts_among, save_stored
 
 MISSING_SHOWN = 20

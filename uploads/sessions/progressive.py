@@ -13,7 +13,7 @@ from django.utils import timezone
 from uploads import conf, signals
 from uploads.exceptions import BodyTimeout, ChunkTooLarge, IncompleteBody, LeaseLost
 from uploads.models import Mode, State, UploadSession
-from uploads.sessions.admission import size_error, is_whole
+from uploads.sessions.admission import is_whole, size_error
 from uploads.sessions.rules import Chunk
 from uploads.sessions.states import move_held
 from uploads.sessions.writing import delete_rows, open_writer

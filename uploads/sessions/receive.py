@@ -28,7 +28,7 @@ from uploads.sessions.states import move_held
 from uploads.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads.stores import get_store
 from uploads.stores.base import Store
-from uploads.transfer.lease import Lease, request_handover, acquire_lease
+from uploads.transfer.lease import Lease, acquire_lease, request_handover
 from uploads.transfer.transactions import durable, outside_transaction
 from uploads.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 
@@ -65,7 +65,11 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
     store = get_store(session.storage)
     try:
         with acquire_lease(session, writes=store.late_writes) as lease:
-            lease.interrupt, lease.is_sending, lease.yields = chunk.interrupt, chunk.is_sending, chunk.rules.preemptible
+            lease.interrupt, lease.is_sending, lease.preemptible = (
+                chunk.interrupt,
+                chunk.is_sending,
+                chunk.rules.preemptible,
+            )
             take_length(session, chunk)
             if chunk.rules.progressive:
                 receive_progressively(lease, store, chunk)
@@ -143,7 +147,7 @@ class _Receipt:
                 session.file_size, session.size_known = session.bytes_stored + size, True
             self._refuse_duplicate(size, crc32)
             last = is_whole(session, session.bytes_stored + size)
-            if not last and (size or self.chunk.rules.repeats):  # else an empty one is a question
+            if not last and (size or self.chunk.rules.accepts_resends):  # else an empty one is a question
                 self.chunk.rules.require(size)
             stored = writer.finish(last=last)
         taken = writer.replaced_by(stored)

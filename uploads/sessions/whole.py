@@ -14,7 +14,7 @@ from uploads.sessions.end import abort
 from uploads.sessions.limits import check_file
 from uploads.sessions.receive import receive
 from uploads.sessions.rules import Chunk
-from uploads.transfer.transactions import reconnect, outside_transaction
+from uploads.transfer.transactions import outside_transaction, reconnect
 
 logger = logging.getLogger(__name__)
 

@@ -80,7 +80,11 @@ class Heartbeat:
                 continue  # Not committed yet where this thread looks.
             if fence != lease.fence:
                 self._lose(lease)
-            elif wanted == fence and lease.is_listening and (lease.is_silent or lease.yields or lease in self._given):
+            elif (
+                wanted == fence
+                and lease.is_listening
+                and (lease.is_silent or lease.preemptible or lease in self._given)
+            ):
                 self._give_way(lease)
             else:
                 self._keep(lease)

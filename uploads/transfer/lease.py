@@ -30,7 +30,7 @@ from uploads.parts import UploadPlan
 from uploads.transfer.dirty import DirtyParts
 from uploads.transfer.heartbeat import heartbeat
 from uploads.transfer.threads import StoreThreads
-from uploads.transfer.transactions import release_pooled_connection, reconnect
+from uploads.transfer.transactions import reconnect, release_pooled_connection
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Lease:
         """Ends the reading of the body that the holder waits for."""
         self.is_sending: Callable[[], bool] = bool
         """Tells whether the client sent something a moment ago, if that can be known."""
-        self.yields = False
+        self.preemptible = False
         """Whether somebody who asks gets the session although the client is sending at the moment."""
         self.writes = False
         """Whether parts are going to be written that could arrive late."""

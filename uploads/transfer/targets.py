@@ -140,5 +140,7 @@ def target_of(session: UploadSession, store: Store, segment: int, confirm: Calla
 
 def _begin_segment(session: UploadSession, store: Store, index: int) -> Segment:
     name = fragment_of(session.object_name, session.mark)
-    upload_id = call_with_timeout(store.create, name, content_type="application/octet-stream", encrypted=session.encrypted)
+    upload_id = call_with_timeout(
+        store.create, name, content_type="application/octet-stream", encrypted=session.encrypted
+    )
     return Segment(session=session, index=index, name=name, upload_id=upload_id)

@@ -90,4 +90,13 @@ def took_effect(session: UploadSession, stored: Sequence[UploadPart | Fragment])
     )
 
 
-__all__ = ["Error", "alias", "durable", "give_back", "reconnect", "require_no_transaction", "took_effect", "verb"]
+__all__ = [
+    "Error",
+    "alias",
+    "durable",
+    "outside_transaction",
+    "reconnect",
+    "release_pooled_connection",
+    "require_no_transaction",
+    "took_effect",
+]

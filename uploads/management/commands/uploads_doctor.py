@@ -19,9 +19,9 @@ class Command(BaseCommand):
     def handle(self, *, url: str, **_: Any) -> None:
         problems = 0
         for finding in examine(url):
-            mark = self.style.SUCCESS("ok     ") if finding.good else self.style.ERROR("PROBLEM")
+            mark = self.style.SUCCESS("ok     ") if finding.ok else self.style.ERROR("PROBLEM")
             self.stdout.write(f"{mark} {finding.about}: {finding.text}")
-            problems += not finding.good
+            problems += not finding.ok
         self.stdout.write(f"{problems} problems." if problems else "All is well.")
         if problems:
             sys.exit(1)

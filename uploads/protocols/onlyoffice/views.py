@@ -40,7 +40,7 @@ class DoorView(UploadView):
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
-    def said(self, kind: type[Serializer[Any]], session: UploadSession) -> dict[str, Any]:
+    def serialize(self, kind: type[Serializer[Any]], session: UploadSession) -> dict[str, Any]:
         """Return what is said of a session in the protocol's words."""
         return dict(kind(session, context={"request": self.request}).data)
 
@@ -65,7 +65,7 @@ class CreateViewSet(DoorView):
     @schema.CREATE_PLAIN
     def create_plain(self, request: Request, folder_id: str, **_: str) -> Response:
         """Open a session for a file in the folder."""
-        return enveloped(self.said(answers.Session, self._create(request, folder_id)))
+        return enveloped(self.serialize(answers.Session, self._create(request, folder_id)))
 
     @schema.EDIT_SESSION
     def edit_session(self, request: Request, file_id: str, **_: str) -> Response:
@@ -107,7 +107,7 @@ class CreateViewSet(DoorView):
 
     def _doubly_enveloped(self, session: UploadSession) -> Response:
         """Answer in the envelope and beside it: clients read either."""
-        data = self.said(answers.Session, session)
+        data = self.serialize(answers.Session, session)
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
@@ -167,8 +167,8 @@ class FileViewSet(DoorView):
 
     def _stored(self, session: UploadSession, *, several: bool = False) -> Response:
         if progress_status(session) == 202:
-            return with_progress(enveloped(self.said(answers.Session, session), status=202), session)
-        data = self.said(answers.WholeFile, session)
+            return with_progress(enveloped(self.serialize(answers.Session, session), status=202), session)
+        data = self.serialize(answers.WholeFile, session)
         # Since 3.7 the protocol's own servers answer a list, which only the clients made for them understand.
         generated = self.request.META.get("HTTP_USER_AGENT", "").startswith("OpenAPI-Generator")
         return enveloped([data] if several and generated else data)
@@ -237,7 +237,7 @@ class SessionViewSet(SessionView):
     @schema.SESSION_RETRIEVE
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
-        return enveloped(self.said(answers.Session, self.look(session_id)))
+        return enveloped(self.serialize(answers.Session, self.look(session_id)))
 
     @schema.SESSION_RECEIVE
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
@@ -247,7 +247,7 @@ class SessionViewSet(SessionView):
     @schema.SESSION_RECEIVE_NUMBERED
     def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
         """Store the chunk ``chunkNumber``; the same number again replaces it."""
-        return enveloped(self.said(answers.Progress, self.store_numbered(session_id)))
+        return enveloped(self.serialize(answers.Progress, self.store_numbered(session_id)))
 
     @schema.SESSION_FINALIZE
     def finalize(self, request: Request, session_id: str, **_: str) -> Response:
@@ -262,7 +262,7 @@ class SessionViewSet(SessionView):
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
-        data = self.said(answers.FileOfAPI if status == 201 else answers.FutureFile, session)
+        data = self.serialize(answers.FileOfAPI if status == 201 else answers.FutureFile, session)
         return with_progress(enveloped(data, status=status), session)
 
 
@@ -285,7 +285,7 @@ class LocationViewSet(SessionView):
         return self._progress(self.store(self._uid()))
 
     def upload(self, request: Request) -> Response:
-        return plain(self.said(answers.Progress, self.store_numbered(self._uid())))
+        return plain(self.serialize(answers.Progress, self.store_numbered(self._uid())))
 
     def finalize(self, request: Request) -> Response:
         return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
@@ -299,13 +299,13 @@ class LocationViewSet(SessionView):
         fields.is_valid(raise_exception=True)
         location_url(request)
         session = self.open(fields.validated_data["folderid"], fields.file_request())
-        return plain(self.said(answers.Session, session))
+        return plain(self.serialize(answers.Session, session))
 
     @schema.LOCATION_RETRIEVE
     def retrieve(self, request: Request, **_: str) -> Response:
         """Tell the session's state; ``bytes_uploaded`` is where to continue."""
         session = self.look(self._uid())
-        return with_progress(plain(self.said(answers.Session, session)), session)
+        return with_progress(plain(self.serialize(answers.Session, session)), session)
 
     def _uid(self) -> str:
         uid = read_query(self.request).get("uid")
@@ -316,7 +316,7 @@ class LocationViewSet(SessionView):
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
-        data = self.said(answers.File if status == 201 else answers.Progress, session)
+        data = self.serialize(answers.File if status == 201 else answers.Progress, session)
         return with_progress(plain(data, status=status), session)
 
 

@@ -10,9 +10,9 @@ from uploads.sessions import Rules
 
 TUS_BYTES = "application/offset+octet-stream"
 """The content type of a chunk of tus."""
-KEEPING = Rules(progressive=True, repeats=False, yields=True)
+KEEPING = Rules(progressive=True, accepts_resends=False, preemptible=True)
 """What came of a chunk stays, whatever ends it."""
-WHOLE = Rules(repeats=False, yields=True)
+WHOLE = Rules(accepts_resends=False, preemptible=True)
 """A chunk whose sender hashed it counts only if it is what he hashed."""
 
 

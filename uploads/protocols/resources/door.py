@@ -45,15 +45,15 @@ def way_of_interim(url: str) -> Finding:
     """Ask for an interim response: does it come as one, or does something on the way take it for the answer?"""
     below = routes.below_prefix("uploads", PACKAGE)
     if below is None:
-        return Finding("interim", good=False, text="where uploads begin depends on the request: ask by hand")
+        return Finding("interim", ok=False, text="where uploads begin depends on the request: ask by hand")
     try:
         statuses = _statuses(f"{url.rstrip('/')}/{below}")
     except OSError as error:
-        return Finding("interim", good=False, text=f"{url} does not answer: {error}")
+        return Finding("interim", ok=False, text=f"{url} does not answer: {error}")
     if statuses == [104, 200]:
-        return Finding("interim", good=True, text=f"104 (Upload Resumption Supported) gets through at {url}")
+        return Finding("interim", ok=True, text=f"104 (Upload Resumption Supported) gets through at {url}")
     text = f"104 does not get through at {url} (what came: {statuses}): set INTERIM_RESPONSES to False"
-    return Finding("interim", good=False, text=text)
+    return Finding("interim", ok=False, text=text)
 
 
 def _statuses(address: str) -> list[int]:
