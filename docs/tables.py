@@ -9,7 +9,8 @@ from pathlib import Path
 
 import django
 
-from uploads import conf, exceptions
+from uploads import exceptions
+from uploads._internal import conf
 
 DOCS = Path(__file__).parent
 MARK = "<!-- {name}: written by make docs -->\n"
@@ -36,7 +37,7 @@ def errors_table() -> str:
 
 def states_picture() -> str:
     """Return the moves of the code as a picture (Mermaid)."""
-    from uploads.sessions.states import MOVES
+    from uploads._internal.sessions.states import MOVES
 
     moves = [f"    {before.value} --> {after.value}: {why}" for (before, after), why in MOVES.items()]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> open", *moves, "```"])

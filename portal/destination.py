@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from portal.models import File, Folder, PreviousVersion
 from uploads import destinations, names
+from uploads.contrib.onlyoffice.views import format_date
 from uploads.exceptions import FileNotFound, FolderNotFound
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice.dates import format_date
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

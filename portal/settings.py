@@ -13,7 +13,7 @@ from botocore.config import Config
 from celery.schedules import crontab
 from corsheaders.defaults import default_headers
 
-from uploads import cors
+from uploads.contrib import cors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -111,11 +111,11 @@ LOGOUT_REDIRECT_URL = "login"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
-        "uploads.protocols.onlyoffice.authentication.BearerAuthentication",
-        "uploads.protocols.onlyoffice.authentication.RawTokenAuthentication",
+        "uploads.contrib.onlyoffice.authentication.BearerAuthentication",
+        "uploads.contrib.onlyoffice.authentication.RawTokenAuthentication",
         "rest_framework.authentication.BasicAuthentication",
-        "uploads.protocols.onlyoffice.authentication.SameOriginSessionAuthentication",
-        "uploads.protocols.onlyoffice.authentication.CookieTokenAuthentication",
+        "uploads.contrib.onlyoffice.authentication.SameOriginSessionAuthentication",
+        "uploads.contrib.onlyoffice.authentication.CookieTokenAuthentication",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }

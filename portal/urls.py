@@ -9,19 +9,19 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from portal import views
 from portal.health import healthz
+from uploads.contrib.onlyoffice.login import TokenLogin
 from uploads.contrib.prometheus import metrics
-from uploads.protocols.onlyoffice.login import TokenLogin
 
-handler404 = "uploads.protocols.onlyoffice.errors.page_not_found"
+handler404 = "uploads.contrib.onlyoffice.views.page_not_found"
 
 urlpatterns = [
     # Before the app's own, which only says whether a login is good.
     re_path(r"^api/2\.0/authentication(?:\.json)?/?$", TokenLogin.as_view({"post": "create", "get": "check"})),
-    path("", include("uploads.protocols.onlyoffice.urls")),
-    path("tus/", include("uploads.protocols.tus.urls")),
-    path("folders/<str:folder_id>/tus/", include("uploads.protocols.tus.urls", namespace="folder-tus")),
-    path("uppy/", include("uploads.protocols.companion.urls")),
-    path("folders/<str:folder_id>/uppy/", include("uploads.protocols.companion.urls", namespace="folder-uppy")),
+    path("", include("uploads.urls.onlyoffice")),
+    path("tus/", include("uploads.urls.tus")),
+    path("folders/<str:folder_id>/tus/", include("uploads.urls.tus", namespace="folder-tus")),
+    path("uppy/", include("uploads.urls.uppy")),
+    path("folders/<str:folder_id>/uppy/", include("uploads.urls.uppy", namespace="folder-uppy")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", views.home, name="home"),
@@ -35,7 +35,7 @@ urlpatterns = [
     path("documents/", views.documents, name="documents"),
     path("documents/<int:document_id>/", views.documents, name="document"),
     path("documents/<int:document_id>/file", views.document_file, name="document-file"),
-    path("uploads/", include("uploads.forms.urls")),
+    path("uploads/", include("uploads.urls.forms")),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("metrics", metrics, name="metrics"),

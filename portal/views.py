@@ -23,7 +23,7 @@ from portal.forms import DocumentForm, FileForm, FolderForm
 from portal.models import Attachment, Document, File, Folder, PreviousVersion
 from uploads.contrib.downloads import Content
 from uploads.contrib.downloads import download as send
-from uploads.http.views import JSONAlways
+from uploads.contrib.onlyoffice.views import JSONAlways
 
 UPPY_DOORS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "this app’s own client"}
 

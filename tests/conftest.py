@@ -23,11 +23,12 @@ from portal.models import Folder
 from tests.browser import launched
 from tests.helpers import Uploader
 from tests.proxy import Proxy, proxied
-from uploads import sessions, signals
+from uploads import signals
+from uploads._internal import sessions
+from uploads._internal.protocols.onlyoffice import conf
+from uploads._internal.stores import make_store
+from uploads._internal.stores.base import Store
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice import conf
-from uploads.stores import make_store
-from uploads.stores.base import Store
 
 pytest_plugins = ["uploads.testing"]
 

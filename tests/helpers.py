@@ -9,10 +9,10 @@ from typing import Any
 from django.core.files.base import ContentFile
 from rest_framework.test import APIClient
 
-from uploads import conf, sessions
+from uploads._internal import conf, sessions
+from uploads._internal.protocols.onlyoffice import conf as conf_of_door
+from uploads._internal.transfer import memory
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice import conf as conf_of_door
-from uploads.transfer import memory
 
 
 def Chunk(blocks: Iterator[bytes], **options: Any) -> sessions.Chunk:  # noqa: N802 - like the class

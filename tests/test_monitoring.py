@@ -10,7 +10,7 @@ import pytest
 import yaml
 from django.test import Client
 
-from uploads import sessions
+from uploads._internal import sessions
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "docs" / "monitoring"
 

@@ -30,7 +30,7 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from uploads import owners, sessions
+from uploads._internal import owners, sessions
 from uploads.destinations import all_aliases
 from uploads.exceptions import SessionClosed, UploadError
 from uploads.models import MAY_EXPIRE, State, TaskRun, UploadSession
@@ -113,7 +113,7 @@ ACTIONS = (
         _("Publish these files although their check refused them, or has not been done?"),
         sessions.release_checked,
         "Released",
-        Q(state=State.CHECKING) | Q(state=State.FAILED) & Q(verdict__in=sessions.RELEASABLE),
+        Q(state=State.CHECKING) | Q(state=State.FAILED) & Q(check_result__in=sessions.RELEASABLE),
         with_reason=True,
         dangerous=True,
     ),
@@ -164,7 +164,7 @@ class DestinationFilter(admin.SimpleListFilter):
 @admin.register(UploadSession)
 class UploadSessionAdmin(SessionAdmin):
     list_display = ("file", "state_badge", "progress", "speed", "time_left", "last_activity", "expiry")
-    list_filter = ("state", DestinationFilter, "verdict", "created_at")
+    list_filter = ("state", DestinationFilter, "check_result", "created_at")
     list_per_page = 50
     list_max_show_all = 0
     paginator = BoundedPaginator
@@ -177,7 +177,7 @@ class UploadSessionAdmin(SessionAdmin):
     list_filter_sheet = True  # django-unfold: filters beside the list would push columns out of sight.
 
     fieldsets = (
-        (None, {"fields": ("id", "file_name", "whose", "client_text", "failure", "verdict")}),
+        (None, {"fields": ("id", "file_name", "whose", "client_text", "failure", "check_result")}),
         (
             _("File"),
             {
@@ -463,7 +463,7 @@ class Drawing:
     cells: list[tuple[int, int, float]]
     """Place, width and share of each run of cells of the map that have bytes."""
     curve: str
-    """Points of a line, x from 0 to MAX_MAP_CELLS and y from 0 (the quickest) to 40; empty if there are too few parts."""
+    """Points of a line, x from 0 to MAX_MAP_CELLS, y from 0 (the fastest) to 40; empty if there are too few parts."""
     quickest: str
     width: int = MAX_MAP_CELLS
 

@@ -14,10 +14,10 @@ class UploadsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import uploads.protocols.companion.door  # they register themselves
-        import uploads.protocols.onlyoffice.door
-        import uploads.protocols.resources.door
-        from uploads.checks import check_limits, check_settings
+        import uploads._internal.protocols.onlyoffice.protocol
+        import uploads._internal.protocols.resources.protocol
+        import uploads._internal.protocols.uppy.protocol  # they register themselves
+        from uploads._internal.checks import check_limits, check_settings
         from uploads.forms.checks import check_forms
 
         checks.register(check_settings, "uploads")
@@ -26,4 +26,4 @@ class UploadsConfig(AppConfig):
         if find_spec("celery"):
             import uploads.tasks
         if find_spec("drf_spectacular"):
-            import uploads.protocols.onlyoffice.schemes  # noqa: F401 - registers itself
+            import uploads._internal.protocols.onlyoffice.schemes  # noqa: F401 - registers itself

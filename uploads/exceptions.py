@@ -1,6 +1,6 @@
 """Every way an upload can be refused: one row each, with a stable code, an HTTP status and a text.
 
-Raise one; the doors (``uploads.protocols``) render it. Clients compare ``code``; the text is for people and may change.
+Raise one; the protocols render it. Clients compare ``code``; the text is for people and may change.
 """
 
 from __future__ import annotations

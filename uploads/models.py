@@ -17,9 +17,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from uploads import names, owners, parts
-from uploads.clock import DatabaseNow
-from uploads.parts import UploadPlan
+from uploads import names
+from uploads._internal import owners, parts
+from uploads._internal.clock import DatabaseNow
+from uploads._internal.parts import UploadPlan
 
 
 class State(models.TextChoices):
@@ -150,7 +151,7 @@ class UploadSession(models.Model):
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
-    mark = models.CharField(max_length=50, help_text=_("What proves that a name was made for this session."))
+    name_signature = models.CharField(max_length=50, help_text=_("What proves that a name was made for this session."))
     object_hash = models.CharField(
         max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index.")
     )
@@ -172,7 +173,9 @@ class UploadSession(models.Model):
 
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
-    verdict = models.CharField(_("verdict"), max_length=11, choices=CheckResult, default=CheckResult.NONE, blank=True)
+    check_result = models.CharField(
+        _("check result"), max_length=11, choices=CheckResult, default=CheckResult.NONE, blank=True
+    )
     digests = models.JSONField(
         _("digests"), default=dict, blank=True, help_text=_("CRC-32 of the whole file; SHA-256 where the portal asks.")
     )
@@ -329,7 +332,7 @@ class UploadSession(models.Model):
     @property
     def storage_name(self) -> str:
         """What the name of the object ends with: unique to the session, and known to the audit as ours."""
-        return f"{self.mark}/{names.for_storage(self.file_name)}"
+        return f"{self.name_signature}/{names.for_storage(self.file_name)}"
 
     def name_object(self, name: str) -> None:
         self.object_name, self.object_hash = name, hash_of(name)

@@ -15,7 +15,7 @@ MAX_LENGTH = 255
 """Characters of a file or folder title, at most."""
 
 MARK_LENGTH = 52
-"""Characters of a session's mark, and the slashes around it."""
+"""Characters of a session's signature, and the slashes around it."""
 SHORTEST = 12
 """Characters that are left of a file's name in the object's, at least."""
 MAX_DEPTH = 64
@@ -73,14 +73,14 @@ def least_length(upload_to: object) -> int:
     return (0 if callable(upload_to) else len(str(upload_to))) + MARK_LENGTH + SHORTEST
 
 
-def fitting(wanted: str, mark: str, longest: int) -> str:
-    """Return the object's name for a file that is to be called ``wanted``, with ``mark`` before its last part.
+def fitting(wanted: str, signature: str, longest: int) -> str:
+    """Return the object's name for a file that is to be called ``wanted``, with ``signature`` before its last part.
 
     The last part is shortened so that all of it has at most ``longest`` characters.
     """
     head, tail = posixpath.split(wanted)
-    room = longest - len(posixpath.join(head, mark, ""))
-    return posixpath.join(head, mark, for_storage(tail, max(SHORTEST, min(room, len(tail)))))
+    room = longest - len(posixpath.join(head, signature, ""))
+    return posixpath.join(head, signature, for_storage(tail, max(SHORTEST, min(room, len(tail)))))
 
 
 def _cut(name: str, length: int) -> str:

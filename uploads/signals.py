@@ -1,6 +1,6 @@
 """Facts about sessions, sent after the transaction that made them true. Receivers get ``session``.
 
-The verbs of ``uploads.sessions`` send them; to refuse something, use ``Destination`` instead.
+The verbs of ``uploads._internal.sessions`` send them; to refuse something, use ``Destination`` instead.
 """
 
 from __future__ import annotations

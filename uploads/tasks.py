@@ -9,10 +9,11 @@ from typing import Any
 from celery import current_app, shared_task
 from django.dispatch import receiver
 
-from uploads import conf, sessions, signals
+from uploads import signals
+from uploads._internal import conf, sessions
+from uploads._internal.transfer.deadlines import Caller
 from uploads.exceptions import SessionBusy
 from uploads.models import UploadSession
-from uploads.transfer.deadlines import Caller
 
 logger = logging.getLogger(__name__)
 

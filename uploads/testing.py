@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from uploads import conf, sessions
-from uploads.conf import DEFAULT_ALIAS
+from uploads._internal import conf, sessions
+from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.sessions import Chunk, FileRequest
+from uploads._internal.stores import alias_of
 from uploads.destinations import ModelDestination, aliases, get_destination
 from uploads.destinations.registry import storages_in_use
 from uploads.models import UploadSession
-from uploads.sessions import Chunk, FileRequest
-from uploads.stores import alias_of
 
 BLOCK = 2**20
 

@@ -60,7 +60,7 @@ TARGETS = {
     ),
     "chunk": Target(location),
     "part": Target(part, method="PUT"),
-    "companion": Target(lambda _: "/uppy/s3/multipart", JSON),
+    "uppy": Target(lambda _: "/uppy/s3/multipart", JSON),
     "tus-creation": Target(
         lambda _: "/tus/",
         {

@@ -82,7 +82,7 @@ def test_encrypted_files_are_encrypted_at_rest(demo: Demo) -> None:
     session = demo.create(4, Encrypted=True, FileName="secret.txt")
     answer = demo.http().post(session["location"], files={"file": b"data"})
     assert answer.status_code == 201, answer.text
-    stat = "from uploads.models import *; from uploads.stores import get_store; " + (
+    stat = "from uploads.models import *; from uploads._internal.stores import get_store; " + (
         f"print(get_store('default').stat(UploadSession.objects.get(pk='{session['id']}').object_name))"
     )
     assert "encryption='AES256'" in demo.manage("shell", "-v0", "-c", stat)

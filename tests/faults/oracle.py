@@ -14,9 +14,9 @@ from django.db.models.functions import Now  # noqa: E402, F401
 from rest_framework.authtoken.models import Token  # noqa: E402, F401
 
 from portal.models import *  # noqa: E402, F403
-from uploads import sessions  # noqa: E402, F401
+from uploads._internal import sessions  # noqa: E402, F401
+from uploads._internal.sessions.end import *  # noqa: E402, F403
 from uploads.models import *  # noqa: E402, F403
-from uploads.sessions.end import *  # noqa: E402, F403
 
 for line in sys.stdin:
     try:

@@ -16,7 +16,7 @@ import pytest
 from tests.data import MIB
 from tests.faults.client import Client
 from tests.faults.stack import Stack
-from uploads.stores.names import MARK
+from uploads._internal.stores.names import MARK
 
 CREATE = "/api/2.0/files/1/upload/create_session"
 FORM = "multipart/form-data; boundary=xyz"

@@ -258,7 +258,7 @@ def test_a_file_that_was_refused_at_the_end_can_be_sent_once_more(
     """Its row says why, also if nobody heard the first answer."""
     path = file(25 * MIB)
     begun(page, stack, line, path)
-    failed = f"state='failed', bytes_stored={25 * MIB}, verdict='refused', failure='It is bad.'"
+    failed = f"state='failed', bytes_stored={25 * MIB}, check_result='refused', failure='It is bad.'"
     stack.ask(f"UploadSession.objects.filter(file_name={path.name!r}).update({failed})")
     row(page, path).get_by_role("button", name="Resume").click()
     expect(row(page, path, "failed")).to_contain_text("It is bad.")

@@ -29,7 +29,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from uploads import doctor, sessions
+from uploads._internal import doctor, sessions
 from uploads.models import State, UploadSession
 
 CHUNK = 10 * 2**20

@@ -11,7 +11,7 @@ from django.test import Client
 
 from portal.models import File, Folder, PreviousVersion
 from tests.helpers import Uploader
-from uploads.stores.base import Store
+from uploads._internal.stores.base import Store
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 

@@ -6,9 +6,9 @@ import pytest
 
 from portal.models import File, Folder
 from tests.helpers import Uploader, chunk_of
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.models import State, UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.helpers import Uploader
-from uploads.stores.base import Store
+from uploads._internal.stores.base import Store
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 

@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from tests.helpers import Uploader, chunk_of
 from tests.uploads.test_end import multiply
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.owners import key_of
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.targets import upload_of
 from uploads.admin import numbers_of_today
 from uploads.models import CheckResult, State, UploadSession
-from uploads.owners import key_of
-from uploads.stores.base import Store
-from uploads.transfer.targets import upload_of
 
 OpenSession = Callable[..., UploadSession]
 LIST = "/admin/upload_sessions/uploadsession/"
@@ -128,13 +128,13 @@ def test_an_upload_gets_more_time(admin_client: Client, half: UploadSession) -> 
 
 def test_a_refused_file_is_released_for_a_reason(admin_client: Client, open_session: OpenSession) -> None:
     session = sessions.receive(open_session(3, name="held.bin"), chunk_of(b"abc"))
-    UploadSession.objects.update(state=State.FAILED, verdict=CheckResult.REFUSED, failure="Eicar")
+    UploadSession.objects.update(state=State.FAILED, check_result=CheckResult.REFUSED, failure="Eicar")
     assert "Say why" in run(admin_client, "release", session, reason=" ")
     session.refresh_from_db()
     assert session.state == State.FAILED
     run(admin_client, "release", session, reason="a false alarm")
     session.refresh_from_db()
-    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.RELEASED)
+    assert (session.state, session.check_result) == (State.COMPLETED, CheckResult.RELEASED)
     assert LogEntry.objects.get().get_change_message() == "Released: a false alarm"
     assert "a false alarm" in admin_client.get(page_of(session)).content.decode()
 

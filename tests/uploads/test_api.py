@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader
+from uploads._internal.stores.base import Store
 from uploads.models import UploadSession
-from uploads.stores.base import Store
 
 pytestmark = pytest.mark.django_db
 

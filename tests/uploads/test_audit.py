@@ -14,12 +14,12 @@ from django.core.management import call_command
 
 from portal.models import File
 from tests.helpers import chunk_of
-from uploads import conf, sessions
+from uploads._internal import conf, sessions
+from uploads._internal.stores.base import Store, Upload
+from uploads._internal.stores.buffer import Buffer
+from uploads._internal.stores.names import fragment_of, sign_name
+from uploads._internal.transfer.targets import upload_of
 from uploads.models import NamingKey, UploadSession
-from uploads.stores.base import Store, Upload
-from uploads.stores.buffer import Buffer
-from uploads.stores.names import fragment_of, mark_of
-from uploads.transfer.targets import upload_of
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -55,7 +55,7 @@ def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Stor
 
 def plant_orphans(store: Store) -> Upload:
     """Leave behind what a killed process could."""
-    mark = mark_of(uuid.uuid4(), "report.pdf", NamingKey.current())
+    mark = sign_name(uuid.uuid4(), "report.pdf", NamingKey.current())
     upload = Upload(f"{conf.current().OBJECT_PREFIX}/2026/01/{mark}/report.pdf", "")
     upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
     store.put_part(upload, number=1, offset=0, data=Buffer(b"12345"))

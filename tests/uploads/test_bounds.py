@@ -27,19 +27,19 @@ from tests.data import MIB
 from tests.helpers import Uploader, chunk_of
 from tests.proxy import Proxy, with_code
 from tests.uploads.test_tus import meta
-from uploads import sessions
-from uploads.checks import check_limits, check_settings
+from uploads._internal import sessions
+from uploads._internal.checks import check_limits, check_settings
+from uploads._internal.http.slots import REFUSED, RequestSlot
+from uploads._internal.sessions import FileRequest
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.stores.buffer import Buffer
+from uploads._internal.stores.names import fragment_of
+from uploads._internal.transfer.deadlines import Caller, CallTimeout, call_with_timeout
 from uploads.forms import UploadField
 from uploads.forms.checks import check_forms
-from uploads.forms.tickets import Limits, ticket
-from uploads.http.slots import REFUSED, RequestSlot
+from uploads.forms.tokens import Limits, ticket
 from uploads.models import UploadSession
-from uploads.sessions import FileRequest
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.stores.buffer import Buffer
-from uploads.stores.names import fragment_of
-from uploads.transfer.deadlines import Caller, CallTimeout, call_with_timeout
 
 Change = Callable[..., None]
 FILES = "django.core.files.storage.FileSystemStorage"
@@ -312,7 +312,9 @@ def test_completion_releases_fragments_of_dead_attempts(
     created = uploader.create(4)
     uploader.send(created, b"ab")
     session = UploadSession.objects.get()
-    get_store("default").put_fragment(fragment_of(session.object_name, session.mark), Buffer(b"x"), encrypted=False)
+    get_store("default").put_fragment(
+        fragment_of(session.object_name, session.name_signature), Buffer(b"x"), encrypted=False
+    )
     UploadSession.objects.update(lease_until="2020-01-01T00:00Z")  # a writer that died
     assert uploader.send(created, b"cd").status_code == 201
     assert s3_keys() == {f"media/{session.object_name}"}

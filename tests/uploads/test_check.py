@@ -19,7 +19,10 @@ from rest_framework.test import APIClient
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.helpers import Uploader, chunk_of
-from uploads import sessions, signals
+from uploads import signals
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
+from uploads._internal.stores.reader import open_object
 from uploads.destinations import PublishedFile
 from uploads.exceptions import (
     CheckerUnavailable,
@@ -30,8 +33,6 @@ from uploads.exceptions import (
     UploadGone,
 )
 from uploads.models import CheckResult, State, UploadSession
-from uploads.stores.base import Store
-from uploads.stores.reader import open_object
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks", "checking", "not_awaited")
@@ -55,7 +56,7 @@ class Checks(PortalDestination):
             raise ZeroDivisionError
 
     def publish(self, session: UploadSession) -> PublishedFile:
-        assert session.verdict, "published before the check"
+        assert session.check_result, "published before the check"
         return super().publish(session)
 
 
@@ -80,21 +81,21 @@ def test_nobody_sees_a_file_before_it_is_checked(
     assert (session.state, not_awaited) == (State.CHECKING, [session])
     assert not File.objects.exists()
     assert sessions.check(session).state == State.COMPLETED
-    assert (File.objects.get().size, session.verdict) == (4, CheckResult.CLEAN)
+    assert (File.objects.get().size, session.check_result) == (4, CheckResult.CLEAN)
     moves = [move.after for move in session.moves.all()]
     assert moves == [State.COMPLETING, State.CHECKING, State.COMPLETING, State.COMPLETED]
     assert sessions.check(session).state == State.COMPLETED
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "verdict"),
+    ("content", "error", "check_result"),
     [(b"bad", FileRefused, CheckResult.REFUSED), (b"zip", FileUncheckable, CheckResult.UNCHECKABLE)],
 )
 def test_what_the_check_refuses_is_held(
-    whole: Callable[[bytes], UploadSession], file_store: Store, content: bytes, error: type, verdict: CheckResult
+    whole: Callable[[bytes], UploadSession], file_store: Store, content: bytes, error: type, check_result: CheckResult
 ) -> None:
     session = sessions.check(whole(content))
-    assert (session.state, session.verdict) == (State.FAILED, verdict)
+    assert (session.state, session.check_result) == (State.FAILED, check_result)
     with pytest.raises(error, match="it is"):
         sessions.receive(session, chunk_of(content))
     assert not File.objects.exists()
@@ -123,7 +124,7 @@ def test_what_cannot_be_checked_is_published_if_the_portal_says_so(
 ) -> None:
     uploads_settings(ON_UNCHECKABLE="publish")
     session = sessions.check(whole(b"zip"))
-    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.UNCHECKABLE)
+    assert (session.state, session.check_result) == (State.COMPLETED, CheckResult.UNCHECKABLE)
 
 
 @pytest.mark.parametrize("content", [b"away", b"bug"])
@@ -152,7 +153,7 @@ def test_an_operator_releases_a_file_for_a_reason(whole: Callable[[bytes], Uploa
     with pytest.raises(InvalidRequest):
         sessions.release_checked(session, who="boss", why=" ")
     session = sessions.release_checked(session, who="boss", why="a false alarm")
-    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.RELEASED)
+    assert (session.state, session.check_result) == (State.COMPLETED, CheckResult.RELEASED)
     move = session.moves.get(before=State.FAILED)
     assert (move.who, move.why) == ("boss", "released: a false alarm")
     with pytest.raises(SessionClosed):
@@ -223,7 +224,7 @@ def test_the_hash_of_the_whole_file(
 def test_every_published_file_has_its_hash(
     whole: Callable[[bytes], UploadSession], uploads_settings: Callable[..., None]
 ) -> None:
-    """Also where the verdict was another one, or an operator's."""
+    """Also where the result was another one, or an operator's."""
     uploads_settings(SHA256=True, ON_UNCHECKABLE="publish")
     session = sessions.check(whole(b"zip"))
     assert (session.state, session.sha256) == (State.COMPLETED, hashlib.sha256(b"zip").hexdigest())
@@ -231,7 +232,7 @@ def test_every_published_file_has_its_hash(
     session = sessions.release_checked(session, who="boss", why="known")
     assert session.state == State.CHECKING, "it has not been hashed yet"
     session = sessions.check(session)
-    assert (session.state, session.verdict) == (State.COMPLETED, CheckResult.RELEASED)
+    assert (session.state, session.check_result) == (State.COMPLETED, CheckResult.RELEASED)
     assert session.sha256 == hashlib.sha256(b"bad").hexdigest()
 
 
@@ -243,7 +244,7 @@ def test_a_file_that_kills_its_checker_is_not_checked_for_ever(
     UploadSession.objects.update(attempts=3, failure="")  # as processes that died leave it
     session.refresh_from_db()
     session = sessions.check(session)
-    assert (session.state, session.verdict) == (State.FAILED, CheckResult.UNCHECKABLE)
+    assert (session.state, session.check_result) == (State.FAILED, CheckResult.UNCHECKABLE)
     assert "never came to an end" in session.failure
 
 
@@ -288,7 +289,7 @@ def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("content", "state", "verdict"),
+    ("content", "state", "check_result"),
     [
         (b"harmless", State.COMPLETED, CheckResult.CLEAN),
         (b"", State.COMPLETED, CheckResult.CLEAN),
@@ -303,11 +304,11 @@ def test_clamd(
     uploads_settings: Callable[..., None],
     content: bytes,
     state: State,
-    verdict: CheckResult,
+    check_result: CheckResult,
 ) -> None:
     uploads_settings(DESTINATION=f"{__name__}.Scanned", CLAMD=str(Path(clamd) / "clamd.sock"))
     session = sessions.check(whole(content))
-    assert (session.state, session.verdict) == (state, verdict), session.failure
+    assert (session.state, session.check_result) == (state, check_result), session.failure
 
 
 def test_clamd_is_away(

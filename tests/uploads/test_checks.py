@@ -8,8 +8,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from portal.models import File
-from uploads import conf
-from uploads.checks import check_settings
+from uploads._internal import conf
+from uploads._internal.checks import check_settings
 from uploads.destinations import Destination, Folder
 
 

@@ -14,11 +14,12 @@ from portal.models import File
 from tests.data import MIB
 from tests.helpers import Uploader, chunk_of
 from tests.proxy import Answer, Call, proxied
-from uploads import sessions, signals
+from uploads import signals
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.destinations import PublishedFile
 from uploads.exceptions import CompletionFailed, Forbidden, SessionClosed
 from uploads.models import State, UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("small_chunks")

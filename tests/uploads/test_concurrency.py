@@ -13,11 +13,11 @@ from django.db import connection, connections
 from portal.models import File
 from tests.data import MIB, some_bytes
 from tests.helpers import chunk_of, finalize
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.sessions import Chunk
+from uploads._internal.stores.base import Store
 from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
-from uploads.sessions import Chunk
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_chunks")]

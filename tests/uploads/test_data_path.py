@@ -13,10 +13,10 @@ from devstack import weed
 from tests.data import MIB
 from tests.helpers import Chunk, chunk_of, no_memory
 from tests.proxy import proxied
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.transfer import memory
 from uploads.exceptions import IncompleteBody, OutOfMemory, UploadError
 from uploads.models import State, UploadSession
-from uploads.transfer import memory
 
 OpenSession = Callable[..., UploadSession]
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from uploads.protocols.onlyoffice import dates
+from uploads._internal.protocols.onlyoffice import dates
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.helpers import Uploader, chunk_of
-from uploads import sessions
-from uploads.checks import check_settings
+from uploads._internal import sessions
+from uploads._internal.checks import check_settings
+from uploads._internal.sessions import FileRequest
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
 from uploads.destinations import ModelDestination, PlainDestination, get_destination
 from uploads.models import State, UploadSession
-from uploads.sessions import FileRequest
-from uploads.stores import get_store
-from uploads.stores.base import Store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "file_store")]
 

@@ -17,10 +17,10 @@ from django.utils import timezone
 
 from devstack import weed
 from tests.proxy import proxied, with_header
-from uploads import doctor, sessions
+from uploads._internal import doctor, sessions
+from uploads._internal.protocols.resources.protocol import way_of_interim
+from uploads._internal.stores.base import Store
 from uploads.models import TaskRun, UploadSession
-from uploads.protocols.resources.door import way_of_interim
-from uploads.stores.base import Store
 
 pytestmark = pytest.mark.django_db
 

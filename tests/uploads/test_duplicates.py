@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.axes import STORES, axes
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, Uploader
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.protocols.onlyoffice.duplicates import RequestFingerprint
+from uploads._internal.sessions import ByteRange
+from uploads._internal.stores.base import Store
 from uploads.exceptions import ChunkAmbiguous, SessionClosed, UploadError
 from uploads.models import State, UploadSession
-from uploads.protocols.onlyoffice.duplicates import RequestFingerprint
-from uploads.sessions import ByteRange
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 

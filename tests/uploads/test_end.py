@@ -16,10 +16,11 @@ from django.utils import timezone
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.helpers import chunk_of
-from uploads import sessions, tasks
+from uploads import tasks
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.exceptions import SessionExpired
 from uploads.models import State, UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 

@@ -14,11 +14,11 @@ from django.core.files.storage import storages
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, chunk_of
 from tests.proxy import Action, Answer, Call, Proxy, of_a_proxy, refuse, refuses_checksums, with_code, with_header
-from uploads import doctor, sessions
+from uploads._internal import doctor, sessions
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store, Upload
+from uploads._internal.stores.buffer import Buffer
 from uploads.models import State, StoreRecord, UploadSession
-from uploads.stores import get_store
-from uploads.stores.base import Store, Upload
-from uploads.stores.buffer import Buffer
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]

@@ -31,15 +31,15 @@ from rest_framework.test import APIClient
 from portal.forms import DocumentForm
 from portal.models import Attachment, Document
 from tests.uploads.test_tus import BYTES, TUS, meta
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.forms import ImageUploadField, MultipleUploadField, StoredFile, UploadField
 from uploads.forms.checks import check_forms
 from uploads.forms.middleware import UploadFormMiddleware
-from uploads.forms.serializers import UploadTokenField
-from uploads.forms.tickets import Limits
+from uploads.forms.rest_framework import UploadTokenField
+from uploads.forms.tokens import Limits
 from uploads.forms.widgets import UploadWidget
 from uploads.models import HeldFile, UploadSession
-from uploads.stores.base import Store
 
 PAGE = "/documents/"
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -221,7 +221,7 @@ def test_checks_name_what_fields_need(settings: Any, monkeypatch: pytest.MonkeyP
     assert "uploads.W012" in [message.id for message in check_forms()]
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "uploads.forms.middleware.UploadFormMiddleware"]
     assert [message.id for message in check_forms()] == []
-    settings.ROOT_URLCONF = "uploads.protocols.onlyoffice.urls"
+    settings.ROOT_URLCONF = "uploads.urls.onlyoffice"
     assert "uploads.W013" in [message.id for message in check_forms()]
 
 
@@ -430,7 +430,7 @@ def test_widgets(user: User, rf: RequestFactory) -> None:
     as_user(user, view)
 
 
-nested = [path("forms/", include("uploads.forms.urls"))]
+nested = [path("forms/", include("uploads.urls.forms"))]
 urlpatterns = [path("<slug:tenant>/app/", include((nested, "app")))]
 
 

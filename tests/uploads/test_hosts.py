@@ -27,12 +27,12 @@ from portal.models import File as PortalFile
 from portal.models import Folder as PortalFolder
 from tests.data import MIB
 from tests.helpers import Chunk, Uploader, chunk_of
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.http.slots import RequestSlot
+from uploads._internal.owners import key_of
+from uploads._internal.stores.base import Store
 from uploads.destinations import Destination, Folder, PublishedFile
-from uploads.http.slots import RequestSlot
 from uploads.models import NamingKey, State, UploadSession
-from uploads.owners import key_of
-from uploads.stores.base import Store
 
 Change = Callable[..., None]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
@@ -144,7 +144,7 @@ class BearsNothing(BaseAuthentication):
 
 
 def test_what_an_authenticator_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.http.views.UploadView.authentication_classes", [BearsNothing])
+    monkeypatch.setattr("uploads._internal.http.views.UploadView.authentication_classes", [BearsNothing])
     answer = APIClient().get("/tus/")
     assert (answer.status_code, answer.json()["title"]) == (401, "Given token not valid")
 
@@ -196,7 +196,7 @@ def test_a_rate_for_all_requests_is_not_meant_for_chunks(
     file_store: Store, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = uploader.create(3)
-    monkeypatch.setattr("uploads.protocols.onlyoffice.views.UploadView.throttle_classes", (OnceADay,))
+    monkeypatch.setattr("uploads._internal.protocols.onlyoffice.views.UploadView.throttle_classes", (OnceADay,))
     assert [uploader.send(session, byte).status_code for byte in (b"a", b"b", b"c")] == [200, 200, 201]
 
 
@@ -401,7 +401,7 @@ def test_the_object_is_named_like_the_file(s3_store: Any, uploader: Uploader) ->
 def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: Uploader, name: str) -> None:
     session = UploadSession.objects.get(pk=uploader.create(3, name=name)["id"])
     last = session.object_name.rpartition("/")[2]
-    assert session.mark in session.object_name
+    assert session.name_signature in session.object_name
     assert 0 < len(last) <= 32
     assert not last.startswith(".")
     assert len(session.object_name) <= 100

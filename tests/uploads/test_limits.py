@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from portal.models import Folder
 from tests.helpers import Uploader, chunk_of
 from tests.uploads.test_concurrency import at_once
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.exceptions import QuotaExceeded, TooManySessions
 from uploads.models import State, UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")

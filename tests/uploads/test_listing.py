@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from portal.models import Folder
 from tests.uploads.test_tus import Client
-from uploads.http import listing
+from uploads._internal.http import listing
 from uploads.models import UploadSession
 
 pytestmark = pytest.mark.usefixtures("file_store")

@@ -18,15 +18,15 @@ from portal.models import File
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, Uploader, finalize, no_memory
 from tests.proxy import Answer, Call, Proxy, refuse, with_code
-from uploads import doctor, sessions
+from uploads._internal import doctor, sessions
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.stores.buffer import Buffer
+from uploads._internal.stores.names import fragment_of
 from uploads.contrib.health import check_store
 from uploads.destinations import Destination, PublishedFile
 from uploads.exceptions import StoreUnavailable, TransactionOpen, UploadError
 from uploads.models import State, UploadPart, UploadSession
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.stores.buffer import Buffer
-from uploads.stores.names import fragment_of
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
@@ -255,7 +255,7 @@ def test_fragments_that_no_row_names_are_collected(
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"strays-{time.time_ns()}")
     use(uploads_settings, ClaimsAll)
     done, ended = send(open_session(2), b"ab"), send(open_session(2), b"a")
-    strays = [fragment_of(session.object_name, session.mark) for session in (done, ended)]
+    strays = [fragment_of(session.object_name, session.name_signature) for session in (done, ended)]
     for stray in strays:
         store.put_fragment(stray, Buffer(b"stray"), encrypted=False)
     sessions.abort(row(ended))

@@ -15,13 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from portal.models import File, Folder
 from tests.helpers import Chunk, finalize
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.protocols.onlyoffice import conf
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.targets import uploads_of
 from uploads.exceptions import IncompleteBody, UploadError
 from uploads.models import Mode, State, UploadSession
-from uploads.protocols.onlyoffice import conf
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.transfer.targets import uploads_of
 
 PART, MINIMUM = 8, 4
 """Bytes; small, so that a few random chunks make parts, remainders and fragments."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from uploads import names
+from uploads._internal.protocols.onlyoffice.conf import LONGEST_TITLE
 from uploads.exceptions import InvalidName
-from uploads.protocols.onlyoffice.conf import LONGEST_TITLE
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,11 @@ from tests.data import MIB, some_bytes
 from tests.foreign import ForeignStore
 from tests.helpers import Chunk, chunk_of, finalize
 from tests.proxy import Proxy
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.sessions.rules import ANY
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.targets import upload_of
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNumberInvalid,
@@ -24,10 +28,6 @@ from uploads.exceptions import (
     UploadIncomplete,
 )
 from uploads.models import State, UploadSession
-from uploads.sessions.rules import ANY
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.transfer.targets import upload_of
 
 OpenSession = Callable[..., UploadSession]
 

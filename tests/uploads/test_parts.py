@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploads import parts
-from uploads.parts import UploadPlan
+from uploads._internal import parts
+from uploads._internal.parts import UploadPlan
 
 
 @given(first=st.binary(), second=st.binary())

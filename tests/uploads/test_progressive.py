@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from tests.axes import axes
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.sessions import Chunk, Rules
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer import writer
+from uploads._internal.transfer.transactions import durable
 from uploads.exceptions import ChunkBeyondFile, EmptyChunk, IncompleteBody, OffsetMismatch, StoreUnavailable
 from uploads.models import State, UploadSession
-from uploads.sessions import Chunk, Rules
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.transfer import writer
-from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
 PROGRESSIVE = Rules(progressive=True, accepts_resends=False)
@@ -82,7 +82,7 @@ def test_what_came_of_a_cut_chunk_stays(store: Store, open_session: OpenSession,
 def test_progress_is_seen_inside_one_request(
     store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.sessions.progressive.COMMIT_EVERY", 0)
+    monkeypatch.setattr("uploads._internal.sessions.progressive.COMMIT_EVERY", 0)
     data = some_bytes(60 * MIB)
     session = open_session(len(data))
     seen = []
@@ -165,7 +165,7 @@ def test_a_fragment_that_a_row_may_name_is_kept(
         raise OperationalError
 
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["uploads.sessions.progressive"], "durable", losing_answers)
+        patched.setattr(sys.modules["uploads._internal.sessions.progressive"], "durable", losing_answers)
         patched.setattr(writer, "took_effect", away)
         with pytest.raises(OperationalError):
             send(session, data, cut=MIB)

@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, chunk_of
-from uploads import sessions, signals
+from uploads import signals
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.exceptions import (
     ChunkBeyondFile,
     ChunkNotMultiple,
@@ -24,7 +26,6 @@ from uploads.exceptions import (
     UploadError,
 )
 from uploads.models import UploadSession
-from uploads.stores.base import Store
 
 OpenSession = Callable[..., UploadSession]
 

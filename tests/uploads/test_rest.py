@@ -17,9 +17,9 @@ from portal.models import File, Folder
 from tests.helpers import Uploader
 from tests.uploads.test_api import error_of
 from uploads import destinations
+from uploads._internal.protocols.onlyoffice.views import OnlyofficeCreateViewSet
+from uploads._internal.stores.base import Store
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice.views import CreateViewSet
-from uploads.stores.base import Store
 
 pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
 
@@ -171,7 +171,7 @@ def test_throttles_are_the_portals(
     cache.clear()
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"uploads-create": "1/hour"}}
     monkeypatch.setattr(ScopedRateThrottle, "THROTTLE_RATES", {"uploads-create": "1/hour"})
-    monkeypatch.setattr(CreateViewSet, "throttle_classes", [ScopedRateThrottle])
+    monkeypatch.setattr(OnlyofficeCreateViewSet, "throttle_classes", [ScopedRateThrottle])
     uploader.create(1)
     answer = api.post(uploader.url, {"fileName": "a"}, format="json")
     assert error_of(answer) == (429, "throttled")

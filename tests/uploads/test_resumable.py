@@ -17,10 +17,10 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.stores.base import Store
 from uploads.exceptions import IncompleteBody, QuotaExceeded
 from uploads.models import UploadSession
-from uploads.stores.base import Store
 
 VERSIONS = ["3", "4", "5", "6", "8", "9", "10", ""]
 PARTIAL = "application/partial-upload"
@@ -352,7 +352,7 @@ def test_a_body_that_is_cut_leaves_nothing_where_nobody_can_go_on(
         raise IncompleteBody(received=3, declared=6)
 
     for module in ("http.requests", "protocols.resumable.variant"):
-        monkeypatch.setattr(f"uploads.{module}.read_blocks", cut)
+        monkeypatch.setattr(f"uploads._internal.{module}.read_blocks", cut)
     for complete in (True, False):
         assert latest.create(b"abcdef", complete=complete).status_code == 400
     assert not UploadSession.objects.unfinished().exists()

@@ -15,13 +15,13 @@ from tests.axes import STORES, axes
 from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, finalize
 from tests.proxy import Action, Proxy, cut_before, lose_answer, refuse, with_code
-from uploads import parts, sessions
+from uploads._internal import parts, sessions
+from uploads._internal.sessions import Chunk, Rules
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.transactions import durable
 from uploads.exceptions import FileTooLarge, IncompleteBody, StoreUnavailable
 from uploads.models import State, UploadSession
-from uploads.sessions import Chunk, Rules
-from uploads.stores import get_store
-from uploads.stores.base import Store
-from uploads.transfer.transactions import durable
 
 OpenSession = Callable[..., UploadSession]
 Change = Callable[..., None]
@@ -282,7 +282,7 @@ def test_a_commit_that_failed_is_not_taken_for_that_of_another_segment(
             raise OperationalError
 
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["uploads.sessions.receive"], "durable", failing)
+        patched.setattr(sys.modules["uploads._internal.sessions.receive"], "durable", failing)
         with pytest.raises(OperationalError):
             send(row(session), 5 * MIB)
     assert row(session).bytes_stored == 10 * MIB

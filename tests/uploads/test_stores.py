@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.data import some_bytes
+from uploads._internal.stores.base import Part, Store, Upload
+from uploads._internal.stores.buffer import Buffer
 from uploads.exceptions import StoreUnavailable, UploadGone
-from uploads.stores.base import Part, Store, Upload
-from uploads.stores.buffer import Buffer
 
 PART = 5 * 2**20
 """The smallest part that every store takes."""

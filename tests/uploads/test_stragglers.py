@@ -12,11 +12,11 @@ from tests.data import MIB, some_bytes
 from tests.foreign import RULES, ForeignStore, Straggler
 from tests.helpers import finalize
 from tests.proxy import Action, Proxy, lose_answer, of_a_proxy, refuse, with_code
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.sessions import ByteRange, Chunk, Rules
+from uploads._internal.stores import get_store
 from uploads.exceptions import StoreUnavailable
 from uploads.models import State, UploadSession
-from uploads.sessions import ByteRange, Chunk, Rules
-from uploads.stores import get_store
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = pytest.mark.django_db

@@ -14,13 +14,13 @@ from rest_framework.test import APIClient
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
-from uploads import sessions
+from uploads._internal import sessions
+from uploads._internal.http.slots import RequestSlot
+from uploads._internal.owners import key_of
+from uploads._internal.sessions import Chunk
+from uploads._internal.stores.base import Store
 from uploads.exceptions import IncompleteBody, QuotaExceeded
-from uploads.http.slots import RequestSlot
 from uploads.models import State, UploadSession
-from uploads.owners import key_of
-from uploads.sessions import Chunk
-from uploads.stores.base import Store
 
 TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}
 BYTES = "application/offset+octet-stream"
@@ -425,6 +425,6 @@ def test_blocks_are_told_apart_from_a_cut_body(tus: Client, monkeypatch: pytest.
 
     url = tus.create(6)["Location"]
     with monkeypatch.context() as patched:
-        patched.setattr("uploads.protocols.tus.variant.read_blocks", cut)
+        patched.setattr("uploads._internal.protocols.tus.variant.read_blocks", cut)
         assert code_of(tus.patch(url, 0, b"abcdef")) == (400, "incomplete_body")
     assert tus.head(url)["Upload-Offset"] == "3"

@@ -16,10 +16,10 @@ from rest_framework.test import APIClient
 from portal import urls as portal_urls
 from portal.models import Folder
 from tests.helpers import Uploader
-from uploads.checks import check_settings
+from uploads._internal.checks import check_settings
+from uploads.urls import onlyoffice as upload_urls
+from uploads._internal.stores.base import Store
 from uploads.models import UploadSession
-from uploads.protocols.onlyoffice import urls as upload_urls
-from uploads.stores.base import Store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "file_store")]
 UseUrls = Callable[..., None]
@@ -27,8 +27,8 @@ UseUrls = Callable[..., None]
 
 @pytest.fixture
 def use_urls(settings: Any, monkeypatch: pytest.MonkeyPatch) -> UseUrls:
-    doors = ("upload_sessions", "tus", "companion", "upload_forms")
-    others = [route for route in portal_urls.urlpatterns[1:] if getattr(route, "app_name", None) not in doors]
+    protocols = ("upload_sessions", "tus", "uppy", "upload_forms")
+    others = [route for route in portal_urls.urlpatterns[1:] if getattr(route, "app_name", None) not in protocols]
 
     def use(*routes: Any) -> None:
         urlconf = types.ModuleType("a_urlconf")
@@ -44,7 +44,7 @@ def anything(request: HttpRequest, **_: str) -> HttpResponse:
     return HttpResponse("a page of the portal")
 
 
-OURS = include("uploads.protocols.onlyoffice.urls")
+OURS = include("uploads.urls.onlyoffice")
 AROUND = {
     "in-a-namespace": (path("", include(([path("", OURS)], "theirs"))), ""),
     "behind-a-parameter": (path("<slug:tenant>/", OURS), "/acme"),
@@ -92,7 +92,7 @@ def test_no_session_is_left_where_the_location_cannot_be_told(
         pytest.param([path("files/", OURS)], ["uploads.W003"], id="below"),
         pytest.param([re_path("^(?P<page>.*)$", anything), path("", OURS)], ["uploads.W007"], id="behind-a-catch-all"),
         pytest.param([], ["uploads.W002"], id="not-at-all"),
-        pytest.param([path("any/where/", include("uploads.protocols.tus.urls"))], [], id="another-door"),
+        pytest.param([path("any/where/", include("uploads.urls.tus"))], [], id="another-protocol"),
     ],
 )
 def test_checks_name_what_clients_would_not_find(use_urls: UseUrls, routes: list[Any], ids: list[str]) -> None:
@@ -100,7 +100,7 @@ def test_checks_name_what_clients_would_not_find(use_urls: UseUrls, routes: list
     assert [message.id for message in check_settings()] == ids
 
 
-TUS = include(("uploads.protocols.tus.urls", "tus"), namespace="avatars")
+TUS = include(("uploads.urls.tus", "tus"), namespace="avatars")
 
 
 @pytest.mark.parametrize(

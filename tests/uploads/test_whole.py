@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.helpers import Uploader
+from uploads._internal.stores.base import Store
 from uploads.models import State, UploadPart, UploadSession
-from uploads.stores.base import Store
 
 Change = Callable[..., None]
 pytestmark = pytest.mark.usefixtures("file_store")

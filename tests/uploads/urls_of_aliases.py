@@ -2,4 +2,4 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-urlpatterns = [path("<slug:destination>/", include("uploads.protocols.tus.urls"))]
+urlpatterns = [path("<slug:destination>/", include("uploads.urls.tus"))]

@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import BinaryIO
 
-from uploads import conf
+from uploads._internal import conf
 from uploads.exceptions import CheckerUnavailable, FileRefused, FileUncheckable
 from uploads.models import UploadSession
 

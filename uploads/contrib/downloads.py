@@ -10,8 +10,8 @@ from datetime import datetime
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import http_date, parse_etags
 
-from uploads.disposition import disposition_of
-from uploads.stores import get_store
+from uploads._internal.disposition import disposition_of
+from uploads._internal.stores import get_store
 
 _RANGE = re.compile(r"^bytes=(\d{1,18})-(\d{0,18})$")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uploads.conf import DEFAULT_ALIAS
-from uploads.stores import get_store
-from uploads.stores.names import probe_under
+from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.stores import get_store
+from uploads._internal.stores.names import probe_under
 
 
 def check_store(alias: str = DEFAULT_ALIAS) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from django.utils.module_loading import import_string
 
-from uploads import conf
+from uploads._internal import conf
 from uploads.exceptions import EditUnsupported, FileNotFound, RelativePathUnsupported
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import NON_FIELD_ERRORS, ImproperlyConfigured, ValidationError
 from django.db import models, router, transaction
 
-from uploads import conf, names
+from uploads import names
+from uploads._internal import conf
+from uploads._internal.stores import alias_of
 from uploads.destinations.base import ROOT, Destination, EditableFile, Folder, PublishedFile, plain_id
 from uploads.exceptions import FileNotFound, FolderNotFound, NotAccepted
-from uploads.stores import alias_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -115,7 +116,7 @@ class ModelDestination(Destination):
         field = self.column
         wanted = field.generate_filename(self._row_for(session), names.for_storage(session.file_name))
         longest = field.max_length or conf.MAX_NAME
-        name = names.fitting(wanted, session.mark, longest)
+        name = names.fitting(wanted, session.name_signature, longest)
         if len(name) > longest:  # A function made it, so that nobody knew before.
             raise NotAccepted(reason=f"its name in the store needs {len(name)} characters, {field.name} has {longest}")
         return name

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
 
-from uploads import conf
-from uploads.conf import DEFAULT_ALIAS
+from uploads._internal import conf
+from uploads._internal.conf import DEFAULT_ALIAS
 from uploads.destinations.base import Destination
 from uploads.exceptions import NotFound
 

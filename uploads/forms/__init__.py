@@ -5,7 +5,7 @@
     class DocumentForm(forms.ModelForm):
         file = UploadField()
 
-Include ``uploads.forms.urls`` and add ``uploads.forms.middleware.UploadFormMiddleware`` to MIDDLEWARE.
+Include ``uploads.urls.forms`` and add ``uploads.forms.middleware.UploadFormMiddleware`` to MIDDLEWARE.
 """
 
 from __future__ import annotations

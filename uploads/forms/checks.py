@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.forms import BaseForm
 from django.utils.module_loading import import_string
 
-from uploads.checks import check_bytes, has_check
+from uploads._internal.checks import check_bytes, has_check
 from uploads.destinations import aliases
 from uploads.destinations.registry import FORMS, storages_in_use
 from uploads.forms.fields import UploadField, limits_in
@@ -59,7 +59,7 @@ def _check_forms() -> Iterator[CheckMessage]:
     middleware = FORM_MIDDLEWARE in settings.MIDDLEWARE
     if not form_routes():
         if middleware:
-            hint = 'path("uploads/", include("uploads.forms.urls"))'
+            hint = 'path("uploads/", include("uploads.urls.forms"))'
             text = f"{FORM_MIDDLEWARE} is there, but the URLs that upload fields send to are not."
             yield Warning(text, hint=hint, id="uploads.W013")
         return

@@ -14,13 +14,13 @@ from django.forms.widgets import FILE_INPUT_CONTRADICTION
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names
-from uploads.checks import check_bytes
+from uploads._internal.checks import check_bytes
+from uploads._internal.stores import alias_of
 from uploads.exceptions import UploadError
 from uploads.forms.files import GONE, StoredFile
 from uploads.forms.middleware import claimed, current_user
-from uploads.forms.tickets import Limits, held_by
+from uploads.forms.tokens import Limits, held_by
 from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token, UploadWidget
-from uploads.stores import alias_of
 
 
 class UploadField(forms.FileField):

@@ -11,9 +11,9 @@ from django.db.models.fields.files import ImageFieldFile
 from django.db.transaction import TransactionManagementError
 from django.utils.translation import gettext_lazy as _
 
+from uploads._internal.stores import get_store
+from uploads._internal.stores.reader import open_object
 from uploads.models import HeldFile
-from uploads.stores import get_store
-from uploads.stores.reader import open_object
 
 if TYPE_CHECKING:
     from uploads.models import UploadSession

@@ -1,4 +1,4 @@
-"""Where in the portal's URLs ``uploads.forms.urls`` was included."""
+"""Where in the portal's URLs ``uploads.urls.forms`` was included."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from django.urls import URLResolver, get_resolver
 
-from uploads.http.routes import names_of
+from uploads._internal.http.routes import names_of
 
 
 def form_routes() -> tuple[str, ...]:
@@ -18,4 +18,6 @@ def form_routes() -> tuple[str, ...]:
 def _form_routes(_resolver: URLResolver) -> tuple[str, ...]:
     """Look through all URLs of the portal once, not for each field of each page."""
     end = "upload_forms:tus:uploads"
-    return tuple(name for name in names_of("uploads", "uploads.protocols.resources") if f":{name}".endswith(f":{end}"))
+    return tuple(
+        name for name in names_of("uploads", "uploads._internal.protocols.resources") if f":{name}".endswith(f":{end}")
+    )

@@ -13,10 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.forms.widgets import FILE_INPUT_CONTRADICTION, Script
 from django.urls import NoReverseMatch, reverse
 
-from uploads import conf
+from uploads._internal import conf
 from uploads.forms.middleware import current_parameters, current_user
 from uploads.forms.routes import form_routes
-from uploads.forms.tickets import KEY, Limits, held_by, ticket
+from uploads.forms.tokens import KEY, Limits, held_by, ticket
 
 
 class Token(str):
@@ -82,7 +82,7 @@ def _endpoint() -> str:
         for parameters in current_parameters():
             with suppress(NoReverseMatch):
                 return reverse(name, kwargs=parameters)
-    message = 'Upload fields need their URLs: path("uploads/", include("uploads.forms.urls")).'
+    message = 'Upload fields need their URLs: path("uploads/", include("uploads.urls.forms")).'
     raise ImproperlyConfigured(message)
 
 

@@ -3,6 +3,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("folders/<slug:folder_id>/tus/", include("uploads.protocols.tus.urls")),
-    path("", include("uploads.protocols.onlyoffice.urls")),
+    path("folders/<slug:folder_id>/tus/", include("uploads.urls.tus")),
+    path("", include("uploads.urls.onlyoffice")),
 ]

@@ -3,6 +3,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("tus/", include("uploads.protocols.tus.urls")),
-    path("", include("uploads.protocols.onlyoffice.urls")),
+    path("tus/", include("uploads.urls.tus")),
+    path("", include("uploads.urls.onlyoffice")),
 ]

@@ -3,6 +3,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("staff/admin/", admin.site.urls),
-    path("v1/shelves/<int:folder_id>/uploads/", include("uploads.protocols.tus.urls")),
-    path("v1/", include("uploads.protocols.onlyoffice.urls")),
+    path("v1/shelves/<int:folder_id>/uploads/", include("uploads.urls.tus")),
+    path("v1/", include("uploads.urls.onlyoffice")),
 ]

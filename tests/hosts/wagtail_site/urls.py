@@ -5,6 +5,6 @@ from wagtail.documents import urls as documents
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("documents/", include(documents)),
-    path("collections/<int:folder_id>/tus/", include("uploads.protocols.tus.urls")),
-    path("", include("uploads.protocols.onlyoffice.urls")),
+    path("collections/<int:folder_id>/tus/", include("uploads.urls.tus")),
+    path("", include("uploads.urls.onlyoffice")),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from uploads import sessions
+from uploads._internal import sessions
 
 
 class Command(BaseCommand):

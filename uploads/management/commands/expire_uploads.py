@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from uploads import conf, sessions
+from uploads._internal import conf, sessions
 from uploads.models import UploadSession
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from uploads.doctor import examine
+from uploads._internal.doctor import examine
 
 
 class Command(BaseCommand):

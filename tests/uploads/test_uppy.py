@@ -1,0 +1,161 @@
+"""What Uppy's S3 plugin asks its companion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.test import Client as Browser
+from rest_framework.test import APIClient
+
+from portal.models import File, Folder
+from tests.data import MIB, some_bytes
+from uploads._internal.stores.base import Store
+from uploads.models import State, UploadSession
+
+pytestmark = [pytest.mark.django_db]
+
+
+class Plugin:
+    """Asks as the plugin does."""
+
+    def __init__(self, api: APIClient) -> None:
+        self.api = api
+
+    def begin(self, **said: Any) -> str:
+        said = {"filename": "a.bin", "type": "application/x-a", "metadata": {"relativePath": None}} | said
+        answer = self.api.post("/uppy/s3/multipart", said, format="json")
+        assert answer.status_code == 200, answer.content
+        return str(answer.json()["uploadId"])
+
+    def put(self, upload: str, number: int, data: bytes) -> Any:
+        signed = self.api.get(f"/uppy/s3/multipart/{upload}/{number}?key=a.bin").json()
+        return self.api.generic("PUT", signed["url"], data, content_type="")
+
+    def listed(self, upload: str) -> Any:
+        return self.api.get(f"/uppy/s3/multipart/{upload}?key=a.bin").json()
+
+    def complete(self, upload: str, numbers: list[Any], etags: dict[int, str] | None = None) -> Any:
+        known = etags or {row["PartNumber"]: row["ETag"].strip('"') for row in self.listed(upload)}
+        parts = [{"PartNumber": number, "ETag": known.get(number, "x")} for number in numbers]
+        return self.api.post(f"/uppy/s3/multipart/{upload}/complete?key=a.bin", {"parts": parts}, format="json")
+
+    def content(self, answer: Any) -> bytes:
+        return b"".join(self.api.get(answer.json()["location"]).streaming_content)
+
+
+@pytest.fixture
+def plugin(api: APIClient, root: Folder) -> Plugin:
+    return Plugin(api)
+
+
+@pytest.mark.parametrize("part", [5 * MIB, 12 * MIB], ids=["default-part", "larger-part"])
+@pytest.mark.parametrize("told", [True, False], ids=["size-told", "size-unknown"])
+def test_a_file_in_parts(store: Store, plugin: Plugin, part: int, *, told: bool) -> None:
+    data = some_bytes(27 * MIB + 7)
+    upload = plugin.begin(metadata={"size": len(data)} if told else {})
+    etags = []
+    for number, start in enumerate(range(0, len(data), part), 1):
+        answer = plugin.put(upload, number, data[start : start + part])
+        assert answer.status_code == 200
+        etags.append(answer["ETag"])
+    listed = plugin.listed(upload)
+    assert [(row["PartNumber"], row["ETag"]) for row in listed] == list(enumerate(etags, 1))
+    assert sum(row["Size"] for row in listed) == len(data)
+    answer = plugin.complete(upload, list(range(1, len(etags) + 1)))
+    assert answer.status_code == 200
+    assert plugin.content(answer) == data
+    assert plugin.complete(upload, [1]).json() == answer.json()
+    assert (File.objects.get().content_type, File.objects.get().title) == ("application/x-a", "a.bin")
+
+
+def test_a_part_that_is_sent_again_replaces_itself(file_store: Store, plugin: Plugin) -> None:
+    upload = plugin.begin()
+    first = plugin.put(upload, 1, b"abc")
+    assert plugin.put(upload, 1, b"abc")["ETag"] == first["ETag"]
+    assert plugin.put(upload, 1, b"abd")["ETag"] != first["ETag"]
+    assert plugin.content(plugin.complete(upload, [1])) == b"abd"
+
+
+def test_what_is_missing_is_not_completed(file_store: Store, plugin: Plugin) -> None:
+    upload = plugin.begin()
+    plugin.put(upload, 1, some_bytes(5 * MIB))
+    assert plugin.complete(upload, [1, 2]).status_code == 409
+    assert UploadSession.objects.get().state == State.OPEN
+
+
+def test_only_what_is_named_is_completed(file_store: Store, plugin: Plugin) -> None:
+    upload = plugin.begin()
+    for number, data in ((1, some_bytes(5 * MIB)), (2, b"abc")):
+        plugin.put(upload, number, data)
+    assert plugin.complete(upload, [1]).json()["code"] == "upload_incomplete"
+    assert plugin.complete(upload, [1, 2], {1: "nonsense"}).json()["code"] == "part_changed"
+    assert plugin.complete(upload, [1, 2]).status_code == 200
+
+
+def test_an_empty_part_is_none(file_store: Store, plugin: Plugin) -> None:
+    upload = plugin.begin()
+    assert (plugin.put(upload, 1, b"").status_code, plugin.put(upload, 1, b"a").status_code) == (400, 200)
+
+
+def test_names_that_no_header_takes_do_no_harm(file_store: Store, plugin: Plugin) -> None:
+    said = r'{"filename": "a", "metadata": {"a\r\nX: 1": "x", "größe": "y", "note": "\ud800"}}'
+    answer = plugin.api.generic("POST", "/uppy/s3/multipart", said, content_type="application/json")
+    upload = answer.json()["uploadId"]
+    told = plugin.api.head(f"/tus/{upload}", HTTP_TUS_RESUMABLE="1.0.0")
+    assert (told.status_code, told["Upload-Metadata"]) == (200, "note Pw==")
+
+
+def test_an_upload_is_cancelled(file_store: Store, plugin: Plugin) -> None:
+    upload = plugin.begin()
+    plugin.put(upload, 1, b"abc")
+    assert plugin.api.delete(f"/uppy/s3/multipart/{upload}?key=a.bin").status_code == 200
+    assert UploadSession.objects.get().state == State.ABORTED
+    assert plugin.api.generic("PUT", f"/uppy/s3/multipart/{upload}/2", b"abc").status_code == 410
+
+
+@pytest.mark.parametrize("data", [b"", b"abc"], ids=["empty", "small"])
+def test_a_small_file_is_a_form(file_store: Store, plugin: Plugin, data: bytes) -> None:
+    signed = plugin.api.get("/uppy/s3/params?filename=a.txt&type=text/plain&metadata[relativePath]=x/a.txt").json()
+    fields = {**signed["fields"], "file": ContentFile(data, "blob")}
+    answer = plugin.api.post(signed["url"], fields, format="multipart")
+    assert answer.status_code == 201
+    assert plugin.content(answer) == data
+    assert [File.objects.get().title, File.objects.get().folder.title] == ["a.txt", "x"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [[], "text", {"metadata": "x"}, {"metadata": {"size": "much"}}, {"filename": "..", "metadata": {}}],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(file_store: Store, plugin: Plugin, said: Any) -> None:
+    assert plugin.api.post("/uppy/s3/multipart", said, format="json").status_code == 400
+    upload = plugin.begin()
+    for number in ("x", 0, 10**12, 1.5, None):
+        assert plugin.complete(upload, [number]).status_code == 400
+
+
+def test_an_upload_is_its_owners(file_store: Store, plugin: Plugin, other_user: User) -> None:
+    upload = plugin.begin()
+    url = plugin.api.get("/uppy/s3/params?filename=a.txt").json()["url"]
+    plugin.api.force_authenticate(other_user)
+    assert plugin.api.get(f"/uppy/s3/multipart/{upload}").status_code == 404
+    assert plugin.api.generic("PUT", f"/uppy/s3/multipart/{upload}/1", b"x").status_code == 404
+    assert plugin.api.post(url, {"file": ContentFile(b"a", "a")}, format="multipart").status_code == 404
+
+
+def test_a_page_needs_no_csrf_token_where_nobody_can_forge(file_store: Store, user: User, root: Folder) -> None:
+    browser = Browser(enforce_csrf_checks=True)
+    browser.force_login(user)
+    begun = browser.post("/uppy/s3/multipart", {"filename": "a"}, content_type="application/json")
+    assert begun.status_code == 200
+    part = f"/uppy/s3/multipart/{begun.json()['uploadId']}/1"
+    assert browser.generic("PUT", part, b"abc").status_code == 200
+    forged = browser.post("/uppy/s3/multipart", '{"filename": "a"}', content_type="text/plain")
+    assert forged.status_code == 403
+    assert browser.post("/uppy/s3/file", {"file": ContentFile(b"a", "a")}).status_code == 403
+    signed = browser.get("/uppy/s3/params?filename=a.txt").json()
+    assert browser.post(signed["url"], {"file": ContentFile(b"a", "a")}).status_code == 201

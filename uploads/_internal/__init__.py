@@ -1,0 +1,1 @@
+"""Everything that portals do not import: it may change with any release."""

@@ -1,0 +1,216 @@
+"""System checks: what can be known of the settings without any I/O. Each setting's check id is in ``conf``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
+from django.utils.module_loading import import_string
+
+from uploads._internal import conf, registry, stores
+from uploads._internal.conf import DEFAULT_ALIAS
+from uploads.destinations import Destination, aliases, get_destination
+from uploads.destinations.registry import configured, storages_in_use
+
+IN_TRANSACTION = (
+    "runs every request in a transaction, so that no upload could be acknowledged",
+    "Put it where it does not see the upload URLs; until then these answer transaction_open.",
+    "uploads.W004",
+)
+READS_BODIES = (
+    "reads the bodies of all requests, so that no chunk would be left for the upload",
+    "Let it leave out the upload URLs; until then these answer body_consumed.",
+    "uploads.W009",
+)
+HARMFUL = {
+    "reversion.middleware.RevisionMiddleware": IN_TRANSACTION,
+    "drf_api_logger.middleware.api_logger_middleware.APILoggerMiddleware": READS_BODIES,
+    "request_logging.middleware.LoggingMiddleware": READS_BODIES,
+    "silk.middleware.SilkyMiddleware": READS_BODIES,
+}
+"""Middleware that is known to keep uploads from working: what it does, what to do, the check. The doctor finds more."""
+EXPIRY, COMPLETION = "uploads.tasks.expire_sessions", "uploads.tasks.complete_sessions"
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    return list(_check_settings())
+
+
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """Warn where nothing limits what a user may store, or how fast; for ``check --deploy``."""
+    with suppress(ImproperlyConfigured):
+        if conf.current().MAX_FILE_SIZE is None and not (_has_quota() or _has_rate()):
+            text = "Nothing limits what a user uploads: neither the size of a file, nor the space, nor the rate."
+            hint = "Set UPLOADS['MAX_FILE_SIZE'], a rate for uploads-create, or give the destination free_space()."
+            return [Warning(text, hint=hint, id="uploads.W016")]
+    return []
+
+
+def _has_quota() -> bool:
+    for alias in aliases():
+        with suppress(Exception):  # Another check says what is wrong with it.
+            if type(get_destination(alias)).free_space is not Destination.free_space:
+                return True
+    return False
+
+
+def _has_rate() -> bool:
+    rates = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_THROTTLE_RATES") or {}
+    return any(rates.get(scope) for scope in ("uploads-create", "uploads-chunk", "user"))
+
+
+def _check_settings() -> Iterator[CheckMessage]:
+    given = conf.raw_settings()
+    unknown = sorted(set(given) - set(conf.names()))
+    if unknown:
+        hint = f"Known names: {', '.join(conf.names())}."
+        yield Error(f"settings.UPLOADS has unknown names: {', '.join(unknown)}.", hint=hint, id="uploads.E001")
+        return
+    yield from _check_middleware()
+    yield from _check_schedule()
+    invalid = list(_check_values(given))
+    yield from invalid
+    if not invalid:
+        yield from _check_destinations()
+        yield from _check_storage()
+        yield from _check_fields()
+        yield from _check_doors()
+
+
+def _check_doors() -> Iterator[CheckMessage]:
+    if not any(door.is_included() for door in registry.registered()):
+        yield Warning(
+            "No door is in the URLconf, so nothing can be uploaded.",
+            hint='urlpatterns += [path("tus/", include("uploads.urls.tus"))], or another door.',
+            id="uploads.W002",
+        )
+    for door in registry.registered():
+        yield from door.check()
+
+
+def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
+    for field in conf.fields():
+        value = given.get(field.name, field.metadata["default"])
+        if not field.metadata["valid"](value):
+            yield Error(
+                f"settings.UPLOADS[{field.name!r}] is {value!r}, which is not a valid {field.metadata['unit']}.",
+                hint=field.metadata["text"],
+                id=field.metadata["check"],
+            )
+
+
+def _check_destinations() -> Iterator[CheckMessage]:
+    config = conf.current()
+    if not config.DESTINATION and DEFAULT_ALIAS not in config.DESTINATIONS:
+        hint = "'uploads.destinations.PlainDestination' needs no code."
+        yield Error("settings.UPLOADS names no DESTINATION.", hint=hint, id="uploads.E002")
+    for alias in aliases():
+        yield from _check_destination(alias)
+
+
+def has_check(alias: str) -> bool:
+    """Tell whether files of a destination are checked, as far as the settings are right."""
+    try:
+        destination: object = get_destination(alias)
+    except (ImportError, TypeError):
+        return False
+    return isinstance(destination, Destination) and destination.has_check  # What is none, another check says.
+
+
+def _check_destination(alias: str) -> Iterator[CheckMessage]:
+    path = configured(alias)["BACKEND"]
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        yield Error(f"The destination {alias!r} of settings.UPLOADS cannot be imported: {error}.", id="uploads.E020")
+        return
+    if not (isinstance(found, type) and issubclass(found, Destination)):
+        yield Error(f"{path} is not a subclass of uploads.destinations.Destination.", id="uploads.E021")
+        return
+    for name in ("folder", "publish"):
+        if getattr(found, name) is getattr(Destination, name):
+            yield Error(f"{path} has no method {name}, which every destination needs.", id="uploads.E025")
+    try:
+        problems = list(get_destination(alias).problems())
+    except TypeError as error:
+        problems = [str(error)]
+    for problem in problems:
+        yield Error(f"The destination {alias!r} of settings.UPLOADS is not right: {problem}.", id="uploads.E041")
+
+
+def _check_fields() -> Iterator[CheckMessage]:
+    """Find fields of the portal whose files would lie among ours."""
+    prefix = conf.current().OBJECT_PREFIX
+    for model in apps.get_models():
+        for field in model._meta.get_fields():  # noqa: SLF001 - Django's documented API
+            to = getattr(field, "upload_to", None)
+            if isinstance(to, str) and f"{to.strip('/')}/".startswith(f"{prefix}/"):
+                yield Warning(
+                    f"{field} stores its files at {to!r}, which is in the place of uploads, {prefix!r}.",
+                    hint="The audit tells them apart; people cannot. Set UPLOADS['OBJECT_PREFIX'] to another place.",
+                    id="uploads.W008",
+                )
+
+
+def _check_middleware() -> Iterator[CheckMessage]:
+    for path in settings.MIDDLEWARE:
+        if path in HARMFUL:
+            does, hint, check = HARMFUL[path]
+            yield Warning(f"{path} {does}.", hint=hint, id=check)
+
+
+def _check_schedule() -> Iterator[CheckMessage]:
+    """Find a schedule of Celery's in the settings that has not all of the app's tasks; without one, cron may do it."""
+    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", None)
+    if not schedule:
+        return
+    planned = {entry.get("task") for entry in schedule.values()}
+    for task in (EXPIRY, COMPLETION):
+        if task not in planned:
+            yield Warning(
+                f"CELERY_BEAT_SCHEDULE has no entry for {task}.",
+                hint="Add one, or run manage.py expire_uploads and complete_uploads from cron and silence this.",
+                id="uploads.W010",
+            )
+
+
+def check_bytes(alias: str) -> Iterator[CheckMessage]:
+    """Refuse a storage that encrypts, compresses or marks what it stores: uploads go around that."""
+    try:
+        own = stores.make_store(alias).transformations()
+    except ImproperlyConfigured:
+        return  # Another check says so.
+    if own and alias not in conf.current().BYPASSED_STORAGES:
+        yield Error(
+            f"STORAGES[{alias!r}] has its own {', '.join(own)}, which the files of uploads do not pass: they are "
+            "stored as they were sent, and cannot be read where the storage expects other bytes.",
+            hint=f"Use another storage, or say that it is meant: UPLOADS['BYPASSED_STORAGES'] = [{alias!r}].",
+            id="uploads.E053",
+        )
+
+
+def _check_storage() -> Iterator[CheckMessage]:
+    named = conf.current().STORAGE
+    if named not in settings.STORAGES:
+        yield Error(f"settings.UPLOADS['STORAGE'] names {named!r}, which is not in STORAGES.", id="uploads.E022")
+        return
+    for alias in storages_in_use() or [named]:
+        try:
+            store = stores.make_store(alias)
+        except ImproperlyConfigured as error:
+            yield Error(str(error), hint=stores.SUPPORTED, id="uploads.E023")
+            continue
+        yield from store.check()
+        yield from check_bytes(alias)
+        if any(base.__module__.startswith("django_tenants.") for base in type(storages[alias]).__mro__):
+            yield Warning(
+                f"STORAGES[{alias!r}] has another place for each tenant, which threads and tasks do not know of.",
+                hint="Use a storage with one place, and let the destination name the tenant's in its prefix.",
+                id="uploads.W014",
+            )

@@ -1,0 +1,62 @@
+"""A user's open sessions, page by page."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from uploads._internal.http.metadata import folders
+from uploads.exceptions import InvalidRequest
+from uploads.models import Mode, State, UploadSession
+from uploads.names import split_path
+
+PAGE = 50
+
+
+def open_sessions(
+    user: Any, destination: str, after: str, folder: object = None, *, numbered: bool = False
+) -> tuple[list[UploadSession], str | None]:
+    """Return a page of the sessions that ``user`` can go on with, in order or ``numbered``, and where the next begins.
+
+    The newest come first. With a ``folder`` (its id), only those begun in it: a page may have fewer then. By key, not
+    by number, so that no page costs more than the first and nothing moves while one leafs. Raises InvalidRequest for an
+    ``after`` that no page gave.
+    """
+    alive = {"state": State.OPEN, "destination": destination, "expires_at__gt": timezone.now()}
+    rows = UploadSession.objects.of(user).filter(**alive)
+    rows = rows.exclude(mode=Mode.SEQUENTIAL if numbered else Mode.NUMBERED)
+    if after:
+        at, pk = _parsed(after)
+        rows = rows.filter(Q(created_at__lt=at) | Q(created_at=at, pk__lt=pk))
+    found = list(rows.order_by("-created_at", "-pk")[: PAGE + 1])
+    page = found[:PAGE]
+    after_this = f"{page[-1].created_at.isoformat()}~{page[-1].pk.hex}" if len(found) > PAGE else None
+    if folder is not None:
+        page = [session for session in page if _began_in(session) == str(folder)]
+    return page, after_this
+
+
+def _began_in(session: UploadSession) -> str:
+    """Return the id of the folder from which a relativePath led on to the session's own."""
+    below = len(split_path("/".join(folders(session.metadata))))
+    return str(session.path[-1 - below]) if below < len(session.path) else ""
+
+
+def _parsed(after: str) -> tuple[datetime, uuid.UUID]:
+    at, _, key = after.replace(" ", "+").partition("~")
+    try:
+        moment, pk = parse_datetime(at), uuid.UUID(hex=key)
+        if moment is not None and timezone.is_aware(moment):
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or timezone.is_aware(moment) != settings.USE_TZ:
+        message = "after must be the next of the page before."
+        raise InvalidRequest(message)
+    return moment, pk

@@ -1,0 +1,43 @@
+"""How answers are sent: their envelopes, statuses and headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.response import Response
+
+from uploads._internal import sessions
+from uploads._internal.http.views import RETRY_COMPLETION_AFTER
+from uploads.models import Mode, State, UploadSession
+
+
+def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:
+    """Answer under ``/api/2.0``; ``beside`` are the top-level names that some clients read instead."""
+    count = len(data) if isinstance(data, list) else 1
+    envelope = {"response": data, "count": count, "links": [], "status": 0, "statusCode": status}
+    return Response({**envelope, **beside}, status)
+
+
+def nothing() -> Response:
+    """Answer under ``/api/2.0`` without a ``response``."""
+    return Response({"count": 0, "links": [], "status": 0, "statusCode": 200})
+
+
+def plain(data: Any, *, status: int = 200) -> Response:
+    """Answer at the location; ``message`` must be there even if empty."""
+    return Response({"success": True, "data": data, "message": ""}, status)
+
+
+def progress_status(session: UploadSession) -> int:
+    """Return the status that answers a chunk: 201 completed, 202 being completed, 200 go on."""
+    sessions.require_no_failure(session)
+    return 202 if session.is_finishing else 201 if session.state == State.COMPLETED else 200
+
+
+def with_progress(response: Response, session: UploadSession) -> Response:
+    """Add the headers that tell a client where to continue, or when to ask again."""
+    if session.is_finishing:
+        response["Retry-After"] = str(RETRY_COMPLETION_AFTER)
+    if session.mode == Mode.SEQUENTIAL and session.bytes_stored:
+        response["Range"] = f"0-{session.bytes_stored - 1}"
+    return response

@@ -1,0 +1,319 @@
+"""Uploads as resources: a POST or PUT begins one, HEAD tells its offset, PATCH appends, DELETE ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from django.db import Error
+from django.http import HttpRequest, HttpResponseBase
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import ScopedRateThrottle
+
+from uploads._internal import sessions
+from uploads._internal.http import interim, metadata, routes
+from uploads._internal.http.errors import problem
+from uploads._internal.http.listing import open_sessions
+from uploads._internal.http.requests import read_file
+from uploads._internal.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf
+from uploads._internal.protocols.resources import conf
+from uploads._internal.protocols.resources.dispatch import PROTOCOLS, variant_of
+from uploads._internal.protocols.resources.errors import TYPES
+from uploads._internal.sessions import Chunk, FileRequest
+from uploads.destinations import get_destination
+from uploads.exceptions import (
+    ChunkBeyondFile,
+    DatabaseUnavailable,
+    LengthInconsistent,
+    ModeConflict,
+    SessionBusy,
+    SessionClosed,
+    UploadError,
+)
+from uploads.models import Mode, State, UploadSession
+
+
+class ResourceView(UploadView):
+    """What both URLs share: which protocol is spoken, and errors in it."""
+
+    schema = None  # These protocols say by headers what OpenAPI says by bodies.
+    session: UploadSession | None = None
+    """What the request appends to, once it is found."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        request.method = request.headers.get("X-HTTP-Method-Override", "").upper() or request.method
+        self.variant = variant_of(request)
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return self._answer_error
+
+    def _answer_error(self, error: Exception, context: dict[str, Any]) -> Response | None:
+        response = problem(error, TYPES)
+        if response is not None and isinstance(error, UploadError):
+            self.variant.of_error(response, error)
+            self._say_state(response)
+        return response
+
+    def _say_state(self, response: Response) -> None:
+        """Say of the upload that the request was for what its protocol wants of errors, too."""
+        if self.session is None:
+            return
+        with suppress(Error):
+            self.session.refresh_from_db()
+            if self.session.state == State.OPEN:
+                for name, value in self.variant.progress(self.session).items():
+                    if name in self.variant.of_errors:
+                        response[name] = value
+
+    def get_authenticators(self) -> Any:
+        return [] if self.variant.request.method == "OPTIONS" else super().get_authenticators()
+
+    def get_permissions(self) -> Any:
+        return [AllowAny()] if self.request.method == "OPTIONS" else super().get_permissions()
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in self.variant.always().items():
+            answer[name] = value
+        return answer
+
+    def discover(self, request: Request, **_: str) -> Response:
+        """Tell what is spoken here, and within which limits."""
+        headers: dict[str, str] = {}
+        for protocol in PROTOCOLS:
+            headers |= protocol.discovery()
+        if self.speaks_interim and request.headers.get("User-Agent") == interim.DOCTOR:
+            self._interim({})
+        return Response(status=200, headers=headers)
+
+    @property
+    def speaks_interim(self) -> bool:
+        """Whether the client understands interim responses, and gets them."""
+        return (
+            self.variant.knows_interim and conf.current().INTERIM_RESPONSES and interim.can_send(self.variant.request)
+        )
+
+    def address(self, session: UploadSession) -> str:
+        """Return the path of the session's own URL, under whatever namespace and parameters the door is included."""
+        return routes.sibling(self.variant.request, "upload", session_id=session.id.hex)
+
+    def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
+        """Store a chunk, telling a client that wants to know how far it is meanwhile."""
+        if self.speaks_interim:
+            chunk = replace(chunk, blocks=self._telling(session, chunk.blocks))
+        return sessions.receive(session, chunk)
+
+    def _telling(self, session: UploadSession, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        told = session.bytes_stored
+        for block in blocks:
+            yield block
+            if session.bytes_stored != told:
+                told = session.bytes_stored
+                self._interim({"Upload-Offset": str(told)})
+
+    def _interim(self, headers: dict[str, str]) -> None:
+        interim.send(self.variant.request, 104, "Upload Resumption Supported", self.variant.always() | headers)
+
+    def final(self, session: UploadSession) -> Response:
+        """Answer with the file that the session has become, or say that it is on its way."""
+        headers = self.variant.progress(session) | {"Location": self.absolute(session)} | self.place(session)
+        if session.state == State.COMPLETED:
+            return Response(self.described(session), 201, headers=headers)
+        sessions.require_no_failure(session)
+        return Response(self.described(session), 202, headers=headers | {"Retry-After": str(RETRY_COMPLETION_AFTER)})
+
+    def absolute(self, session: UploadSession) -> str:
+        return self.request.build_absolute_uri(self.address(session))
+
+    def place(self, session: UploadSession) -> dict[str, str]:
+        """Return the header that says where the file is, once it is and if the portal told."""
+        url = self.file_url(session)
+        return {"Content-Location": url} if url else {}
+
+    def described(self, session: UploadSession) -> dict[str, Any]:
+        """Return what is known of an upload; ``file`` is what the portal says of the finished one."""
+        result = session.result
+        told = ("id", "folder_id", "title", "version", "details")
+        file = result and {name: result[name] for name in told} | {
+            "size": session.file_size,
+            "crc32": f"{session.crc32:08x}",
+        }
+        return {
+            "id": session.id.hex,
+            "upload": self.address(session),
+            "state": session.state,
+            "name": session.file_name,
+            "metadata": session.metadata,
+            "sending": session.lease_until is not None and session.state == State.OPEN,
+            "offset": session.bytes_stored,
+            "length": session.file_size if session.size_known else None,
+            "expires": session.expires_at.isoformat() if session.state in (State.OPEN, State.FAILED) else None,
+            "failure": session.failure,
+            "code": _code_of(session),
+            "url": self.file_url(session),
+            "file": file,
+        }
+
+
+def _stored_crc32(session: UploadSession) -> dict[str, Any]:
+    """Return the CRC-32 of the bytes up to the offset, by which a client knows that it still has the same file."""
+    rows = sessions.stored_of(session)
+    return {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
+
+
+def _code_of(session: UploadSession) -> str:
+    """Return the code of the error that a failed session ended with, else empty text."""
+    try:
+        sessions.require_no_failure(session)
+    except UploadError as error:
+        return error.code
+    return ""
+
+
+class CollectionViewSet(ResourceView):
+    """Where uploads begin."""
+
+    scope = "uploads-create"
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        if self.variant.is_custom:
+            exempt_from_csrf(request)  # Pages of other origins cannot send such headers unless the portal lets them.
+        return super().initialize_request(request, *args, **kwargs)
+
+    def create(self, request: Request, **_: str) -> Response:
+        """Begin an upload; with all of the file in the request, also finish it."""
+        if not self.variant.resumes(interim=self.speaks_interim):
+            return self._whole(request)
+        file, chunk = self.variant.file(), self.variant.first_chunk()
+        session = self.open(self.folder_of(file), file)
+        if self.speaks_interim:
+            self._interim({"Location": self.absolute(session), "Upload-Limit": self.variant.limit(session)})
+        if chunk is not None:
+            session = self._receive_first(session, chunk)
+            if self.variant.is_final(session):
+                return self.final(session)
+            sessions.require_no_failure(session)
+        return Response(status=201, headers=self._begun(session) | self.place(session))
+
+    def list(self, request: Request, **_: str) -> Response:
+        """Tell which uploads of the caller can go on, newest first: for pages that were closed meanwhile.
+
+        ``after`` is the ``next`` of the page before; ``numbered`` asks for those of numbered chunks instead.
+        """
+        named, folder = self.kwargs.get("folder_id"), None
+        if named:
+            folder = get_destination(self.destination).folder(self.user, named).id
+        query = request.query_params
+        page, after = open_sessions(
+            self.user, self.destination, query.get("after", ""), folder, numbered="numbered" in query
+        )
+        return Response({"uploads": [self.described(session) for session in page], "next": after})
+
+    def _begun(self, session: UploadSession) -> dict[str, str]:
+        # The same as in a 104; browsers know the way to the portal better than the portal.
+        location = self.absolute(session) if self.variant.has_absolute_location else self.address(session)
+        return {"Location": location} | self.variant.progress(session)
+
+    def _receive_first(self, session: UploadSession, chunk: Chunk) -> UploadSession:
+        """Store what comes with the creation; an upload of which the client cannot learn is not left open."""
+        try:
+            return self.receive(session, chunk)
+        except BaseException as error:
+            if self.speaks_interim:
+                raise
+            if isinstance(error, UploadError) and error.passing and not isinstance(error, DatabaseUnavailable):
+                session.refresh_from_db()
+                if session.state == State.OPEN and not session.is_whole:
+                    return session  # The answer says how much of it is stored.
+            sessions.give_up(session)
+            raise
+
+    def _whole(self, request: Request) -> Response:
+        """Store a file that its client cannot go on with: it comes whole or not at all."""
+        body = read_file(request)
+        kind = metadata.content_type(request.headers.get("Content-Type", ""))
+        kind = "" if kind in ("multipart/form-data", "application/x-www-form-urlencoded") else kind
+
+        def file(at_most: int | None = None) -> FileRequest:
+            given = (body.fields.get("name"), body.fields.get("filename"), body.name)
+            name = metadata.named(next(filter(None, given), ""), kind)
+            return FileRequest(name=name, size=None, at_most=at_most, content_type=kind, rules=conf.KEEPING)
+
+        chunk, folder = body.chunk, self.folder_of(file())
+        chunk = replace(chunk, total=self.variant.whole_size())
+        return self.final(sessions.receive_whole(lambda at_most: self.open(folder, file(at_most)), chunk, file))
+
+
+class UploadViewSet(ResourceView):
+    """One upload."""
+
+    scope = "uploads-chunk"
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for chunks.
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        exempt_from_csrf(request)  # Its URL is unguessable, so a forged request cannot name it.
+        return super().initialize_request(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.variant.require_sense()
+
+    def head(self, request: Request, session_id: str, **_: str) -> Response:
+        """Tell where to go on; an older request that still writes lets go."""
+        session = self._ask(session_id)
+        if self.variant.completes_when_asked and session.state == State.OPEN and session.is_whole:
+            session = self.receive(session, Chunk(iter(()), start=session.file_size, rules=conf.KEEPING))
+        sessions.require_no_failure(session)
+        return Response(status=self.variant.state_status, headers=self._state(session))
+
+    def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
+        """Tell what is known of the upload: how far it is, why it failed, which file it has become."""
+        session = sessions.require_live(self.find(session_id))
+        if session.mode == Mode.NUMBERED:  # Begun through another door; there is no offset to go on at.
+            return Response(self.described(session))
+        if self.variant.resumes_after_get:
+            session = self._ask(session_id)
+        described = self.described(session)
+        if "crc32" in request.query_params:
+            described |= _stored_crc32(session)
+        return Response(described, headers=self._state(session))
+
+    def append(self, request: Request, session_id: str, **_: str) -> Response:
+        """Store what comes next of the file."""
+        self.session = session = self.find(session_id)
+        try:
+            session = self.receive(session, self.variant.chunk(session))
+        except ChunkBeyondFile:
+            if self.variant.ends_inconsistent:  # The client does not know what it sends (draft, section 4.4).
+                sessions.give_up(session)
+            raise
+        except SessionClosed as error:
+            if self.variant.ends_inconsistent:  # Only the end of a body without a length told that it has bytes.
+                raise LengthInconsistent(total="more", known=session.file_size) from error
+            raise
+        if self.variant.is_final(session):
+            return self.final(session)
+        sessions.require_no_failure(session)
+        return Response(status=self.variant.appended, headers=self.variant.progress(session) | self.place(session))
+
+    def destroy(self, request: Request, session_id: str, **_: str) -> Response:
+        """End the upload. The file of a finished one is the portal's, and stays."""
+        sessions.require_live(self.find(session_id))
+        self.end(session_id)
+        return Response(status=204)
+
+    def _ask(self, session_id: str) -> UploadSession:
+        session = sessions.require_live(self.find(session_id))
+        if session.mode == Mode.NUMBERED:
+            raise ModeConflict(mode=session.get_mode_display())
+        if not sessions.request_handover(session):
+            raise SessionBusy
+        return session
+
+    def _state(self, session: UploadSession) -> dict[str, str]:
+        return self.variant.state(session) | self.place(session)

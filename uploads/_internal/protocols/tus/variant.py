@@ -1,0 +1,136 @@
+"""tus 1.0 (https://tus.io/protocols/resumable-upload)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from rest_framework.response import Response
+
+from uploads._internal.http import metadata
+from uploads._internal.http.body import declared_length, read_blocks, require_identity
+from uploads._internal.http.digests import Digests, decode
+from uploads._internal.http.forms import content_type
+from uploads._internal.http.requests import body_options
+from uploads._internal.protocols.resources import conf, headers
+from uploads._internal.protocols.resources.base import Variant
+from uploads._internal.protocols.resources.conf import TUS_BYTES
+from uploads._internal.protocols.resources.errors import (
+    ConcatenationUnsupported,
+    ContentTypeUnsupported,
+    VersionUnsupported,
+)
+from uploads._internal.protocols.tus.metadata import decode_text, parse, serialize
+from uploads._internal.sessions import Chunk, FileRequest, largest_ever
+from uploads.exceptions import InvalidRequest, UploadError
+from uploads.models import State, UploadSession
+
+CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
+"""Algorithms of Upload-Checksum, and what hashlib calls them."""
+CHECKSUM_MISMATCH = 460
+"""The status that tus 1.0 has for a chunk that is not what its client hashed."""
+
+
+class Tus(Variant):
+    """tus 1.0.0, with creation, creation-with-upload, creation-defer-length, expiration, termination, checksum."""
+
+    VERSION = "1.0.0"
+    of_errors = ("Upload-Expires",)
+    EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum"
+
+    state_status = 200
+    completes_when_asked = True
+
+    @classmethod
+    def discovery(cls) -> dict[str, str]:
+        return {
+            "Tus-Resumable": cls.VERSION,
+            "Tus-Version": cls.VERSION,
+            "Tus-Extension": cls.EXTENSIONS,
+            "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
+            "Tus-Max-Size": str(largest_ever()),
+        }
+
+    def always(self) -> dict[str, str]:
+        return {"Tus-Resumable": self.VERSION}
+
+    def of_error(self, response: Response, error: UploadError) -> None:
+        super().of_error(response, error)
+        if isinstance(error, VersionUnsupported):
+            response["Tus-Version"] = self.VERSION
+        if error.code == "digest_mismatch":
+            response.status_code = response.data["status"] = CHECKSUM_MISMATCH
+
+    def progress(self, session: UploadSession) -> dict[str, str]:
+        open_still = session.state == State.OPEN or session.is_finishing
+        return super().progress(session) | ({"Upload-Expires": headers.expires(session)} if open_still else {})
+
+    def state(self, session: UploadSession) -> dict[str, str]:
+        deferred = {} if session.size_known else {"Upload-Defer-Length": "1"}
+        given = {"Upload-Metadata": serialize(session.metadata)} if session.metadata else {}
+        return super().state(session) | deferred | given
+
+    def require_sense(self) -> None:
+        if self.request.method != "OPTIONS":
+            self.require_version(lenient=self.request.method in ("HEAD", "GET"))
+
+    def resumes(self, *, interim: bool) -> bool:
+        return True
+
+    def require_version(self, *, lenient: bool = False) -> None:
+        """Raise VersionUnsupported unless the request is of this version; ``lenient`` if it need not say."""
+        version = self.request.headers.get("Tus-Resumable")
+        if version != self.VERSION and not (lenient and version is None):
+            raise VersionUnsupported
+
+    def file(self) -> FileRequest:
+        self.require_version()
+        if "Upload-Concat" in self.request.headers:
+            raise ConcatenationUnsupported
+        size, deferred = self.number("Upload-Length"), self.request.headers.get("Upload-Defer-Length")
+        if deferred not in (None, "1"):
+            message = "Upload-Defer-Length must be 1."
+            raise InvalidRequest(message)
+        if (size is None) == (deferred is None):
+            message = "Send either Upload-Length or Upload-Defer-Length."
+            raise InvalidRequest(message)
+        pairs = parse(self.request.headers.get("Upload-Metadata", ""))
+        return replace(metadata.file_request(decode_text(pairs), size, conf.KEEPING), metadata=pairs)
+
+    def first_chunk(self) -> Chunk | None:
+        empty = self.number("Upload-Length") == 0
+        carries = content_type(self.request)[0] == TUS_BYTES and declared_length(self.request) != 0
+        return self._chunk(0) if carries or empty else None
+
+    def chunk(self, session: UploadSession) -> Chunk:
+        if content_type(self.request)[0] != TUS_BYTES:
+            raise ContentTypeUnsupported(expected=TUS_BYTES)
+        return self._chunk(self.offset(session), total=self.number("Upload-Length"))
+
+    def _chunk(self, start: int, total: int | None = None) -> Chunk:
+        require_identity(self.request)
+        digests = Digests(self.request, **self._checksum())
+        return Chunk(
+            read_blocks(self.request, digests=digests),
+            start=start,
+            total=total,
+            rules=conf.WHOLE if digests else conf.KEEPING,
+            **body_options(self.request),
+        )
+
+    def _checksum(self) -> dict[str, bytes]:
+        header = self.request.headers.get("Upload-Checksum")
+        if header is None:
+            return {}
+        name, _, value = header.strip().partition(" ")
+        if name not in CHECKSUMS:
+            message = f"Upload-Checksum: {name} is none of {', '.join(CHECKSUMS)}."
+            raise InvalidRequest(message)
+        digest = decode("Upload-Checksum", value.strip())
+        if len(digest) != hashlib.new(CHECKSUMS[name], usedforsecurity=False).digest_size:
+            message = f"Upload-Checksum: this is no {name}."
+            raise InvalidRequest(message)
+        return {CHECKSUMS[name]: digest}
+
+    def is_final(self, session: UploadSession) -> bool:
+        return False

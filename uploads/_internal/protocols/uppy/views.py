@@ -1,0 +1,203 @@
+"""The companion's endpoints: parts are numbered chunks, and nobody but us signs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from django.core import signing
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import ScopedRateThrottle
+
+from uploads._internal import owners, sessions
+from uploads._internal.http import metadata, routes
+from uploads._internal.http.body import below, read_blocks, read_fields_body, require_identity
+from uploads._internal.http.errors import problem
+from uploads._internal.http.requests import body_options, json_object, read_file
+from uploads._internal.http.views import UploadView, exempt_from_csrf
+from uploads._internal.parts import MAX_PARTS, MIN_PART_SIZE
+from uploads._internal.sessions import Chunk, FileRequest, Rules
+from uploads.exceptions import InvalidRequest, PartChanged, SessionAborted, SessionNotFound
+from uploads.models import State, UploadSession
+
+RULES = Rules(least=MIN_PART_SIZE)
+"""Parts as the plugin makes them for S3."""
+SALT = "uploads.companion.file"
+SIGNED_FOR = 24 * 3600
+"""Seconds in which a file may be sent whose sending was asked for."""
+SIZES = ("size", "fileSize")
+"""Where a page may tell the file's size, which the plugin keeps to itself; needed where users have quotas."""
+
+
+class UppyView(UploadView):
+    """Answers errors as problems: the plugin shows their status alone."""
+
+    schema = None  # It is the plugin's protocol, for the plugin.
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return lambda error, _: problem(error)
+
+    def address(self, name: str, **given: object) -> str:
+        """Return the path of another endpoint, under whatever namespace and parameters the door is included."""
+        return routes.sibling(below(self.request), name, "session_id", "number", **given)
+
+    def location(self, session: UploadSession) -> str | None:
+        sessions.require_no_failure(session)
+        return self.file_url(session)
+
+
+class UppyCreateViewSet(UppyView):
+    """Where uploads begin."""
+
+    scope = "uploads-create"
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # The plugin sends no CSRF token; a page of another origin cannot send JSON unless the portal lets it.
+        if _is_json(request):
+            exempt_from_csrf(request)
+        return super().initialize_request(request, *args, **kwargs)
+
+    def create(self, request: Request, **_: str) -> Response:
+        """Begin an upload in parts."""
+        if not _is_json(below(request)):
+            message = "Send JSON."
+            raise InvalidRequest(message)
+        file = _file_request(json_object(read_fields_body(below(request))))
+        session = self.open(self.folder_of(file), file)
+        return Response({"key": session.file_name, "uploadId": session.id.hex})
+
+    def sign_file(self, request: Request, **_: str) -> Response:
+        """Tell where to send a file in one request: a form that must not be forged, so the URL is signed."""
+        query = request.query_params
+        pairs = {name[len("metadata[") : -1]: value for name, value in query.items() if name.startswith("metadata[")}
+        said = {"filename": query.get("filename", ""), "type": query.get("type", ""), "metadata": pairs}
+        signed = signing.dumps([owners.key_of(self.user), said], salt=SALT, compress=True)
+        url = request.build_absolute_uri(f"{self.address('file')}?signed={signed}")
+        return Response({"method": "POST", "url": url, "fields": {"key": said["filename"]}})
+
+
+class UppyFileViewSet(UppyView):
+    """A file in one request, as a form."""
+
+    scope = "uploads-create"
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        try:
+            self.signed = signing.loads(request.GET.get("signed", ""), salt=SALT, max_age=SIGNED_FOR)
+        except signing.BadSignature:
+            self.signed = ["", {}]
+        else:
+            exempt_from_csrf(request)
+        return super().initialize_request(request, *args, **kwargs)
+
+    def receive(self, request: Request, **_: str) -> Response:
+        """Store the file of the form."""
+        owner, said = self.signed
+        if owner != owners.key_of(self.user):
+            raise SessionNotFound
+        file = replace(_file_request(said), size=None)
+        session = sessions.receive_whole(
+            lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)), read_file(request).chunk
+        )
+        headers = {"Location": place} if (place := self.location(session)) else {}
+        return Response({"location": place}, 201 if session.state == State.COMPLETED else 202, headers=headers)
+
+
+class UppyUploadViewSet(UppyView):
+    """One upload in parts."""
+
+    scope = "uploads-chunk"
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for parts.
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        exempt_from_csrf(request)  # Its id is unguessable, so a forged request cannot name it.
+        return super().initialize_request(request, *args, **kwargs)
+
+    def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
+        """Tell where to send a part."""
+        sessions.require_live(self.find(session_id))
+        path = self.address("part", session_id=session_id, number=number)
+        return Response({"url": request.build_absolute_uri(path)})
+
+    def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
+        """Store a part; the same number again replaces it."""
+        session = self.find(session_id)
+        http = below(request)
+        require_identity(http)
+        chunk = Chunk(read_blocks(http), rules=RULES, **body_options(http))
+        session = sessions.receive_numbered(session, chunk, number)
+        stored = _etags(session, number)
+        if number not in stored:  # Aborted right after it was stored.
+            raise SessionAborted
+        return Response(headers={"ETag": stored[number][0]})
+
+    def list_parts(self, request: Request, session_id: str, **_: str) -> Response:
+        """Tell which parts are stored."""
+        session = sessions.require_live(self.find(session_id))
+        parts = _etags(session).items()
+        return Response([{"PartNumber": number, "Size": size, "ETag": etag} for number, (etag, size) in parts])
+
+    def complete(self, request: Request, session_id: str, **_: str) -> Response:
+        """Make the parts the file."""
+        session = self.find(session_id)
+        named = _named(json_object(read_fields_body(below(request), is_list=True)))
+        if session.state == State.OPEN:
+            stored = {number: etag.strip('"') for number, (etag, _) in _etags(session).items()}
+            changed = [number for number, etag in named.items() if stored.get(number, etag) != etag]
+            if changed:
+                raise PartChanged(number=changed[0])
+        session = sessions.finalize(session, RULES, numbers=[*named])
+        body = {"location": self.location(session), "bucket": "", "key": session.file_name}
+        return Response(body, 200 if session.state == State.COMPLETED else 202)
+
+    def destroy(self, request: Request, session_id: str, **_: str) -> Response:
+        """End the upload. The file of a finished one is the portal's, and stays."""
+        self.end(session_id)
+        return Response({})
+
+
+def _is_json(request: HttpRequest) -> bool:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:
+    """Return a name of the content, and the size in bytes, of each part that is stored."""
+    rows = session.numbered_chunks.filter(crc32__isnull=False, **({"number__in": numbers} if numbers else {}))
+    return {row.number: (f'"{row.crc32:08x}-{row.size:x}"', row.size or 0) for row in rows}
+
+
+def _file_request(said: dict[str, Any]) -> FileRequest:
+    """Return what the plugin says of a file: its name, type and metadata."""
+    given = said.get("metadata") or {}
+    if not isinstance(given, dict):
+        message = "metadata must be an object."
+        raise InvalidRequest(message)
+    pairs = {_storable(name): _storable(value) for name, value in given.items() if value is not None}
+    told = {"filename": str(said.get("filename") or ""), "filetype": str(said.get("type") or "")}
+    size = metadata.first_value(pairs, SIZES)
+    if size and not (size.isascii() and size.isdigit() and len(size) < 19):
+        message = "metadata.size must be a number of bytes."
+        raise InvalidRequest(message)
+    file = metadata.file_request(pairs | told, int(size) if size else None, RULES)
+    return replace(file, metadata=pairs)
+
+
+def _storable(value: object) -> str:
+    """Return text as any database stores it: JSON may have halves of characters, and NUL."""
+    return str(value).encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _named(said: dict[str, Any]) -> dict[int, str]:
+    """Return the numbers and ETags of the parts that the client names."""
+    try:
+        named = {part["PartNumber"]: str(part["ETag"]).strip('"') for part in said["parts"]}
+    except (KeyError, TypeError) as error:
+        message = "parts must be a list of objects with PartNumber and ETag."
+        raise InvalidRequest(message) from error
+    if not all(type(number) is int and 1 <= number <= MAX_PARTS for number in named):
+        message = f"PartNumber must be a number from 1 to {MAX_PARTS}."
+        raise InvalidRequest(message)
+    return named

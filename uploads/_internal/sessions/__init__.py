@@ -1,0 +1,58 @@
+"""The life of a session: create, receive, complete, abort, expire. Knows no HTTP and no S3."""
+
+from __future__ import annotations
+
+from uploads._internal.sessions.admission import require_live, require_no_failure
+from uploads._internal.sessions.audit import Comparison, audit, compare
+from uploads._internal.sessions.check import RELEASABLE, check, checks_due, release_checked
+from uploads._internal.sessions.complete import complete, complete_due, retry
+from uploads._internal.sessions.create import FileRequest, create, create_edit
+from uploads._internal.sessions.end import abort, expire_now, expire_stale, extend, give_up_held, purge
+from uploads._internal.sessions.limits import largest_ever
+from uploads._internal.sessions.numbered import finalize, receive_numbered
+from uploads._internal.sessions.receive import receive
+from uploads._internal.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
+from uploads._internal.sessions.whole import give_up, receive_whole
+from uploads._internal.transfer.fragments import whole_crc32
+from uploads._internal.transfer.lease import request_handover
+from uploads._internal.transfer.targets import stored_of
+from uploads._internal.transfer.transactions import require_no_transaction
+
+__all__ = [
+    "RELEASABLE",
+    "ByteRange",
+    "Chunk",
+    "Comparison",
+    "Duplicate",
+    "FileRequest",
+    "Fingerprint",
+    "Rules",
+    "abort",
+    "audit",
+    "check",
+    "checks_due",
+    "compare",
+    "complete",
+    "complete_due",
+    "create",
+    "create_edit",
+    "expire_now",
+    "expire_stale",
+    "extend",
+    "finalize",
+    "give_up",
+    "give_up_held",
+    "largest_ever",
+    "purge",
+    "receive",
+    "receive_numbered",
+    "receive_whole",
+    "release_checked",
+    "request_handover",
+    "require_live",
+    "require_no_failure",
+    "require_no_transaction",
+    "retry",
+    "stored_of",
+    "whole_crc32",
+]

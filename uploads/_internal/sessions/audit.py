@@ -1,0 +1,227 @@
+"""Compare rows and store both ways, and give back what no row owns.
+
+Nothing is deleted that is not provably ours: it lies in one of the destination's places, carries a mark that this
+database signed, is older than ``AUDIT_GRACE``, belongs to no unfinished session, and, if it is an object, the portal
+does not claim it.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TypeVar
+
+from uploads._internal import conf
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import FoundObject, FoundUpload, Store, StoredObject, Upload
+from uploads._internal.stores.names import FRAGMENT, is_ours
+from uploads._internal.transfer.targets import uploads_of
+from uploads.destinations import all_aliases, get_destination
+from uploads.exceptions import StoreUnavailable
+from uploads.models import Fragment, NamingKey, Segment, UploadSession
+
+logger = logging.getLogger(__name__)
+
+FRAGMENTS_LOOKED_AT = 100
+"""When one session is compared: each is a call."""
+ABORT_ATTEMPTS = 3
+"""A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
+
+Found = TypeVar("Found", FoundUpload, FoundObject)
+
+
+@dataclass
+class Report:
+    """What an audit found; sizes in bytes."""
+
+    lost: list[str] = field(default_factory=list)
+    """Unfinished sessions whose bytes are gone from the store."""
+    orphans: int = 0
+    orphan_bytes: int = 0
+    freed: int = 0
+    freed_bytes: int = 0
+    strange: int = 0
+    """Things in our places that are not named as ours; never touched."""
+
+
+def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) -> Report:
+    """Audit the places where the portal's uploads lie; ``fix`` deletes orphans. Each finding is told in a line.
+
+    Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
+    """
+    report = Report()
+    places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).audit_prefixes()))
+    in_rows = UploadSession.objects.unfinished().order_by().values_list("storage", flat=True).distinct()
+    for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
+        _find_lost(get_store(alias), alias, report, tell)
+    for alias, prefix in places:
+        _find_orphans(get_store(alias), prefix, report, tell, fix=fix)
+    return report
+
+
+def _find_orphans(store: Store, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
+    for uploads in _batches(store.list_uploads(prefix)):
+        owned = set(_unfinished([_composed(found.name) for found in uploads]))
+        unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
+        for upload in _ours(unowned, report):
+            _abort(store, upload, report, tell, fix=fix)
+    for objects in _batches(store.list_objects(prefix)):
+        names = _owned_objects([_composed(found.name) for found in objects])
+        for orphan in _ours([found for found in objects if _composed(found.name) not in names], report):
+            _delete(store, orphan, report, tell, fix=fix)
+
+
+def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], object]) -> None:
+    """Find unfinished sessions whose upload or fragments the store no longer has."""
+    unfinished = UploadSession.objects.unfinished().filter(storage=alias)
+    for session in unfinished.order_by("pk").iterator(chunk_size=conf.current().BATCH_SIZE):
+        fragments = session.fragments.values_list("name", flat=True)
+        there = all(_is_there(store, session, upload) for upload in uploads_of(session)) or (
+            session.is_whole and _file_of(store, session) is not None
+        )
+        gone = not there or any(store.stat(fragment) is None for fragment in fragments)
+        if gone and _is_unchanged(session):
+            report.lost.append(session.pk.hex)
+            tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
+
+
+@dataclass
+class Comparison:
+    """What the row and the store say of one session; sizes in bytes, None where there is nothing."""
+
+    in_rows: int
+    in_uploads: int | None
+    """Of the parts that the store holds, if it still knows the upload."""
+    in_fragments: int
+    file: int | None
+    """Of the object that the file is, once it is whole."""
+
+
+def compare(session: UploadSession) -> Comparison:
+    """Ask the store what it has of a session; raise StoreUnavailable if it cannot be asked."""
+    store = get_store(session.storage)
+    sizes = [store.upload_size(upload) for upload in uploads_of(session)]
+    known = [size for size in sizes if size is not None]
+    fragments = session.fragments.values_list("name", flat=True)
+    found = [store.stat(fragment) for fragment in fragments[:FRAGMENTS_LOOKED_AT]]
+    whole = _file_of(store, session) if session.is_whole else None
+    return Comparison(
+        in_rows=session.bytes_stored,
+        in_uploads=sum(known) if known else None,
+        in_fragments=sum(stored.size for stored in found if stored),
+        file=None if whole is None else whole.size,
+    )
+
+
+def _file_of(store: Store, session: UploadSession) -> StoredObject | None:
+    """Return what the store says of the finished file; its first segment may have had the name before."""
+    stored = store.stat(session.object_name)
+    return stored if stored is not None and stored.size == session.file_size else None
+
+
+def _is_there(store: Store, session: UploadSession, upload: Upload) -> bool:
+    """Tell whether the store has the upload, or the object that a segment has become."""
+    return store.upload_size(upload) is not None or (
+        upload.name != session.object_name and store.stat(upload.name) is not None
+    )
+
+
+def _is_unchanged(session: UploadSession) -> bool:
+    """Tell whether nobody wrote to the session while the store was asked about it."""
+    return UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until=None).exists()
+
+
+def _unfinished(names: list[str]) -> Iterator[Upload]:
+    """Yield the uploads of those names that sessions own, of whatever storage: aliases may share a bucket."""
+    rows = UploadSession.objects.unfinished().named(names)
+    for name, upload_id in rows.values_list("object_name", "upload_id"):
+        yield Upload(name, upload_id)
+    segments = Segment.objects.filter(session__in=UploadSession.objects.unfinished(), name__in=names)
+    for name, upload_id in segments.values_list("name", "upload_id"):
+        yield Upload(name, upload_id)
+
+
+def _owned_objects(names: list[str]) -> set[str]:
+    """Return those of the names that an unfinished session or the portal owns.
+
+    The portal is asked last: what is published in between is no longer the session's, but already the portal's.
+    """
+    unfinished = UploadSession.objects.unfinished()
+    owned = set(unfinished.named(names).values_list("object_name", flat=True))
+    owned |= set(Fragment.objects.filter(session__in=unfinished, name__in=names).values_list("name", flat=True))
+    segments = Segment.objects.filter(session__in=unfinished, name__in=_fragments(names))
+    owned |= set(segments.values_list("name", flat=True))
+    # Fragments are never the portal's.
+    left = [name for name in names if name not in owned | _fragments(names)]
+    for alias in all_aliases():
+        owned |= set(get_destination(alias).in_use(left))
+    return owned
+
+
+def _composed(name: str) -> str:
+    """Return a listed name as it was given: some file systems take its characters apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _fragments(names: list[str]) -> set[str]:
+    return {name for name in names if FRAGMENT.fullmatch(name)}
+
+
+def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
+    """Yield what is named as ours and old enough not to be on its way."""
+    grace_ends = datetime.now(UTC) - conf.current().AUDIT_GRACE
+    key = NamingKey.current()
+    for found in unowned:
+        if found.since > grace_ends:
+            continue
+        if is_ours(_composed(found.name), key):
+            yield found
+        else:
+            report.strange += 1
+
+
+def _abort(store: Store, found: FoundUpload, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
+    size = store.upload_size(found.upload)
+    if size is None:
+        return
+    _count(report, size)
+    tell(f"orphan multipart upload {found.name} since {found.since:%Y-%m-%d %H:%M}, {size} bytes")
+    for _attempt in range(ABORT_ATTEMPTS if fix else 0):
+        store.abort(found.upload)
+        if store.upload_size(found.upload) is None:
+            _count_freed(report, size)
+            return
+    if fix:
+        tell(f"orphan multipart upload {found.name} is still there after {ABORT_ATTEMPTS} attempts")
+
+
+def _delete(store: Store, found: FoundObject, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
+    _count(report, found.size)
+    tell(f"orphan object {found.name} since {found.since:%Y-%m-%d %H:%M}, {found.size} bytes")
+    if fix:
+        try:
+            store.delete([found.name])
+        except StoreUnavailable as error:
+            tell(f"orphan object {found.name} could not be deleted: {error}")
+        else:
+            _count_freed(report, found.size)
+
+
+def _count(report: Report, size: int) -> None:
+    report.orphans += 1
+    report.orphan_bytes += size
+
+
+def _count_freed(report: Report, size: int) -> None:
+    report.freed += 1
+    report.freed_bytes += size
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    iterator = iter(found)
+    while batch := list(islice(iterator, conf.current().BATCH_SIZE)):
+        yield batch

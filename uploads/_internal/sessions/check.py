@@ -1,0 +1,160 @@
+"""The step between verified and published: the portal looks at the whole file before anybody else does."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from uploads._internal import conf
+from uploads._internal.sessions.complete import (
+    begin_attempt,
+    complete,
+    complete_held,
+    fail,
+    pause_after,
+    reason_of,
+    undo_attempt,
+)
+from uploads._internal.sessions.states import move, move_held
+from uploads._internal.stores import get_store
+from uploads._internal.stores.reader import open_object
+from uploads._internal.transfer.deadlines import call_with_timeout
+from uploads._internal.transfer.lease import Lease, acquire_lease
+from uploads._internal.transfer.transactions import outside_transaction, reconnect
+from uploads.destinations import destination_of
+from uploads.exceptions import (
+    CheckerUnavailable,
+    FileRefused,
+    FileUncheckable,
+    InvalidRequest,
+    LeaseLost,
+    SessionBusy,
+    SessionClosed,
+    StoreUnavailable,
+    UploadError,
+    UploadGone,
+    is_interruption,
+)
+from uploads.models import CheckResult, State, UploadSession
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PAUSE = timedelta(minutes=5)
+"""Between two looks whether a checker that was away is back."""
+RELEASABLE = (CheckResult.REFUSED, CheckResult.UNCHECKABLE)
+
+
+@outside_transaction
+def check(session: UploadSession) -> UploadSession:
+    """Have the portal check a ``checking`` session's file, and publish it if the result lets it.
+
+    Takes as long as the check does; one whose process dies is begun anew. Raises SessionBusy if somebody is at it.
+    """
+    if session.state == State.CHECKING:
+        before = session.failure
+        # Empty until it is known better: an attempt that takes its process along leaves it so.
+        with acquire_lease(session, failure="", **begin_attempt(session, LONGEST_PAUSE)) as lease:
+            _check_held(lease, died=not before)
+    return session
+
+
+@outside_transaction
+def checks_due(*, limit: int) -> list[UploadSession]:
+    """Return the sessions that wait for their check and that nobody is at; none of them twice for some minutes."""
+    due = UploadSession.objects.due(State.CHECKING)[:limit]
+    return [session for session in due if session.change(retry_at=timezone.now() + LONGEST_PAUSE)]
+
+
+@outside_transaction
+def release_checked(session: UploadSession, *, who: str, why: str) -> UploadSession:
+    """Publish a file that its check refused, or waits for, because an operator takes the blame: ``who``, and ``why``.
+
+    Raises SessionClosed if there is nothing to release, and UploadGone if the file was deleted.
+    """
+    if not why.strip():
+        message = "A file is released for a reason: say which."
+        raise InvalidRequest(message)
+    held = session.state == State.FAILED and session.check_result in RELEASABLE
+    if not held and session.state != State.CHECKING:
+        raise SessionClosed(state=session.get_state_display())
+    if call_with_timeout(get_store(session.storage).stat, session.object_name) is None:
+        raise UploadGone
+    values: dict[str, Any] = {"check_result": CheckResult.RELEASED, "attempts": 0, "retry_at": None, "failure": ""}
+    if move(session, State.COMPLETING, who=who, why=f"released: {why.strip()}", **values):
+        return complete(session)
+    raise SessionBusy
+
+
+def _check_held(lease: Lease, *, died: bool) -> None:
+    session, config = lease.session, conf.current()
+    found: dict[str, Any] = {}
+    try:
+        if died and session.attempts > config.COMPLETION_ATTEMPTS:
+            raise FileUncheckable(reason=f"its check was begun {session.attempts - 1} times and never came to an end")
+        _look_at(session, found)
+    except FileRefused as error:
+        _conclude(lease, CheckResult.REFUSED, config.ON_REFUSED, error, found)
+    except FileUncheckable as error:
+        _conclude(lease, CheckResult.UNCHECKABLE, config.ON_UNCHECKABLE, error, found)
+    except LeaseLost:
+        raise
+    except UploadGone as error:
+        fail(lease, error)
+    except Exception as error:
+        if is_interruption(error):
+            undo_attempt(lease)
+            raise
+        if not isinstance(error, UploadError):
+            logger.exception("session %s: the portal's check failed", session.pk)
+        away = CheckerUnavailable() if not isinstance(error, UploadError) else error
+        patient = config.ON_CHECKER_AWAY == "wait" or isinstance(error, StoreUnavailable)
+        if patient or session.attempts < config.COMPLETION_ATTEMPTS:
+            pause = pause_after(session.attempts, LONGEST_PAUSE)
+            lease.commit(retry_at=timezone.now() + pause, failure=reason_of(away))
+        elif config.ON_CHECKER_AWAY == "publish":
+            _conclude(lease, CheckResult.UNCHECKED, "publish", away, found)
+        else:
+            _conclude(lease, CheckResult.UNCHECKABLE, "hold", away, found)
+    else:
+        _conclude(lease, CheckResult.CLEAN, "publish", None, found)
+
+
+def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
+    """Hash the file and have it checked, as far as that is wanted; ``found`` gets what is kept of it."""
+    destination = destination_of(session)
+    with open_object(get_store(session.storage), session.object_name, session.file_size) as file:
+        if conf.current().SHA256:
+            found["digests"] = session.digests | {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            file.seek(0)
+        if session.check_result == CheckResult.NONE and destination.is_checked(session):
+            destination.check(session, file)
+
+
+def _conclude(
+    lease: Lease, check_result: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]
+) -> None:
+    session, why = lease.session, "" if error is None else str(error)
+    if session.check_result:  # An operator's, which is above the checker's.
+        check_result = CheckResult(session.check_result)
+    reconnect()  # The database may have hung up while the check took its time.
+    if policy == "publish":
+        move_held(
+            lease,
+            State.COMPLETING,
+            keep=True,
+            why=why,
+            check_result=check_result,
+            attempts=1,
+            retry_at=None,
+            failure="",
+            **found,
+        )
+        complete_held(lease)
+        return
+    if policy == "delete":
+        call_with_timeout(get_store(session.storage).delete, [session.object_name])
+    fail(lease, error or CheckerUnavailable(), check_result=check_result, **found)

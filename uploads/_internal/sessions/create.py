@@ -1,0 +1,235 @@
+"""Create a session."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import posixpath
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import Error, IntegrityError
+from django.utils import timezone
+
+from uploads import names, signals
+from uploads._internal import conf, owners
+from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.sessions.end import abort
+from uploads._internal.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
+from uploads._internal.sessions.rules import ANY, Rules
+from uploads._internal.stores import get_store
+from uploads._internal.stores.names import sign_name
+from uploads._internal.transfer.transactions import is_clear, outside_transaction, reconnect
+from uploads._internal.transfer.writer import FRAMING
+from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
+from uploads.destinations.base import caller
+from uploads.exceptions import EncryptionUnsupported, MetadataTooLarge, UploadError
+from uploads.models import NamingKey, UploadSession
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+logger = logging.getLogger(__name__)
+
+MAX_METADATA = 8 * 2**10
+"""Bytes of the names and values that a client says of its file beside name and size."""
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """What a client says of the file it is going to send."""
+
+    name: str
+    size: int | None
+    """In bytes; None if it is not known yet."""
+    at_most: int | None = None
+    """The most bytes that it may have, if that is all that is known."""
+    relative_path: str = ""
+    content_type: str = ""
+    """Empty if the client does not say; guessed from the name then."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the client says, for the portal to use."""
+    created_at: datetime | None = None
+    encrypted: bool = False
+    create_new: bool = False
+    rules: Rules = ANY
+    """Those of the door that the session is opened through."""
+    longest_title: int = names.MAX_LENGTH
+    """Characters that titles are cut to."""
+    destination: str = DEFAULT_ALIAS
+    """The alias of the one that gets the file."""
+
+
+@outside_transaction
+def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
+    """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
+
+    Raises what the destination raises, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
+    QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
+    """
+    _check_metadata(file.metadata)
+    destination = get_destination(file.destination)
+    title, subfolders = (
+        names.clean(file.name, file.longest_title),
+        names.split_path(file.relative_path, file.longest_title),
+    )
+    folder = destination.folder(user, folder_id)
+    if subfolders:
+        folder = destination.subfolder(user, folder, subfolders)
+    session = _open(user, _new_session(user, destination, folder, title, file))
+    if subfolders:
+        _confirm_folder(user, session)
+    return session
+
+
+@outside_transaction
+def create_edit(
+    user: AbstractBaseUser,
+    file_id: str,
+    size: int | None,
+    *,
+    at_most: int | None = None,
+    rules: Rules = ANY,
+    alias: str = DEFAULT_ALIAS,
+) -> UploadSession:
+    """Open a session of ``user`` for new content of a file of the portal; it keeps its version.
+
+    ``size`` and ``at_most`` as in ``FileRequest``. Raises like ``create``.
+    """
+    destination = get_destination(alias)
+    file = destination.file(user, file_id)
+    request = FileRequest(name=file.title, size=size, at_most=at_most, rules=rules)
+    session = _new_session(user, destination, file.folder, file.title, request)
+    session.file_id, session.file_version = str(file.id), file.version
+    return _open(user, session)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+    if size > MAX_METADATA:
+        raise MetadataTooLarge(size=size, maximum=MAX_METADATA)
+
+
+def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
+    destination = destination_of(session)
+    try:
+        check_file(session)
+        limited = is_limited(user, destination)
+        if limited:
+            check_user(user, session)
+        destination.accept(user, session)
+        if session.encrypted and not get_store(session.storage).encrypts:
+            raise EncryptionUnsupported
+        _name(session)
+        _save(user, session, limited=limited)
+    except _Unclear as error:
+        raise error.cause from None
+    except BaseException:
+        destination.discard(session)
+        raise
+    logger.info("session %s: created for %d bytes", session.pk, session.file_size)
+    signals.session_created.send_robust(UploadSession, session=session)
+    return session
+
+
+def _confirm_folder(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Make sure that nobody removed the folder as an empty one before the session claimed it."""
+    try:
+        destination_of(session).folder(user, session.folder_id)
+    except UploadError:
+        abort(session)
+        raise
+
+
+def _client() -> dict[str, str]:
+    """Return who calls, and with what; empty outside a request, and where the portal does not want it kept."""
+    request = caller()
+    if request is None or not conf.current().KEEP_CLIENTS:
+        return {}
+    name = request.META.get("HTTP_USER_AGENT", "").encode("latin-1", "replace").decode(errors="replace")
+    return {
+        "address": request.META.get("REMOTE_ADDR", "")[:45],
+        "name": name.replace("\0", "")[:255],
+    }
+
+
+def _new_session(
+    user: AbstractBaseUser, destination: Destination, folder: Folder, title: str, file: FileRequest
+) -> UploadSession:
+    config = conf.current()
+    now = timezone.now()
+    size = most_for(user, destination, file.at_most, FRAMING) if file.size is None else file.size
+    return UploadSession(
+        owner_key=owners.key_of(user),
+        destination=destination.alias,
+        folder_id=str(folder.id),
+        path=[plain_id(pk) for pk in folder.path],
+        file_name=title,
+        file_size=size,
+        size_known=file.size is not None,
+        content_type=file.content_type or mimetypes.guess_type(title)[0] or "application/octet-stream",
+        declared=_declared(file),
+        encrypted=file.encrypted,
+        create_new=file.create_new,
+        storage=config.STORAGE,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + config.SESSION_LIFETIME,
+        client=_client(),
+    )
+
+
+def _declared(file: FileRequest) -> dict[str, Any]:
+    """Return what else the client declared, in its order; times as the portal's dates are, aware or not."""
+    declared: dict[str, Any] = {"metadata": [[name, value] for name, value in file.metadata.items()]}
+    with suppress(OverflowError):  # before year 1 or after 9999
+        if moment := file.created_at:
+            declared["created_at"] = (moment if settings.USE_TZ else timezone.make_naive(moment)).isoformat()
+    return declared
+
+
+def _name(session: UploadSession) -> None:
+    key, last = NamingKey.current(), names.for_storage(session.file_name)
+    session.name_signature = sign_name(session.id, last, key)
+    name = posixpath.normpath(destination_of(session).object_name(session))
+    if posixpath.basename(name) != last:  # The mark signs what the name ends with.
+        mark = sign_name(session.id, posixpath.basename(name), key)
+        name, session.name_signature = name.replace(session.name_signature, mark), mark
+    session.name_object(name)
+
+
+class _Unclear(Exception):
+    """The row may be there or not: nothing that it would name may be given up."""
+
+    def __init__(self, cause: Error) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
+    """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
+    clear = True
+    for attempt in (1, 2):
+        try:
+            if limited:
+                save_within_limits(user, session)
+            else:
+                session.save(force_insert=True)
+        except IntegrityError:
+            if attempt == 1:
+                raise
+            session.refresh_from_db()  # No other session has this id.
+            return
+        except Error as error:
+            clear = clear and is_clear(error)
+            if attempt == 2 and clear:
+                raise
+            if attempt == 2:
+                raise _Unclear(error) from error
+            reconnect()
+        else:
+            return

@@ -1,0 +1,129 @@
+"""Limits before bytes: what a session may not be opened for. Each refusal says its limit."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
+
+from uploads._internal import conf, parts
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.targets import largest_in_one_upload, largest_joined
+from uploads._internal.transfer.transactions import durable
+from uploads.destinations import Destination, destination_of
+from uploads.exceptions import (
+    ExtensionNotAllowed,
+    FileTooLarge,
+    LengthRequired,
+    QuotaExceeded,
+    StoreUnavailable,
+    TooManySessions,
+)
+from uploads.models import Account, UploadSession
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+
+def check_file(session: UploadSession) -> None:
+    """Refuse a file for its size or name."""
+    config = conf.current()
+    store = get_store(session.storage)
+    largest = largest_in_one_upload(store)
+    if session.file_size > largest:
+        largest = _largest_in(store)
+    if config.MAX_FILE_SIZE is not None:
+        largest = min(largest, config.MAX_FILE_SIZE)
+    if session.file_size > largest:
+        raise FileTooLarge(maximum=largest)
+    allowed = config.ALLOWED_EXTENSIONS
+    if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
+        raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
+
+
+def _largest_in(store: Store) -> int:
+    """Return the most bytes that a file of known size may have in the store."""
+    if not store.limits_parts:
+        return parts.MAX_OBJECT_SIZE
+    return largest_joined(store) if store.composes else largest_in_one_upload(store)
+
+
+def largest_ever() -> int:
+    """Return the most bytes that any file may have, if the store can put it together."""
+    config = conf.current()
+    largest = parts.MAX_OBJECT_SIZE
+    return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
+
+
+def _largest_unknown(bound: int | None) -> int:
+    """Return the maximum size of a file for which only an upper bound is known.
+
+    It becomes that of one upload with the first bytes, unless the size is declared by then.
+    """
+    store = get_store(conf.current().STORAGE)
+    largest = largest_in_one_upload(store)
+    if bound is None or bound > largest:
+        with suppress(StoreUnavailable):  # else it does not tell whether it can join more
+            largest = _largest_in(store)
+    return min(largest, largest_ever(), largest if bound is None else bound)
+
+
+def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
+    """Return the most bytes that a file of the user may have which has at most ``bound``, give or take ``slack``.
+
+    None stands for no bound at all.
+
+    Raises LengthRequired or QuotaExceeded where that bound would take all that the user has left, or more.
+    """
+    most = _largest_unknown(bound)
+    free = destination.free_space(user)
+    if free is None:
+        return most
+    reserved = _held(user, destination)["size"]
+    if bound is None:
+        raise LengthRequired
+    if bound - slack > free - reserved:
+        raise QuotaExceeded(size=bound, free=max(0, free - reserved), reserved=reserved)
+    return max(0, min(most, free - reserved))
+
+
+def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None) -> dict[str, int]:
+    """Return count and bytes of the user's unfinished sessions there."""
+    others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
+    if besides:
+        others = others.exclude(pk=besides.pk)
+    return others.aggregate(count=Count("pk"), size=Coalesce(Sum("file_size"), 0))
+
+
+def is_limited(user: AbstractBaseUser, destination: Destination) -> bool:
+    """Tell whether what the user has already matters at all."""
+    return conf.current().MAX_OPEN_SESSIONS is not None or destination.free_space(user) is not None
+
+
+def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Refuse a file for what its user has already."""
+    destination = destination_of(session)
+    maximum = conf.current().MAX_OPEN_SESSIONS
+    held = _held(user, destination, besides=session)
+    # Asked last: a file published in between counts twice then, not never.
+    reserved, free = held["size"], destination.free_space(user)
+    if maximum is not None and held["count"] >= maximum:
+        raise TooManySessions(open=held["count"], maximum=maximum)
+    if free is not None and session.file_size > free - reserved:
+        raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
+
+
+def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
+    """Save a new session, if it is still within the limits of its user.
+
+    The user's sessions queue up here, so that two of them cannot both take the last place.
+    """
+    with durable():
+        Account.objects.get_or_create(owner_key=session.owner_key)
+        Account.objects.select_for_update().get(pk=session.owner_key)
+        check_user(user, session)
+        session.save(force_insert=True)

@@ -1,0 +1,79 @@
+"""Where bytes rest: a store writes what a session receives into one of the portal's ``STORAGES``."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage, default_storage, storages
+
+from uploads._internal.forks import after_fork
+from uploads._internal.stores.filesystem import FileSystemStore
+
+if TYPE_CHECKING:
+    from django.core.files.storage import Storage
+    from django.db.models import FileField
+
+    from uploads._internal.stores.base import Store
+
+SUPPORTED = "Supported: storages.backends.s3.S3Storage and django.core.files.storage.FileSystemStorage."
+
+_making = Lock()
+
+
+@after_fork
+def _reset() -> None:
+    global _making
+    _making = Lock()
+
+
+def get_store(alias: str) -> Store:
+    """Return the store that writes to ``STORAGES[alias]``, with what is known of it.
+
+    Raises ImproperlyConfigured if none can, django.db.Error or StoreUnavailable if what is known cannot be told.
+    """
+    store = make_store(alias)
+    store.share_facts()
+    return store
+
+
+def make_store(alias: str) -> Store:
+    """Return the store that writes to ``STORAGES[alias]``, without any I/O; raise ImproperlyConfigured if none can."""
+    # The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
+    # would make one for every thread, though clients are thread-safe. It lives as long as the storage.
+    with _making:
+        storage: Any = storages[alias]
+        if not hasattr(storage, "upload_store"):
+            storage.upload_store = _make_store(alias, storage)
+        store: Store = storage.upload_store
+        store.alias = alias
+        return store
+
+
+def alias_of(field: FileField) -> str:
+    """Return which of ``STORAGES`` a model's field has; raise ImproperlyConfigured for one that is none of them."""
+    # A function is asked again: tests give portals other storages, and the field keeps what it found first.
+    storage = field._storage_callable() if hasattr(field, "_storage_callable") else field.storage  # noqa: SLF001
+    if storage is default_storage:
+        return "default"
+    for alias in storages.backends:
+        if storages[alias] in (storage, field.storage):
+            return alias
+    message = f"The storage of {field} is none of STORAGES: give it an alias there."
+    raise ImproperlyConfigured(message)
+
+
+def _make_store(alias: str, storage: Storage) -> Store:
+    if isinstance(storage, FileSystemStorage):
+        return FileSystemStore(storage)
+    try:
+        from uploads._internal.stores import s3
+    except ImportError:
+        pass
+    else:
+        if isinstance(storage, s3.S3Storage):
+            return s3.S3Store(storage)
+    kind = f"{type(storage).__module__}.{type(storage).__qualname__}"
+    msg = f"STORAGES[{alias!r}] is a {kind}, which uploads cannot write to in parts."
+    raise ImproperlyConfigured(msg)

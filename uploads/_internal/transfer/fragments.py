@@ -1,0 +1,113 @@
+"""Make parts of fragments: bytes that were too few for a part, or that fell into a dirty one."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from functools import reduce
+from itertools import groupby
+
+from uploads._internal.parts import UploadPlan, combine_crc32
+from uploads._internal.stores.base import Store
+from uploads._internal.transfer.dirty import DirtyParts
+from uploads._internal.transfer.lease import Lease
+from uploads._internal.transfer.targets import target_of
+from uploads._internal.transfer.threads import StoreThreads
+from uploads._internal.transfer.transactions import durable
+from uploads._internal.transfer.writer import PartWriter, Stored, commit_stored, parts_among, read_fragment, save_stored
+from uploads.models import Fragment, NumberedChunk, UploadPart, UploadSession
+
+COMMIT_EVERY = 1.0
+"""Seconds between two commits of parts that are made: so much is made again after a failure."""
+BATCH = 500
+
+
+def whole_crc32(rows: Iterator[Stored] | list[UploadPart] | list[NumberedChunk] | list[Stored]) -> int:
+    """Return the CRC-32 of the rows' bytes, one row after the other."""
+    return reduce(lambda crc32, row: combine_crc32(crc32, row.crc32 or 0, row.size or 0), rows, 0)
+
+
+def placed_fragments(session: UploadSession) -> list[tuple[int, Fragment]]:
+    """Return the fragments with their offsets in the file, in its order."""
+    bases, end = {0: 0}, 0
+    for chunk in session.numbered_chunks.filter(crc32__isnull=False).order_by("number"):
+        bases[chunk.number], end = end, end + (chunk.size or 0)
+    placed = [(bases[fragment.chunk] + fragment.offset, fragment) for fragment in session.fragments.all()]
+    return sorted(placed, key=lambda item: item[0])
+
+
+def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
+    """Write the parts whose bytes are fragments; goes on where it stopped. The fragments stay."""
+    session = lease.session
+    fragments = placed_fragments(session)
+    starts = [at for at, _ in fragments]
+    missing = _missing(session, plan, fragments)
+    if not session.file_size and not session.parts.exists():
+        missing = [0]  # An upload has one part at least.
+    for _, run in groupby(enumerate(missing), lambda item: item[1] - item[0]):
+        indexes = [index for _, index in run]
+        start = indexes[0] * plan.part_size
+        end = min(session.file_size, (indexes[-1] + 1) * plan.part_size)
+        inside = fragments[max(0, bisect_right(starts, start) - 1) : bisect_left(starts, end)]
+        _write_run(lease, store, plan, start, end, inside)
+
+
+def _missing(session: UploadSession, plan: UploadPlan, fragments: list[tuple[int, Fragment]]) -> list[int]:
+    """Return the indexes of the parts that fragments are in and that are not written yet."""
+    finished = set(session.segments.filter(size__isnull=False).values_list("index", flat=True))
+    touched = {
+        index
+        for at, fragment in fragments
+        for index in range(plan.index(at), plan.index(at + fragment.size - 1) + 1)
+        if not finished or plan.segment(index) not in finished
+    }
+    waiting = sorted(touched)
+    for start in range(0, len(waiting), BATCH):
+        offsets = [index * plan.part_size for index in waiting[start : start + BATCH]]
+        touched -= {plan.index(at) for at in session.parts.filter(offset__in=offsets).values_list("offset", flat=True)}
+    return sorted(touched)
+
+
+def _write_run(
+    lease: Lease, store: Store, plan: UploadPlan, start: int, end: int, inside: list[tuple[int, Fragment]]
+) -> None:
+    """Write the parts from ``start`` to ``end``, which follow each other."""
+    session, committed = lease.session, time.monotonic()
+    threads = StoreThreads(lease, count=lease.threads.count)
+    threads.deadline = lease.threads.deadline
+
+    def commit(stored: list[Stored]) -> None:
+        def save() -> None:
+            with durable():
+                lease.commit(keep=True)
+                save_stored(stored)
+
+        if parts_among(stored):
+            commit_stored(store, session, stored, save)
+
+    writer = PartWriter(
+        threads,
+        session,
+        store,
+        offset=start,
+        target=lambda segment: target_of(session, store, segment, lease.confirm),
+        dirty=DirtyParts(),
+        decide=lambda _: plan,
+    )
+    try:
+        with writer:
+            writer.decide()
+            for at, fragment in inside:
+                position = at
+                for block in read_fragment(store, fragment):
+                    view = block[max(0, start - position) : max(0, end - position)]
+                    position += len(block)
+                    if view:
+                        writer.write(view)
+                if time.monotonic() - committed > COMMIT_EVERY:
+                    committed = time.monotonic()
+                    commit(writer.take_stored())
+            commit(writer.finish(last=end == session.file_size))
+    finally:
+        threads.settle()

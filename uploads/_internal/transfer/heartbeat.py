@@ -1,0 +1,132 @@
+"""One thread per process that looks after all sessions the process holds: keeps them, and sees who is asked for.
+
+The requests themselves cannot: they wait for a client that may never send again, or for a store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from uploads._internal import conf
+from uploads._internal.clock import DatabaseNow
+from uploads._internal.forks import after_fork
+from uploads._internal.transfer.transactions import alias
+from uploads.models import UploadSession
+
+if TYPE_CHECKING:
+    from uploads._internal.transfer.lease import Lease
+
+logger = logging.getLogger(__name__)
+
+BEAT = 1.0
+"""Seconds between two looks."""
+
+
+class Heartbeat:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[Lease] = set()
+        self._thread: threading.Thread | None = None
+        self._given: set[Lease] = set()
+        """Those who were asked to let go."""
+
+    @contextmanager
+    def of(self, lease: Lease) -> Iterator[None]:
+        """Look after ``lease`` meanwhile."""
+        with self._lock:
+            self._held.add(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="uploads-heartbeat", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(lease)
+                self._given.discard(lease)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            with self._lock:
+                held = list(self._held)
+                if not held:
+                    self._thread = None
+                    break
+            try:
+                self._beat(held)
+            except Exception as error:
+                # The requests show signs of life themselves as long as they move; whatever it is, it is tried again.
+                logger.debug("heartbeat: %s", error)
+                connections.close_all()
+        connections.close_all()
+
+    def _beat(self, held: list[Lease]) -> None:
+        connection: Any = connections[alias()]
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            return  # Nobody else has this database, and a connection of this thread's could not be closed.
+        rows = UploadSession.objects.filter(pk__in=[lease.session.pk for lease in held])
+        seen = {pk: (fence, wanted) for pk, fence, wanted in rows.values_list("pk", "fence", "wanted_fence")}
+        for lease in held:
+            fence, wanted = seen.get(lease.session.pk, (None, None))
+            if fence is None:
+                continue  # Not committed yet where this thread looks.
+            if fence != lease.fence:
+                self._lose(lease)
+            elif (
+                wanted == fence
+                and lease.is_listening
+                and (lease.is_silent or lease.preemptible or lease in self._given)
+            ):
+                self._give_way(lease)
+            else:
+                self._keep(lease)
+
+    def _keep(self, lease: Lease) -> None:
+        """Show a sign of life for a holder who cannot at the moment."""
+        asked = time.monotonic()
+        lasts = conf.current().LEASE_DURATION
+        if asked - lease.renewed > lasts.total_seconds() / 3 and not lease.locks_row:
+            same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
+            if same.update(lease_until=DatabaseNow() + lasts):
+                lease.renewed = asked
+
+    def _give_way(self, lease: Lease) -> None:
+        """End the reading, so that the holder keeps what its door says and lets go; if it reads on, let go for it."""
+        with self._lock:
+            if lease not in self._held or not lease.is_listening:
+                return  # He has let go, or is at it.
+            if lease not in self._given:
+                logger.info("session %s: somebody else asked for it while its client was silent", lease.session.pk)
+                self._given.add(lease)
+                lease.wanted = True
+                lease.interrupt()
+                return
+        # Where the server does not let anybody end the reading.
+        lease.lost = True
+        same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
+        same.update(fence=lease.fence + 1, lease_until=None)
+
+    def _lose(self, lease: Lease) -> None:
+        with self._lock:
+            if lease not in self._held:
+                return  # It has just let go itself.
+            lease.lost = True
+            if lease.is_listening:
+                lease.interrupt()
+
+    def forget(self) -> None:
+        """Begin anew in a process that was forked: the thread stayed behind, and so did those whom it looked after."""
+        self.__init__()  # type: ignore[misc]
+
+
+heartbeat = Heartbeat()
+
+after_fork(heartbeat.forget)

@@ -1,0 +1,256 @@
+"""The right to write to a session: one holder at a time, across processes and hosts, with the database alone.
+
+A lease is a deadline on the row, by the database's clock, and a fencing number that grows with every change
+of hands, so that it is also the version of the row: what was read before a change of hands cannot be acted on.
+A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the file either:
+the row names the parts that a holder may be writing to (``dirty_parts``), and the next holder keeps the bytes of these
+as fragments. Where parts are written in place, each write happens under a lock that a newcomer waits for.
+
+A newcomer asks the holder through the row (``ask``). A holder whose client is silent lets go, which is how a client
+that comes back gets its session although the connection of its old request has not been closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from math import ceil
+from typing import Any
+
+from django.db import Error
+from django.utils import timezone
+
+from uploads import signals
+from uploads._internal import conf
+from uploads._internal.clock import DatabaseNow
+from uploads._internal.parts import UploadPlan
+from uploads._internal.transfer.dirty import DirtyParts
+from uploads._internal.transfer.heartbeat import heartbeat
+from uploads._internal.transfer.threads import StoreThreads
+from uploads._internal.transfer.transactions import reconnect, release_pooled_connection
+from uploads.exceptions import LeaseLost, SessionBusy, UploadError
+from uploads.models import Move, State, UploadPart, UploadSession
+
+logger = logging.getLogger(__name__)
+
+PARTS_AHEAD = 8
+"""Parts that a holder notes at a time before it writes them: so many are dirty when its process dies, at most."""
+SILENCE = 1.0
+"""Seconds after which a client that sends nothing may have gone."""
+WRITER_DIED = "taken over from a writer that died"
+LOOK_AGAIN = 0.1
+"""Seconds between two looks whether a holder that was asked has let go."""
+
+
+class Lease:
+    """A held session. Its heartbeat keeps it while the client or the store takes its time."""
+
+    def __init__(self, session: UploadSession) -> None:
+        self.session = session
+        self.fence = session.fence
+        self.dirty = DirtyParts(session.dirty_parts, self._note_part)
+        self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
+        self.lost = False
+        """Whether the row has changed hands."""
+        self.wanted = False
+        """Whether somebody else asked for the session and gets it."""
+        self.interrupt: Callable[[], None] = _nothing
+        """Ends the reading of the body that the holder waits for."""
+        self.is_sending: Callable[[], bool] = bool
+        """Tells whether the client sent something a moment ago, if that can be known."""
+        self.preemptible = False
+        """Whether somebody who asks gets the session although the client is sending at the moment."""
+        self.writes = False
+        """Whether parts are going to be written that could arrive late."""
+        self.locks_row = False
+        """Whether the holder has the row locked, so that nobody else need, or can, show a sign of life for it."""
+        self.renewed = time.monotonic()
+        self._interval = renewal_interval()
+        self._silent_since: float | None = None
+
+    def listen(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the blocks of a body; raise LeaseLost if the reading ends because another request got the session."""
+        while True:
+            release_pooled_connection()
+            self._silent_since = time.monotonic()
+            try:
+                block = next(blocks, None)
+            except UploadError as error:
+                if self.wanted or self.lost:
+                    raise LeaseLost from error
+                raise
+            finally:
+                self._silent_since = None
+            if block is None:
+                return
+            yield block
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client is waited for at the moment."""
+        return self._silent_since is not None
+
+    @property
+    def is_silent(self) -> bool:
+        since = self._silent_since
+        return since is not None and time.monotonic() - since > SILENCE and not self.is_sending()
+
+    def renew(self) -> None:
+        """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""
+        if self.lost:
+            raise LeaseLost
+        if time.monotonic() - self.renewed > self._interval:
+            self.write(lease_until=deadline(), **prolonged(self.session))
+
+    def check(self) -> None:
+        if self.lost or time.monotonic() - self.renewed >= conf.current().LEASE_DURATION.total_seconds():
+            raise LeaseLost
+
+    def commit(self, *, keep: bool = False, stored: Collection[UploadPart] = (), **values: Any) -> None:
+        """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder.
+
+        ``stored`` are parts whose rows are committed with it.
+        """
+        plan = self.session.plan
+        if keep:
+            offset = values.get("bytes_stored", self.session.bytes_stored)
+            self.write(lease_until=deadline(), **self._ahead(plan, plan.index(offset) if plan else 0), **values)
+        elif not self.session.change(held=False, dirty_parts=self.dirty.left(but=self._indexes(stored)), **values):
+            raise LeaseLost
+
+    def release(self) -> None:
+        """Let go of the session, if it is still held, but for the parts that may still be written to."""
+        self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
+        reconnect()
+        self.session.change(held=False, dirty_parts=self.dirty.left())
+
+    def write(self, **values: Any) -> None:
+        asked = time.monotonic()
+        if not self.session.change(**values):
+            raise LeaseLost
+        self.renewed = asked
+
+    def decide(self, plan: UploadPlan, upload_id: str, **values: Any) -> None:
+        """Keep the plan of the file, and that its first parts are going to be written."""
+        ahead = self._ahead(plan, 0)
+        self.write(layout=plan.as_json(), upload_id=upload_id, lease_until=deadline(), **ahead, **values)
+
+    def confirm(self) -> None:
+        """Raise LeaseLost if the row has changed hands."""
+        self.write(lease_until=deadline())
+
+    def forget(self, stored: Collection[UploadPart]) -> None:
+        """The rows of these parts are committed."""
+        self.dirty.commit(self._indexes(stored))
+
+    def _indexes(self, stored: Collection[UploadPart]) -> list[int]:
+        plan = self.session.plan
+        return [plan.index(part.offset) for part in stored] if plan else []
+
+    def _note_part(self, index: int) -> bool:
+        self.write(lease_until=deadline(), **self._ahead(self.session.plan, index))
+        return True
+
+    def _ahead(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
+        """Return what notes on the row the parts from ``index`` on, where late writes are possible and some is left."""
+        if plan is None or not self.writes or self.session.state != State.OPEN:
+            return {}
+        return {"dirty_parts": self.dirty.expect(range(index, index + PARTS_AHEAD))}
+
+
+def _nothing() -> None:
+    return
+
+
+@contextmanager
+def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any) -> Iterator[Lease]:
+    """Hold ``session`` and write ``extra``; raise SessionBusy if a living writer has it.
+
+    ``writes`` says that parts are going to be written, to a store where they may arrive late.
+
+    The body commits through the lease. If it raises, the session is let go as it was.
+    """
+    lease = _acquire(session, extra, writes=writes)
+    try:
+        with heartbeat.of(lease):
+            yield lease
+    except BaseException:
+        lease.threads.settle()
+        try:
+            lease.release()
+        except Error:
+            logger.warning("session %s: could not be let go of; its lease runs out by itself", session.pk)
+        raise
+    lease.threads.settle()
+
+
+def request_handover(session: UploadSession, *, wait: bool = True) -> bool:
+    """Ask whoever is receiving a chunk of ``session`` to let go; ``wait`` for it a little, and read the row anew.
+
+    Tells whether nobody has it then. A holder whose client sends at the moment goes on, unless it ``yields``.
+    """
+    if session.state != State.OPEN or session.lease_until is None:
+        return True
+    held = UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until__gte=DatabaseNow())
+    ends = time.monotonic() + conf.current().HAND_OVER_WAIT.total_seconds()
+    if held.update(wanted_fence=session.fence) and wait:
+        while held.exists() and time.monotonic() < ends:
+            time.sleep(LOOK_AGAIN)
+    if not wait:
+        return False
+    session.refresh_from_db()
+    return session.state != State.OPEN or not held.exists()
+
+
+def renewal_interval() -> float:
+    """Return after how many seconds a writer shows a sign of life."""
+    config = conf.current()
+    return min(config.LEASE_DURATION, config.SESSION_LIFETIME).total_seconds() / 3
+
+
+def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[str, Any]:
+    """Return what keeps an open session from expiring while somebody is at it, if it would do so within seconds."""
+    now = timezone.now()
+    if session.state != State.OPEN or (session.expires_at - now).total_seconds() > within:
+        return {}
+    return {"expires_at": now + conf.current().SESSION_LIFETIME}
+
+
+def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> Lease:
+    orphaned, plan = session.lease_until is not None, session.plan
+    values: dict[str, Any] = {
+        "fence": session.fence + 1,
+        "lease_until": deadline(),
+        **prolonged(session, within=2 * renewal_interval()),
+        **extra,
+    }
+    lease = Lease(session)
+    lease.fence += 1
+    lease.writes = writes
+    if plan:
+        values |= lease._ahead(plan, plan.index(session.bytes_stored))  # noqa: SLF001 - this module's
+    free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence)
+    if not free.update(**values):
+        raise SessionBusy(retry_after=_seconds_left(session))
+    for name, value in values.items():
+        setattr(session, name, value)
+    if orphaned:
+        logger.warning("session %s: taken over from a writer that died", session.pk)
+        with suppress(Error):
+            Move.objects.create(session=session, before=session.state, after=session.state, why=WRITER_DIED, who="")
+        signals.lease_taken_over.send_robust(UploadSession, session=session)
+    return lease
+
+
+def _seconds_left(session: UploadSession) -> int:
+    """Return after how many seconds the session is free even if its writer shows no more sign of life."""
+    rows = UploadSession.objects.filter(pk=session.pk, lease_until__isnull=False)
+    held: Any = rows.annotate(now=DatabaseNow()).values("lease_until", "now").first()
+    return max(1, ceil((held["lease_until"] - held["now"]).total_seconds())) if held else 1
+
+
+def deadline() -> Any:
+    """Return when a right to write that is shown no more sign of life runs out, by the database's clock."""
+    return DatabaseNow() + conf.current().LEASE_DURATION

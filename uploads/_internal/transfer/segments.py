@@ -1,0 +1,257 @@
+"""Complete uploads: the file's own, or the segments of a larger file, which the store joins.
+
+Each segment becomes an object of its own, hidden among the fragments; the file is made of copies of them, without a
+byte passing through here. Where it stopped, composing goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+
+from uploads._internal.parts import UploadPlan, combine_crc32, update_crc32
+from uploads._internal.stores.base import Part, Store, StoredObject, Upload
+from uploads._internal.transfer.deadlines import call_with_timeout
+from uploads._internal.transfer.fragments import make_parts, placed_fragments, whole_crc32
+from uploads._internal.transfer.lease import Lease
+from uploads._internal.transfer.targets import begin_upload, upload_of
+from uploads._internal.transfer.transactions import durable
+from uploads.exceptions import (
+    RowsIncomplete,
+    StoredObjectWrong,
+    StoreRefused,
+    StoreUnavailable,
+    UploadError,
+    UploadGone,
+)
+from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
+
+LOOKS_FOR_GONE = 4
+"""How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
+before the object is visible."""
+REPAIRS = 3
+"""How often an upload that the store refuses to complete is repaired in one attempt."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A part of the file to be copied from a segment."""
+
+    number: int
+    source: str
+    start: int
+    size: int
+    whole: bool
+    """Whether it is all of the segment."""
+
+
+def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject, int]:
+    """Make the file of its parts; return what the store says of it, and the CRC-32 that it has to have.
+
+    May be repeated; what is done is not done again. Raises what the store raises, and RowsIncomplete.
+    """
+    session = lease.session
+    if not plan.segment_parts:
+        return _complete_repaired(lease, store, plan, upload_of(session), 0, session.file_size)
+    crc32 = 0
+    count = -(-session.file_size // plan.segment_start(1))
+    segments = list(session.segments.all())
+    if [segment.index for segment in segments] != list(range(count)):
+        raise RowsIncomplete(reason=f"of {count} segments there are {len(segments)}")
+    for segment in segments:
+        _finish_segment(lease, store, plan, segment)
+        crc32 = combine_crc32(crc32, segment.crc32 or 0, segment.size or 0)
+    copies = _compose(lease, store, plan, segments)
+    stored, lost = complete_upload(lease, store, upload_of(session), copies, crc32)
+    if stored is None:
+        is_gone = isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
+        if is_gone or isinstance(lost, StoreRefused):  # A copy of an earlier attempt may have come in late.
+            _forget_copies(lease, store)
+            raise StoreUnavailable from lost
+        raise lost or StoreUnavailable
+    return stored, crc32
+
+
+def complete_upload(
+    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
+) -> tuple[StoredObject | None, UploadError | None]:
+    """Have the store make an object of its parts; return what it says of it then, and why there may be none.
+
+    An error of the call says nothing of its outcome: it may have been done before, or be done all the same.
+    """
+    lost: UploadError | None = None
+    try:
+        lease.threads.call(store.complete, upload, parts, crc32=crc32)
+    except (StoreRefused, StoreUnavailable, UploadGone) as error:
+        lost = error
+    try:
+        return lease.threads.call(store.stat, upload.name), lost
+    except StoreUnavailable:
+        raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
+
+
+def _complete_repaired(
+    lease: Lease, store: Store, plan: UploadPlan, upload: Upload, start: int, end: int
+) -> tuple[StoredObject, int]:
+    """Complete an upload of the bytes from ``start`` to ``end``; write parts again that a late writer changed."""
+    is_certain = True
+    for _ in range(REPAIRS):
+        rows = _rows_between(lease.session, store, start, end)
+        crc32 = whole_crc32(rows)
+        parts = [Part(plan.number(plan.index(row.offset)), row.size, row.crc32, row.etag) for row in rows]
+        stored, lost = complete_upload(lease, store, upload, parts, crc32)
+        if stored is not None:
+            if not is_certain and stored.crc32 is None:
+                _read_back(lease, store, upload, crc32)
+            return stored, crc32
+        if not isinstance(lost, StoreRefused):
+            break
+        repaired = _repair(lease, store, plan, upload, rows)
+        if repaired is None:
+            break
+        is_certain &= repaired
+    raise lost or StoreUnavailable
+
+
+def _read_back(lease: Lease, store: Store, upload: Upload, crc32: int) -> None:
+    """Compare the content of an object with its CRC-32; raise StoredObjectWrong."""
+    found, blocks = 0, iter(store.read(upload.name))
+    while (block := call_with_timeout(next, blocks, None)) is not None:
+        lease.renew()
+        found = update_crc32(block, found)
+    if found != crc32:
+        raise StoredObjectWrong(reason=f"its CRC-32 is {found:08x} instead of {crc32:08x}")
+
+
+def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: Sequence[UploadPart]) -> bool | None:
+    """Find the parts that are not what their rows say, and write them again; return None if there were none.
+
+    Without fragments a part was only written with the same bytes, which some stores give another ETag each time; False
+    if the store does not confirm that by a checksum.
+    """
+    session = lease.session
+    listed = lease.threads.call(store.list_parts, upload)
+    kept = {
+        index
+        for at, item in placed_fragments(session)
+        for index in range(plan.index(at), plan.index(at + item.size - 1) + 1)
+    }
+    again: list[UploadPart] = []
+    renamed: list[UploadPart] = []
+    for row in rows:
+        index = plan.index(row.offset)
+        found = None if listed is None else listed.get(plan.number(index))
+        if found is not None and found.etag == row.etag:
+            continue
+        if found is not None and found.size == row.size and found.crc32 in (row.crc32, None) and index not in kept:
+            row.etag = found.etag
+            renamed.append(row)
+        elif index in kept:
+            again.append(row)
+    if not again and not renamed:
+        return None
+    confirmed = all((listed or {})[plan.number(plan.index(row.offset))].crc32 is not None for row in renamed)
+    with durable():
+        lease.commit(keep=True)
+        UploadPart.objects.bulk_update(renamed, ["etag"])
+        session.parts.filter(pk__in=[row.pk for row in again]).delete()
+    make_parts(lease, store, plan)
+    return confirmed
+
+
+def _rows_between(session: UploadSession, store: Store, start: int, end: int) -> list[UploadPart]:
+    """Return the parts from ``start`` to ``end``; raise RowsIncomplete unless they follow each other."""
+    rows = list(session.parts.filter(offset__gte=start, offset__lt=max(end, 1)))
+    position = start
+    for row in rows:
+        if row.offset != position:
+            raise RowsIncomplete(reason=f"at byte {position} there is a part that starts at byte {row.offset}")
+        position += row.size
+        if row.size < store.min_part_size and position != end:
+            raise RowsIncomplete(reason=f"the part at byte {row.offset} has only {row.size} bytes")
+    if position != end or not rows:
+        raise RowsIncomplete(reason=f"they add up to {position} of {end} bytes")
+    return rows
+
+
+def _finish_segment(lease: Lease, store: Store, plan: UploadPlan, segment: Segment) -> None:
+    """Make a segment an object; its parts need no rows any more."""
+    if segment.size is not None:
+        return
+    session, start = lease.session, plan.segment_start(segment.index)
+    end = min(session.file_size, plan.segment_start(segment.index + 1))
+    upload = Upload(segment.name, segment.upload_id)
+    stored, crc32 = _complete_repaired(lease, store, plan, upload, start, end)
+    if stored.size != end - start or stored.crc32 not in (None, crc32):
+        raise StoredObjectWrong(reason=f"segment {segment.index} has {stored.size} bytes instead of {end - start}")
+    segment.size, segment.crc32 = stored.size, crc32
+    with durable():
+        lease.commit(keep=True)
+        segment.save(update_fields=["size", "crc32"])
+        session.parts.filter(offset__gte=start, offset__lt=end).delete()
+
+
+def _compose(lease: Lease, store: Store, plan: UploadPlan, segments: Iterable[Segment]) -> list[Part]:
+    """Copy the segments into the session's upload; return the parts that it is made of."""
+    session = lease.session
+    if not session.upload_id:
+        lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
+    copies = list(_copies(plan, segments))
+    done = _done(session, copies)
+    try:
+        _copy(lease, store, copies[done:])
+    except UploadGone as error:
+        _forget_copies(lease, store)
+        raise StoreUnavailable from error
+    return [Part(row.number, row.size, row.crc32, row.etag) for row in session.copied_parts.all()]
+
+
+def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
+    """Return how many of the copies, from the first on, are there as they are planned now; forget all others."""
+    sizes = dict(session.copied_parts.values_list("number", "size"))
+    done = 0
+    while done < len(copies) and sizes.get(copies[done].number) == copies[done].size:
+        done += 1
+    session.copied_parts.filter(number__gt=done).delete()
+    return done
+
+
+def _forget_copies(lease: Lease, store: Store) -> None:
+    """Begin composing anew in another upload: the store no longer has that of the copies, or refuses it."""
+    session = lease.session
+    lease.threads.call(store.abort, upload_of(session))
+    with durable():
+        lease.commit(keep=True, upload_id="")
+        session.copied_parts.all().delete()
+
+
+def _copies(plan: UploadPlan, segments: Iterable[Segment]) -> Iterator[Copy]:
+    """Yield what to copy: all copies but the file's last are of one size, as some stores want parts to be."""
+    number, most = 1, plan.copy_parts * plan.part_size
+    for segment in segments:
+        size = segment.size or 0
+        for start in range(0, size, most):
+            taken = min(most, size - start)
+            yield Copy(number, segment.name, start, taken, taken == size)
+            number += 1
+
+
+def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
+    """Let the store copy, several at a time; each is noted when it is done."""
+    session = lease.session
+    upload = upload_of(session)
+    under_way: list[Future[Part]] = []
+
+    def note(future: Future[Part]) -> None:
+        part = lease.threads.finish(future)
+        with durable():
+            lease.commit(keep=True)
+            CopiedPart.objects.create(session=session, **asdict(part))
+
+    for copy in copies:
+        if len(under_way) == lease.threads.count:
+            note(under_way.pop(0))
+        under_way.append(lease.threads.start(store.copy_part, upload, **asdict(copy)))
+    for future in under_way:
+        note(future)

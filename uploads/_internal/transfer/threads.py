@@ -1,0 +1,81 @@
+"""Store calls beside the caller: receiving goes on while parts are being stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol, TypeVar
+
+from uploads._internal import conf
+from uploads.exceptions import StoreUnavailable
+
+Result = TypeVar("Result")
+
+
+class OutOfTime(Exception):
+    """The deadline passed while the store was still at it."""
+
+
+class WritePermission(Protocol):
+    """The right to write, which is to be shown a sign of life now and then."""
+
+    def renew(self) -> None:
+        """Show a sign of life; raise LeaseLost if it comes too late."""
+
+    def check(self) -> None:
+        """Raise LeaseLost if the right to write has run out by this host's clock; safe in any thread."""
+
+
+class StoreThreads:
+    """The threads for the store calls of one request. No call is waited for longer than ``STORE_TIMEOUT``."""
+
+    deadline: float | None = None
+    """When waiting ends with OutOfTime, on the monotonic clock, because a client waits; None means never."""
+
+    def __init__(self, right: WritePermission, *, count: int = 1) -> None:
+        self.right = right
+        self.count = count
+        self._executor: ThreadPoolExecutor | None = None
+        self._abandoned = False
+        self._calls: set[Future[Any]] = set()
+
+    def start(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
+        """Begin a store call."""
+        self._executor = self._executor or ThreadPoolExecutor(self.count, thread_name_prefix="uploads-store")
+        future = self._executor.submit(call, *args, **kwargs)
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        return future
+
+    def finish(self, future: Future[Result]) -> Result:
+        """Wait for a store call, showing signs of life."""
+        patience_ends = time.monotonic() + conf.current().STORE_TIMEOUT.total_seconds()
+        pause = conf.current().LEASE_DURATION.total_seconds() / 3
+        while wait([future], timeout=max(0.0, min(pause, self._left(patience_ends)))).not_done:
+            if self._left(patience_ends) <= 0:
+                self._abandoned = True
+                raise StoreUnavailable if time.monotonic() >= patience_ends else OutOfTime
+            self.right.renew()
+        return future.result()
+
+    def _left(self, patience_ends: float) -> float:
+        return min(patience_ends, self.deadline or patience_ends) - time.monotonic()
+
+    def call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Make a store call."""
+        return self.finish(self.start(call, *args, **kwargs))
+
+    def settle(self) -> None:
+        """Wait for the store calls still under way, so that nothing of this request happens later.
+
+        Ones that were abandoned are not waited for; nor, for longer than ``STORE_TIMEOUT``, is one that hangs.
+        """
+        if self._executor:
+            hanging: Any = ()
+            if not self._abandoned:
+                hanging = wait(list(self._calls), timeout=conf.current().STORE_TIMEOUT.total_seconds()).not_done
+            if hanging:
+                self._abandoned = True
+            self._executor.shutdown(wait=not self._abandoned, cancel_futures=True)
+            self._executor = None

@@ -1,0 +1,5 @@
+"""The protocol's login for portals with ``rest_framework.authtoken``."""
+
+from uploads._internal.protocols.onlyoffice.login import TokenLogin
+
+__all__ = ["TokenLogin"]

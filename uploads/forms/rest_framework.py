@@ -1,0 +1,42 @@
+"""For REST framework: a serializer's field that takes the token of a file sent before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from uploads.exceptions import UploadError
+from uploads.forms.files import StoredFile
+from uploads.forms.tokens import Limits, held_by, ticket
+
+__all__ = ["Limits", "UploadTokenField"]
+
+
+class UploadTokenField(serializers.CharField):
+    """Validates to a ``StoredFile``; a ModelSerializer's ``save`` takes it.
+
+    Clients send the file to ``uploads.urls.forms`` with the field's ticket (``UploadTokenField.ticket``) as the
+    metadata ``field``, and then the token that the finished upload tells (``details.token``). Shown as the file's URL.
+    """
+
+    default_error_messages = {"gone": "This file was used already, or is no longer kept."}
+
+    def __init__(self, *, limits: Limits, **options: Any) -> None:
+        self.limits = limits
+        super().__init__(**options)
+
+    def ticket(self, user: Any) -> str:
+        return ticket(user, self.limits)
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            session = held_by(super().to_internal_value(data), self.context["request"].user, self.limits)
+        except UploadError as error:
+            raise serializers.ValidationError(str(error), error.code) from error
+        if session is None:
+            self.fail("gone")
+        return StoredFile(session)
+
+    def to_representation(self, value: Any) -> Any:
+        return value.url if value else None

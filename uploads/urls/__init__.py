@@ -1,0 +1,1 @@
+"""URLs that a portal includes, one module for each protocol."""

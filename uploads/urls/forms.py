@@ -1,0 +1,11 @@
+"""Where the files of forms are sent: ``path("uploads/", include("uploads.urls.forms"))``."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from uploads.destinations.registry import FORMS
+
+app_name = "upload_forms"
+
+urlpatterns = [path("", include("uploads.urls.tus"), {"destination": FORMS})]
