@@ -17,9 +17,9 @@ from portal import urls as portal_urls
 from portal.models import Folder
 from tests.helpers import Uploader
 from uploads._internal.checks import check_settings
-from uploads.urls import onlyoffice as upload_urls
 from uploads._internal.stores.base import Store
 from uploads.models import UploadSession
+from uploads.urls import onlyoffice as upload_urls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "file_store")]
 UseUrls = Callable[..., None]
