@@ -1,0 +1,33 @@
+"""Upload sessions and what is stored of them: the only truth about progress."""
+
+from __future__ import annotations
+
+from uploads.models.bookkeeping import Account, HeldFile, NamingKey, StoreRecord, TaskRun
+from uploads.models.choices import FINISHING, MAY_EXPIRE, PAST_SENDING, CheckResult, Mode, State
+from uploads.models.managers import WrittenManager
+from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, UploadPart
+from uploads.models.session import Move, UploadSession, UploadSessionQuerySet, hash_of
+
+__all__ = [
+    "FINISHING",
+    "MAY_EXPIRE",
+    "PAST_SENDING",
+    "Account",
+    "CheckResult",
+    "CopiedPart",
+    "Fragment",
+    "HeldFile",
+    "Mode",
+    "Move",
+    "NamingKey",
+    "NumberedChunk",
+    "Segment",
+    "State",
+    "StoreRecord",
+    "TaskRun",
+    "UploadPart",
+    "UploadSession",
+    "UploadSessionQuerySet",
+    "WrittenManager",
+    "hash_of",
+]
