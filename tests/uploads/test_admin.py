@@ -19,7 +19,7 @@ from uploads._internal import sessions
 from uploads._internal.owners import key_of
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.targets import upload_of
-from uploads.admin import numbers_of_today
+from uploads.admin.cells import numbers_of_today
 from uploads.models import CheckResult, State, UploadSession
 
 OpenSession = Callable[..., UploadSession]

@@ -22,7 +22,7 @@ from uploads.destinations.registry import storages_in_use
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError
 from uploads.models import TaskRun, UploadSession
 
-LARGEST_SKEW = timedelta(seconds=5)
+MAX_DATABASE_SKEW = timedelta(seconds=5)
 OVERDUE = timedelta(minutes=15)
 """How long ago the tasks for expiry and completion may have run last."""
 
@@ -184,7 +184,7 @@ def _clocks() -> Iterator[Finding]:
     row = TaskRun.objects.annotate(now=DatabaseNow()).get(name="doctor")
     skew = abs(timezone.now() - row.now)
     text = f"the clocks of this host and the database differ by {skew.total_seconds():.1f} s"
-    yield Finding("clock", ok=skew < LARGEST_SKEW, text=text)
+    yield Finding("clock", ok=skew < MAX_DATABASE_SKEW, text=text)
 
 
 def _tasks() -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from uploads._internal.sessions.complete import complete, complete_due, retry
 from uploads._internal.sessions.create import FileRequest, create, create_edit
 from uploads._internal.sessions.end import abort, expire_now, expire_stale, extend, give_up_held, purge
 from uploads._internal.sessions.limits import largest_ever
-from uploads._internal.sessions.numbered import finalize, receive_numbered
+from uploads._internal.sessions.numbered.finalize import finalize
+from uploads._internal.sessions.numbered.receive import receive_numbered
 from uploads._internal.sessions.receive import receive
 from uploads._internal.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
 from uploads._internal.sessions.whole import give_up, receive_whole

@@ -43,7 +43,7 @@ from uploads.models import CheckResult, State, UploadSession
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE = timedelta(minutes=5)
+MAX_CHECK_PAUSE = timedelta(minutes=5)
 """Between two looks whether a checker that was away is back."""
 RELEASABLE = (CheckResult.REFUSED, CheckResult.UNCHECKABLE)
 
@@ -57,7 +57,7 @@ def check(session: UploadSession) -> UploadSession:
     if session.state == State.CHECKING:
         before = session.failure
         # Empty until it is known better: an attempt that takes its process along leaves it so.
-        with acquire_lease(session, failure="", **begin_attempt(session, LONGEST_PAUSE)) as lease:
+        with acquire_lease(session, failure="", **begin_attempt(session, MAX_CHECK_PAUSE)) as lease:
             _check_held(lease, died=not before)
     return session
 
@@ -66,7 +66,7 @@ def check(session: UploadSession) -> UploadSession:
 def checks_due(*, limit: int) -> list[UploadSession]:
     """Return the sessions that wait for their check and that nobody is at; none of them twice for some minutes."""
     due = UploadSession.objects.due(State.CHECKING)[:limit]
-    return [session for session in due if session.change(retry_at=timezone.now() + LONGEST_PAUSE)]
+    return [session for session in due if session.change(retry_at=timezone.now() + MAX_CHECK_PAUSE)]
 
 
 @outside_transaction
@@ -113,7 +113,7 @@ def _check_held(lease: Lease, *, died: bool) -> None:
         away = CheckerUnavailable() if not isinstance(error, UploadError) else error
         patient = config.ON_CHECKER_AWAY == "wait" or isinstance(error, StoreUnavailable)
         if patient or session.attempts < config.COMPLETION_ATTEMPTS:
-            pause = pause_after(session.attempts, LONGEST_PAUSE)
+            pause = pause_after(session.attempts, MAX_CHECK_PAUSE)
             lease.commit(retry_at=timezone.now() + pause, failure=reason_of(away))
         elif config.ON_CHECKER_AWAY == "publish":
             _conclude(lease, CheckResult.UNCHECKED, "publish", away, found)

@@ -45,7 +45,7 @@ from uploads.models import CheckResult, Mode, State, TaskRun, UploadSession
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=5)
-LONGEST_PAUSE = timedelta(hours=1)
+MAX_COMPLETION_PAUSE = timedelta(hours=1)
 TASKS_TURN = timedelta(seconds=60)
 """How long clients who ask for a file leave it to the task after it took longer than one of them waits: each would
 begin anew and be interrupted again."""
@@ -100,13 +100,13 @@ def complete_due(*, limit: int) -> int:
     return len(due)
 
 
-def begin_attempt(session: UploadSession, longest: timedelta = LONGEST_PAUSE) -> dict[str, Any]:
+def begin_attempt(session: UploadSession, longest: timedelta = MAX_COMPLETION_PAUSE) -> dict[str, Any]:
     """Count an attempt when it begins, so that one that kills its process is counted, too."""
     attempts = session.attempts + 1
     return {"attempts": attempts, "retry_at": timezone.now() + pause_after(attempts, longest), "left_to_task": False}
 
 
-def pause_after(attempts: int, longest: timedelta = LONGEST_PAUSE) -> timedelta:
+def pause_after(attempts: int, longest: timedelta = MAX_COMPLETION_PAUSE) -> timedelta:
     pause: timedelta = FIRST_PAUSE * 2 ** min(attempts - 1, 20)
     return min(longest, pause)
 

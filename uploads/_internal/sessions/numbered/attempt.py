@@ -10,28 +10,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from itertools import islice
 from typing import Any
 
 from django.db import Error
 from django.utils import timezone
 
-from uploads import signals
 from uploads._internal import conf, parts
 from uploads._internal.parts import UploadPlan
-from uploads._internal.sessions.admission import check_bounds, check_open, check_range, size_error
-from uploads._internal.sessions.complete import checked, complete, complete_held
-from uploads._internal.sessions.receive import explain_loss, receive
-from uploads._internal.sessions.rules import ANY, Chunk, Rules
-from uploads._internal.sessions.states import move_held
+from uploads._internal.sessions.admission import check_bounds, check_open, size_error
+from uploads._internal.sessions.rules import Chunk
 from uploads._internal.sessions.writing import without_connection, write_chunk
-from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.dirty import DirtyParts
-from uploads._internal.transfer.lease import PARTS_AHEAD, acquire_lease, prolonged, renewal_interval, request_handover
+from uploads._internal.transfer.lease import PARTS_AHEAD, prolonged, renewal_interval
 from uploads._internal.transfer.targets import begin_planned, plan_for, target_of
 from uploads._internal.transfer.threads import StoreThreads
-from uploads._internal.transfer.transactions import durable, outside_transaction, reconnect
+from uploads._internal.transfer.transactions import durable, reconnect
 from uploads._internal.transfer.writer import (
     PartWriter,
     Stored,
@@ -41,86 +35,13 @@ from uploads._internal.transfer.writer import (
     save_stored,
 )
 from uploads.exceptions import (
-    ChunkNumberInvalid,
     ChunkSizeDiffers,
     EmptyChunk,
-    SessionAborted,
-    SessionExpired,
-    UploadGone,
-    UploadIncomplete,
 )
-from uploads.models import Fragment, Mode, NumberedChunk, State, UploadSession
-
-MISSING_SHOWN = 20
+from uploads.models import Fragment, Mode, NumberedChunk, UploadSession
 
 
-@outside_transaction
-def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> UploadSession:
-    """Store chunk ``number`` (from 1) and return the session, which stays open.
-
-    Raises an UploadError if nothing of the chunk was counted; what the number had before is kept then.
-    """
-    check_open(session, Mode.NUMBERED)
-    highest = parts.highest_chunk(session.file_size, chunk.rules.least)
-    if not session.size_known:
-        highest = min(highest, parts.MAX_PARTS)
-    if not 1 <= number <= highest:
-        raise ChunkNumberInvalid(highest=highest)
-    session.mode = Mode.NUMBERED  # Bounds are those of the file, not of what is left of it.
-    check_range(session, chunk)
-    check_bounds(session, chunk, chunk.at_most or 0, known=False)
-    attempt = _Attempt(session, get_store(session.storage), chunk, number)
-    try:
-        size = attempt.store_chunk()
-    except (SessionAborted, SessionExpired, UploadGone):
-        session.refresh_from_db()
-        explain_loss(session, Mode.NUMBERED)
-        raise
-    signals.chunk_stored.send_robust(UploadSession, session=session, size=size)
-    return session
-
-
-@outside_transaction
-def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[int] | None = None) -> UploadSession:
-    """Complete a session whose chunks are all there; raise UploadIncomplete naming what is missing.
-
-    ``numbers`` are all that the client has sent, if it says so; needed where the size of the file is not known.
-    May be repeated, with the same answer for as long as the row is kept.
-    """
-    if session.state == State.COMPLETED:
-        return session
-    if session.is_finishing:
-        return complete(session)
-    request_handover(session)
-    check_open(session, Mode(session.mode))
-    if session.file_size == 0 and session.mode == Mode.UNDECIDED:
-        return receive(session, Chunk(iter(()), rules=rules))
-    if session.mode != Mode.NUMBERED and not session.is_whole:
-        raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
-    with acquire_lease(session) as lease:
-        with durable():
-            # Locked: no chunk is committed between counting them and closing the session.
-            locked = UploadSession.objects.select_for_update().get(pk=session.pk)
-            if numbers is not None and not locked.size_known:
-                locked.file_size, locked.size_known = locked.bytes_stored, True
-            if locked.mode == Mode.NUMBERED:
-                _require_complete(locked, rules, numbers)
-            move_held(
-                lease,
-                State.COMPLETING,
-                keep=True,
-                bytes_stored=locked.bytes_stored,
-                file_size=locked.file_size,
-                size_known=locked.size_known,
-                layout=locked.layout,
-                upload_id=locked.upload_id,
-                attempts=1,
-            )
-        complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
-    return checked(session)
-
-
-class _Attempt:
+class Attempt:
     """One request with a numbered chunk, at work beside others, also of the same number."""
 
     def __init__(self, session: UploadSession, store: Store, chunk: Chunk, number: int) -> None:
@@ -372,22 +293,3 @@ class _Attempt:
                 row.save(update_fields=["dirty_parts"])
         except (Error, NumberedChunk.DoesNotExist):
             return  # They stay noted: their bytes are kept as fragments.
-
-
-def _require_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:
-    """Raise what is missing or wrong about the chunks of a session that is to be completed."""
-    sizes = {row.number: row.size or 0 for row in session.numbered_chunks.filter(crc32__isnull=False)}
-    last = max((*sizes, *(numbers or ())), default=0)
-    missing = [*islice((number for number in range(1, last + 1) if number not in sizes), MISSING_SHOWN)]
-    unnamed = [] if numbers is None else sorted(set(sizes).difference(numbers))[:MISSING_SHOWN]
-    if missing or unnamed or session.bytes_stored != session.file_size:
-        text = f"; chunks after {last} are missing"
-        if missing or unnamed:
-            kind = "missing chunks" if missing else "chunks that are stored, but not named"
-            text = f"; {kind}: {', '.join(map(str, missing or unnamed))}"
-        raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing=text)
-    for number, size in sizes.items():
-        if number != last:
-            rules.require(size)
-            if size != sizes[1]:
-                raise ChunkSizeDiffers(number=number, size=size, expected=sizes[1])

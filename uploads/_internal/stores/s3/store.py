@@ -1,0 +1,304 @@
+"""The store on django-storages' ``S3Storage``: parts of a multipart upload, by the storage's own boto3 client.
+
+Client, bucket, location and object parameters are the portal's; nothing of them is configured twice.
+Per file: CreateMultipartUpload, one UploadPart per part, CompleteMultipartUpload, HeadObject. Never a list,
+a copy or a rename.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from django.core.checks import CheckMessage
+from storages.backends.s3 import S3Storage
+from storages.utils import clean_name, safe_join
+
+from uploads._internal import conf
+from uploads._internal.stores.base import (
+    FoundObject,
+    FoundUpload,
+    Part,
+    StoredObject,
+    Upload,
+    encrypted_well_enough,
+    overridden,
+)
+from uploads._internal.stores.buffer import Buffer
+from uploads._internal.stores.names import fragments_prefix
+from uploads._internal.stores.s3 import diagnosis
+from uploads._internal.stores.s3.calls import (
+    COMPLETION_REFUSED,
+    errors_translated,
+    has_no_such_call,
+    is_unclear,
+    is_unknown_path,
+)
+from uploads._internal.stores.s3.capabilities import S3Capabilities
+from uploads._internal.stores.s3.connection import OURS, encode
+from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
+
+READ_SIZE = 2**20
+DELETED_AT_ONCE = 1000
+"""Objects of one DeleteObjects call (S3: DeleteObjects)."""
+NOT_FOR_FRAGMENTS = frozenset({"StorageClass", "Tagging"})
+"""These would make the fragments of files expensive to read and to delete, as do locks on them."""
+
+__all__ = ["S3Storage", "S3Store"]
+
+
+class S3Store(S3Capabilities):
+    """Parts of multipart uploads, and fragments as objects of their own."""
+
+    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+        ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
+        parameters = ours | self._parameters("CreateMultipartUpload", name)
+        if encrypted:
+            parameters = _encrypted(parameters)
+        with errors_translated():
+            answer = self._checked(
+                self.client.create_multipart_upload,
+                {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"},
+                **self._address(name),
+                **parameters,
+            )
+        return str(answer["UploadId"])
+
+    def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> tuple[str, bool]:
+        with errors_translated():
+            answer = self._checked(
+                self.client.upload_part,
+                {"ChecksumCRC32": encode(data.crc32)},
+                **self._address(upload.name),
+                **self._parameters("UploadPart", upload.name),
+                UploadId=upload.id,
+                PartNumber=number,
+                Body=data,
+            )
+        if not answer.get("ETag"):
+            raise StoreUnavailable
+        return str(answer["ETag"]), not is_unclear()
+
+    def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int, whole: bool) -> Part:
+        # Not of a whole object: S3 copies no range of one that has 5 MiB at most.
+        some: dict[str, Any] = {} if whole else {"CopySourceRange": f"bytes={start}-{start + size - 1}"}
+        with errors_translated():
+            answer = self.client.upload_part_copy(
+                **self._address(upload.name),
+                **self._parameters("UploadPartCopy", upload.name),
+                UploadId=upload.id,
+                PartNumber=number,
+                CopySource={"Bucket": self.storage.bucket_name, "Key": self._address(source)["Key"]},
+                **some,
+            )
+        copied: Any = answer.get("CopyPartResult", {})
+        if not copied.get("ETag"):
+            raise StoreUnavailable
+        told = copied.get("ChecksumCRC32")
+        return Part(number, size, _decode(told) if told else None, str(copied["ETag"]))
+
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+        listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        checked = [
+            entry | ({} if part.crc32 is None else {"ChecksumCRC32": encode(part.crc32)})
+            for entry, part in zip(listed, parts, strict=True)
+        ]
+
+        def call(**parameters: Any) -> Any:
+            parts = {"Parts": checked if "ChecksumCRC32" in parameters else listed}
+            return self.client.complete_multipart_upload(**parameters, MultipartUpload=parts)  # type: ignore[arg-type]
+
+        with errors_translated(refused=COMPLETION_REFUSED):
+            self._checked(
+                call,
+                {"ChecksumCRC32": encode(crc32), "ChecksumType": "FULL_OBJECT"},
+                capability="checksum_completion",  # Some stores that take them of parts refuse them of the whole.
+                **self._address(upload.name),
+                **self._parameters("CompleteMultipartUpload", upload.name),
+                UploadId=upload.id,
+            )
+
+    def stat(self, name: str) -> StoredObject | None:
+        try:
+            with errors_translated(missing=KeyError):
+                answer: Any = self._checked_reading(
+                    self.client.head_object, **self._address(name), **self._parameters("HeadObject", name)
+                )
+        except KeyError:
+            if self._is_missing(name):
+                return None
+            raise StoreUnavailable from None  # something before the store said it
+        checksum = answer.get("ChecksumCRC32", "")
+        # A composite one, which older stores do not call so, is that of the parts' checksums.
+        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum
+        return StoredObject(
+            size=answer["ContentLength"],
+            crc32=_decode(checksum) if checksum and full else None,
+            encryption=answer.get("ServerSideEncryption", "") or ("SSE-C" if "SSECustomerAlgorithm" in answer else ""),
+        )
+
+    def require_reachable(self, name: str) -> None:
+        with errors_translated():
+            self.client.head_bucket(Bucket=self.storage.bucket_name)
+
+    def _is_missing(self, name: str) -> bool:
+        """Tell whether the store itself says that there is no such object: the answer to a HEAD has no code."""
+        try:
+            with errors_translated(missing=KeyError):
+                self.client.get_object(**self._address(name), **self._parameters("GetObject", name), Range="bytes=0-0")
+        except KeyError:
+            return True
+        except StoreUnavailable:
+            pass
+        return False
+
+    def abort(self, upload: Upload) -> None:
+        with suppress(UploadGone), errors_translated():
+            self.client.abort_multipart_upload(**self._address(upload.name), UploadId=upload.id)
+
+    def put_fragment(self, name: str, data: Buffer, *, encrypted: bool) -> None:
+        given = self._parameters("PutObject", name)
+        parameters = {
+            key: value
+            for key, value in given.items()
+            if key not in NOT_FOR_FRAGMENTS and not key.startswith(("ObjectLock", "Grant"))
+        }
+        if encrypted:
+            parameters = _encrypted(parameters)
+        with errors_translated():
+            self._checked(
+                self.client.put_object,
+                {"ChecksumCRC32": encode(data.crc32)},
+                **self._address(name),
+                **parameters,
+                Body=data,
+            )
+
+    def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        # A range that starts behind the last byte is an error in HTTP, so all of an empty object has none.
+        some: dict[str, Any] = (
+            {"Range": f"bytes={start}-{'' if size is None else start + size - 1}"} if start or size else {}
+        )
+        parameters = self._parameters("GetObject", name)
+        with errors_translated():
+            answer = self._checked_reading(self.client.get_object, **self._address(name), **parameters, **some)
+            yield from answer["Body"].iter_chunks(READ_SIZE)
+
+    def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        shown = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
+        parameters = {**self._parameters("GetObject", name), **self._address(name), **shown}
+        if any(key.startswith("SSECustomer") for key in parameters):
+            return None  # The key would have to be given away.
+        return str(self.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds))
+
+    def delete(self, names: Iterable[str]) -> None:
+        waiting = iter(names)
+        while batch := list(islice(waiting, DELETED_AT_ONCE)):
+            if len(batch) == 1 or self._known("deletes_many") is False or not self._delete_together(batch):
+                for name in batch:
+                    with suppress(KeyError), errors_translated(missing=KeyError):
+                        self.client.delete_object(**self._address(name))
+
+    def _delete_together(self, names: list[str]) -> bool:
+        """Delete objects by one call; False where the store has no such call."""
+        keys: Any = [{"Key": self._address(name)["Key"]} for name in names]
+        try:
+            with errors_translated():
+                answer = self.client.delete_objects(
+                    Bucket=self.storage.bucket_name, Delete={"Objects": keys, "Quiet": True}
+                )
+        except (StoreRefused, StoreUnavailable) as error:
+            if isinstance(error, StoreRefused) or has_no_such_call(error.__cause__):
+                self._learn("deletes_many", value=False)
+                return False
+            raise
+        self._learn("deletes_many", value=True)
+        if any(problem.get("Code") != "NoSuchKey" for problem in answer.get("Errors", [])):
+            raise StoreUnavailable
+        return True
+
+    def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
+        for found in self._pages("list_multipart_uploads", "Uploads", prefix):
+            yield FoundUpload(Upload(self._name(found["Key"]), found["UploadId"]), found["Initiated"])
+
+    def list_objects(self, prefix: str) -> Iterator[FoundObject]:
+        for found in self._pages("list_objects_v2", "Contents", prefix):
+            yield FoundObject(self._name(found["Key"]), found["Size"], found["LastModified"])
+
+    def list_fragments(self, name: str) -> Iterator[str]:
+        for found in self._pages("list_objects_v2", "Contents", fragments_prefix(name), whole_folders=False):
+            yield self._name(found["Key"])
+
+    def list_parts(self, upload: Upload) -> dict[int, Part] | None:
+        if self._known("lists_parts") is False:
+            return None
+        pages = self.client.get_paginator("list_parts").paginate(**self._address(upload.name), UploadId=upload.id)
+        try:
+            with errors_translated():
+                found = {part.number: part for page in pages for part in map(_listed, page.get("Parts", []))}
+        except UploadGone:
+            self._learn("lists_parts", value=True)
+            raise
+        except UploadError as error:
+            if has_no_such_call(error.__cause__):
+                self._learn("lists_parts", value=False)
+                return None
+            if is_unknown_path(error.__cause__):  # It may have been a proxy's.
+                return None
+            raise
+        self._learn("lists_parts", value=True)
+        return found
+
+    def upload_size(self, upload: Upload) -> int | None:
+        try:
+            return sum(part.size for part in (self.list_parts(upload) or {}).values())
+        except UploadGone:
+            return None
+
+    def _pages(self, operation: Any, member: str, prefix: str, *, whole_folders: bool = True) -> Iterator[Any]:
+        key = safe_join(self.storage.location, clean_name(prefix)) + ("/" if whole_folders else "")
+        pages = self.client.get_paginator(operation).paginate(Bucket=self.storage.bucket_name, Prefix=key)
+        with errors_translated():
+            for page in pages:
+                yield from page.get(member, [])
+
+    def _name(self, key: str) -> str:
+        """Return the storage's name of a key."""
+        return key.removeprefix(f"{self.storage.location.strip('/')}/") if self.storage.location else key
+
+    def transformations(self) -> list[str]:
+        return [*overridden(self.storage, S3Storage), *(["gzip"] if self.storage.gzip else [])]
+
+    def check(self) -> list[CheckMessage]:
+        return list(diagnosis.settings_warnings(self.storage, OURS))
+
+    def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
+        with errors_translated():
+            answer = self.client.head_bucket(Bucket=self.storage.bucket_name)
+        yield from diagnosis.clock_problems(answer["ResponseMetadata"]["HTTPHeaders"].get("date"))
+        yield from diagnosis.bucket_problems(
+            self.client, self.storage.bucket_name, self._address(prefix)["Key"] + "/", lifetime
+        )
+
+
+def _encrypted(given: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters that encrypt as the app's settings say, unless the portal's own are as strong or stronger."""
+    config = conf.current()
+    if "SSECustomerKey" in given or encrypted_well_enough(given.get("ServerSideEncryption", ""), config.ENCRYPTION):
+        return given
+    others = {name: value for name, value in given.items() if not name.startswith("SSEKMS")}
+    key = {"SSEKMSKeyId": config.ENCRYPTION_KEY_ID} if config.ENCRYPTION_KEY_ID else {}
+    return {**others, "ServerSideEncryption": config.ENCRYPTION, **key}
+
+
+def _decode(checksum: str) -> int:
+    return int.from_bytes(base64.b64decode(checksum), "big")
+
+
+def _listed(found: Any) -> Part:
+    told = found.get("ChecksumCRC32")
+    return Part(found["PartNumber"], found["Size"], _decode(told) if told else None, found["ETag"])

@@ -1,0 +1,63 @@
+"""Where in the file the bytes of a session are, and how fast they came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.template.defaultfilters import filesizeformat
+
+from uploads.admin.cells import MAX_COUNTED_ROWS
+from uploads.models import UploadSession
+
+MAX_MAP_CELLS = 240
+"""Into how many cells the map of the parts and the curve of the rate are divided."""
+CURVE_FROM = 8
+"""Parts that a curve needs to say anything."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the page of a session draws: where in the file its bytes are, and how quickly they came."""
+
+    cells: list[tuple[int, int, float]]
+    """Place, width and share of each run of cells of the map that have bytes."""
+    curve: str
+    """Points of a line, x from 0 to MAX_MAP_CELLS, y from 0 (the fastest) to 40; empty if there are too few parts."""
+    quickest: str
+    width: int = MAX_MAP_CELLS
+
+
+def drawn(session: UploadSession) -> Drawing | None:
+    """Return the drawing, or None for a session without bytes, or with too many parts to draw each."""
+    rows = list(session.parts.values_list("offset", "size", "created_at")[:MAX_COUNTED_ROWS])
+    fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:MAX_COUNTED_ROWS]
+    for chunk, offset, size, at in fragments:
+        rows.append((offset + max(0, chunk - 1) * (session.chunk_size or size), size, at))
+    if not rows or len(rows) >= MAX_COUNTED_ROWS or not session.file_size:
+        return None
+    rows.sort(key=lambda row: row[2])
+    cells: dict[int, float] = {}
+    for offset, size, _at in rows:
+        first, last = offset * MAX_MAP_CELLS / session.file_size, (offset + size) * MAX_MAP_CELLS / session.file_size
+        for cell in range(int(first), min(MAX_MAP_CELLS, int(last) + 1)):
+            cells[cell] = min(1.0, cells.get(cell, 0.0) + min(last, cell + 1) - max(first, cell))
+    began, seconds = session.created_at, max(1.0, (rows[-1][2] - session.created_at).total_seconds())
+    steps = [0] * (min(60, len(rows)) + 1)
+    for _offset, size, at in rows:
+        share = max(0.0, (at - began).total_seconds()) / seconds
+        steps[min(len(steps) - 1, int(share * (len(steps) - 1)))] += size
+    most = max(steps)
+    points = (f"{x * MAX_MAP_CELLS / (len(steps) - 1):.1f},{40 - 40 * size / most:.1f}" for x, size in enumerate(steps))
+    quickest = f"{filesizeformat(most * (len(steps) - 1) / seconds)}/s"
+    return Drawing(_runs(cells), " ".join(points) if len(rows) >= CURVE_FROM else "", quickest)
+
+
+def _runs(cells: dict[int, float]) -> list[tuple[int, int, float]]:
+    runs: list[tuple[int, int, float]] = []
+    for cell, exactly in sorted(cells.items()):
+        share = round(exactly, 2)
+        if runs and runs[-1][0] + runs[-1][1] == cell and runs[-1][2] == share:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1, share)
+        else:
+            runs.append((cell, 1, share))
+    return runs
