@@ -11,6 +11,7 @@ import django
 
 from uploads import exceptions
 from uploads._internal import conf
+from uploads._internal.http import exceptions as http_exceptions
 
 DOCS = Path(__file__).parent
 MARK = "<!-- {name}: written by make docs -->\n"
@@ -28,11 +29,16 @@ def settings_table() -> str:
 def errors_table() -> str:
     errors = [
         error
-        for error in vars(exceptions).values()
-        if isinstance(error, type) and issubclass(error, exceptions.UploadError) and error is not exceptions.UploadError
+        for error in [*vars(exceptions).values(), *vars(http_exceptions).values()]
+        if isinstance(error, type) and issubclass(error, exceptions.UploadError)
     ]
+    errors = sorted((error for error in errors if error.code != exceptions.UploadError.code), key=_by_status)
     rows = {f"| `{error.code}` | {error.status} | {error.text} |": None for error in errors}
     return "\n".join(["| type | status | message |", "|---|---|---|", *rows])
+
+
+def _by_status(error: type[exceptions.UploadError]) -> tuple[int, str]:
+    return error.status, error.code
 
 
 def states_picture() -> str:

@@ -26,6 +26,10 @@ class UploadError(Exception):
         super().__init__(text or self.text.format_map(context))
 
 
+class BodyInterrupted(UploadError):
+    """The body ended early; what arrived is counted where the protocol keeps it."""
+
+
 class InvalidRequest(UploadError):
     code = "invalid_request"
     text = "The request is malformed."
@@ -46,54 +50,6 @@ class RelativePathUnsupported(UploadError):
     text = "This portal does not create subfolders for uploads."
 
 
-class NoFilePart(UploadError):
-    code = "no_file_part"
-    text = "The form has no file part: send the chunk as one file field."
-
-
-class ChunkOfWidget(UploadError):
-    code = "chunk_of_widget"
-    text = (
-        "This URL takes whole files, and the form carries one chunk of a file. Turn chunking off in the upload widget, "
-        "or send the chunks to an upload session or by tus."
-    )
-
-
-class NoBoundary(UploadError):
-    code = "no_boundary"
-    text = (
-        "The Content-Type multipart/form-data has no boundary. "
-        "Let the HTTP library set Content-Type, or send the chunk as a raw body."
-    )
-
-
-class MalformedForm(UploadError):
-    code = "malformed_form"
-    text = "The multipart/form-data body is malformed: {reason}."
-
-
-class IncompleteBody(UploadError):
-    code = "incomplete_body"
-    text = "The body ended early: {received} bytes came, {declared} were declared. Send the chunk again."
-
-
-class DigestMismatch(UploadError):
-    code = "digest_mismatch"
-    text = "The body is not what its {algorithm} digest says: it was damaged on the way. Send the chunk again."
-
-
-class BodyTimeout(UploadError):
-    code = "body_timeout"
-    status = 408
-    text = "The body came too slowly: {received} bytes so far. Send the chunk again."
-
-
-class BodyHidden(UploadError):
-    code = "length_required"
-    status = 411
-    text = "The web server passes no body without Content-Length: send Content-Length with the chunk."
-
-
 class LengthRequired(UploadError):
     code = "length_required"
     status = 411
@@ -103,19 +59,6 @@ class LengthRequired(UploadError):
 class LengthInconsistent(UploadError):
     code = "length_inconsistent"
     text = "The file cannot have {total} bytes: it has {known}."
-
-
-class BodyConsumed(UploadError):
-    """Sending it again does not help: the portal's operators have to."""
-
-    code = "body_consumed"
-    text = "The portal read the body before the upload could (middleware that reads request.POST or request.body?)."
-
-
-class EncodingUnsupported(UploadError):
-    code = "content_encoding_unsupported"
-    status = 415
-    text = "A chunk is sent as it is, without Content-Encoding: {encoding}."
 
 
 class ChunkTooSmall(UploadError):
@@ -152,12 +95,6 @@ class EditUnsupported(UploadError):
 class EmptyChunk(UploadError):
     code = "empty_chunk"
     text = "The chunk is empty."
-
-
-class Unauthenticated(UploadError):
-    code = "not_authenticated"
-    status = 401
-    text = "Authentication is required."
 
 
 class Forbidden(UploadError):
@@ -219,12 +156,6 @@ class UploadIncomplete(UploadError):
     text = "The file is not complete: {stored} of {total} bytes are stored{missing}."
 
 
-class PartChanged(UploadError):
-    code = "part_changed"
-    status = 409
-    text = "Part {number} is not the one that was named: somebody sent another one since. Ask which parts are stored."
-
-
 class SessionClosed(UploadError):
     code = "session_closed"
     status = 409
@@ -255,12 +186,6 @@ class ChunkTooLarge(UploadError):
     code = "chunk_too_large"
     status = 413
     text = "A chunk may have at most {maximum} bytes."
-
-
-class FieldsTooLarge(UploadError):
-    code = "fields_too_large"
-    status = 413
-    text = "The fields of the request may have at most {maximum} bytes."
 
 
 class MetadataTooLarge(UploadError):
@@ -294,16 +219,6 @@ class TooManySessions(UploadError):
     status = 429
     text = "You have {open} unfinished uploads; at most {maximum} are possible. Finish or abort one first."
     retry_after = 60
-
-
-class TooManyRequests(UploadError):
-    """The chunk's body is not waited for; it is to be sent again when one of the others is done."""
-
-    code = "too_many_requests"
-    status = 429
-    text = "At most {maximum} requests of a client are received at a time; send this one again."
-    retry_after = 2
-    passing = True
 
 
 class QuotaExceeded(UploadError):
@@ -381,22 +296,6 @@ class StoreRefused(UploadError):
     text = "The storage refused this: {reason}"
 
 
-class LocationUnknown(UploadError):
-    """Found out before a session is opened, so that none is left that nobody can send to."""
-
-    code = "location_unknown"
-    status = 500
-    text = "The portal's URLs do not lead to the upload location: its operators have to include the door's URLs whole."
-
-
-class DatabaseUnavailable(UploadError):
-    code = "database_unavailable"
-    status = 503
-    text = "The database is not available at the moment; try again."
-    retry_after = 5
-    passing = True
-
-
 class TransactionOpen(UploadError):
     """The host wraps requests in a transaction: what is answered would not be committed yet."""
 
@@ -452,22 +351,3 @@ class NotEncrypted(StoredObjectWrong):
     """The plaintext does not stay in the store: only sending the file anew helps."""
 
     text = "The stored object is not encrypted at rest as the session demands; it was deleted."
-
-
-def is_interruption(error: Exception) -> bool:
-    """Tell whether ``error`` ends the task that runs, whatever it is at: Celery's soft time limit does.
-
-    By its name, because Celery need not be installed.
-    """
-    return any(kind.__name__ == "SoftTimeLimitExceeded" for kind in type(error).__mro__)
-
-
-def cause_of(error: BaseException) -> str:
-    """Return what is behind an error, for logs and operators: the store's call, status and code, or the exception."""
-    cause = error.__cause__ or error
-    response = getattr(cause, "response", None)
-    if isinstance(response, dict) and hasattr(cause, "operation_name"):  # botocore's ClientError
-        said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
-        status, code, text = meta.get("HTTPStatusCode"), said.get("Code"), said.get("Message")
-        return f"{cause.operation_name} was answered {status} {code}: {text}"
-    return str(cause) if isinstance(cause, UploadError) else f"{type(cause).__name__}: {cause}"

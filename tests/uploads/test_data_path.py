@@ -14,8 +14,9 @@ from tests.data import MIB
 from tests.helpers import Chunk, chunk_of, no_memory
 from tests.proxy import proxied
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.transfer import memory
-from uploads.exceptions import IncompleteBody, OutOfMemory, UploadError
+from uploads.exceptions import OutOfMemory, UploadError
 from uploads.models import State, UploadSession
 
 OpenSession = Callable[..., UploadSession]

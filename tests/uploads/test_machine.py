@@ -16,11 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from portal.models import File, Folder
 from tests.helpers import Chunk, finalize
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.protocols.onlyoffice import conf
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.targets import uploads_of
-from uploads.exceptions import IncompleteBody, UploadError
+from uploads.exceptions import UploadError
 from uploads.models import Mode, State, UploadSession
 
 PART, MINIMUM = 8, 4

@@ -12,6 +12,7 @@ from tests.foreign import ForeignStore
 from tests.helpers import Chunk, chunk_of, finalize
 from tests.proxy import Proxy
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.sessions.rules import ANY
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
@@ -22,7 +23,6 @@ from uploads.exceptions import (
     ChunkSizeDiffers,
     ChunkTooSmall,
     FileTooLarge,
-    IncompleteBody,
     ModeConflict,
     SessionClosed,
     UploadIncomplete,

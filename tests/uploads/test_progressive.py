@@ -18,12 +18,13 @@ from tests.axes import axes
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.sessions import Chunk, Rules
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer import writer
 from uploads._internal.transfer.transactions import durable
-from uploads.exceptions import ChunkBeyondFile, EmptyChunk, IncompleteBody, OffsetMismatch, StoreUnavailable
+from uploads.exceptions import ChunkBeyondFile, EmptyChunk, OffsetMismatch, StoreUnavailable
 from uploads.models import State, UploadSession
 
 OpenSession = Callable[..., UploadSession]

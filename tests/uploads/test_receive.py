@@ -11,6 +11,7 @@ from tests.data import MIB, some_bytes
 from tests.helpers import Chunk, chunk_of
 from uploads import signals
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.stores.base import Store
 from uploads.exceptions import (
     ChunkBeyondFile,
@@ -18,7 +19,6 @@ from uploads.exceptions import (
     ChunkTooLarge,
     ChunkTooSmall,
     EmptyChunk,
-    IncompleteBody,
     LeaseLost,
     SessionAborted,
     SessionBusy,

@@ -18,8 +18,9 @@ from rest_framework.test import APIClient
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.stores.base import Store
-from uploads.exceptions import IncompleteBody, QuotaExceeded
+from uploads.exceptions import QuotaExceeded
 from uploads.models import UploadSession
 
 VERSIONS = ["3", "4", "5", "6", "8", "9", "10", ""]

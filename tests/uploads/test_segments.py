@@ -16,11 +16,12 @@ from tests.data import MIB, some_bytes
 from tests.helpers import Uploader, finalize
 from tests.proxy import Action, Proxy, cut_before, lose_answer, refuse, with_code
 from uploads._internal import parts, sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.sessions import Chunk, Rules
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.transactions import durable
-from uploads.exceptions import FileTooLarge, IncompleteBody, StoreUnavailable
+from uploads.exceptions import FileTooLarge, StoreUnavailable
 from uploads.models import State, UploadSession
 
 OpenSession = Callable[..., UploadSession]

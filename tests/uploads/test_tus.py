@@ -15,11 +15,12 @@ from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
 from uploads._internal import sessions
+from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.http.slots import RequestSlot
 from uploads._internal.owners import key_of
 from uploads._internal.sessions import Chunk
 from uploads._internal.stores.base import Store
-from uploads.exceptions import IncompleteBody, QuotaExceeded
+from uploads.exceptions import QuotaExceeded
 from uploads.models import State, UploadSession
 
 TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}

@@ -18,15 +18,15 @@ from django.http.request import HttpRequest
 
 from uploads._internal import conf
 from uploads._internal.http.digests import Digests
-from uploads.exceptions import (
+from uploads._internal.http.exceptions import (
     BodyConsumed,
     BodyHidden,
     BodyTimeout,
     EncodingUnsupported,
     FieldsTooLarge,
     IncompleteBody,
-    UploadError,
 )
+from uploads.exceptions import UploadError
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

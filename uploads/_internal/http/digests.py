@@ -8,7 +8,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from uploads.exceptions import DigestMismatch, InvalidRequest
+from uploads._internal.http.exceptions import DigestMismatch
+from uploads.exceptions import InvalidRequest
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -12,16 +12,8 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotAut
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from uploads.exceptions import (
-    CompletionFailed,
-    DatabaseUnavailable,
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    SessionNotFound,
-    Unauthenticated,
-    UploadError,
-)
+from uploads._internal.http.exceptions import DatabaseUnavailable, Unauthenticated
+from uploads.exceptions import CompletionFailed, Forbidden, InvalidRequest, NotFound, SessionNotFound, UploadError
 from uploads.models import UploadSession
 
 PROBLEM = "application/problem+json"

@@ -9,7 +9,8 @@ from django.http.request import HttpRequest
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from uploads._internal.http.body import max_fields_size, read_blocks, read_field_blocks
-from uploads.exceptions import FieldsTooLarge, InvalidRequest, MalformedForm, NoBoundary, NoFilePart
+from uploads._internal.http.exceptions import FieldsTooLarge, MalformedForm, NoBoundary, NoFilePart
+from uploads.exceptions import InvalidRequest
 
 FormEvent: TypeAlias = MultipartSegment | bytes | bytearray | None
 

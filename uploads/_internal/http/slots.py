@@ -7,7 +7,7 @@ from collections import Counter
 
 from uploads._internal import conf
 from uploads._internal.forks import after_fork
-from uploads.exceptions import TooManyRequests
+from uploads._internal.http.exceptions import TooManyRequests
 
 ANONYMOUS = 4
 """Requests of one address that send a body before a login."""

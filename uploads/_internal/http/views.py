@@ -23,6 +23,7 @@ from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
 from uploads._internal import conf, owners, sessions
+from uploads._internal.causes import cause_of
 from uploads._internal.conf import DEFAULT_ALIAS
 from uploads._internal.http.body import below, declared_length, drain, has_unread_body, leave_unread, require_body
 from uploads._internal.http.errors import as_upload_error
@@ -31,7 +32,7 @@ from uploads._internal.http.slots import RequestSlot
 from uploads._internal.sessions import FileRequest
 from uploads.destinations import destination_of
 from uploads.destinations.base import answering, called_by
-from uploads.exceptions import SessionNotFound, cause_of
+from uploads.exceptions import SessionNotFound
 from uploads.models import State, UploadSession, UploadSessionQuerySet
 
 logger = logging.getLogger(__name__)

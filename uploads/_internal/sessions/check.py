@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from uploads._internal import conf
+from uploads._internal.causes import is_interruption
 from uploads._internal.sessions.complete import (
     begin_attempt,
     complete,
@@ -37,7 +38,6 @@ from uploads.exceptions import (
     StoreUnavailable,
     UploadError,
     UploadGone,
-    is_interruption,
 )
 from uploads.models import CheckResult, State, UploadSession
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from uploads import signals
 from uploads._internal import conf
+from uploads._internal.causes import cause_of, is_interruption
 from uploads._internal.parts import UploadPlan
 from uploads._internal.sessions.states import move, move_held, note_problem
 from uploads._internal.stores import get_store
@@ -37,8 +38,6 @@ from uploads.exceptions import (
     TooManyAttempts,
     UploadError,
     UploadGone,
-    cause_of,
-    is_interruption,
 )
 from uploads.models import CheckResult, Mode, State, TaskRun, UploadSession
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from uploads import signals
 from uploads._internal import conf
+from uploads._internal.causes import cause_of, is_interruption
 from uploads._internal.sessions.states import MOVES, move, note_problem
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
@@ -16,7 +17,7 @@ from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.targets import objects_of, uploads_of
 from uploads._internal.transfer.transactions import alias, outside_transaction
 from uploads.destinations import destination_of
-from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError, cause_of, is_interruption
+from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
 from uploads.models import MAY_EXPIRE, HeldFile, State, TaskRun, UploadSession
 
 logger = logging.getLogger(__name__)

@@ -27,10 +27,9 @@ from uploads._internal.transfer.writer import (
     parts_among,
     save_stored,
 )
-from uploads.exceptions import BodyTimeout, ChunkTooLarge, IncompleteBody, LeaseLost
+from uploads.exceptions import BodyInterrupted, ChunkTooLarge, LeaseLost
 from uploads.models import Mode, State, UploadSession
 
-INTERRUPTIONS = (IncompleteBody, BodyTimeout)
 COMMIT_EVERY = 0.25
 """Seconds between two commits inside a request, at least: so much of it has to come again if its process is killed. A
 commit for each part of a fast line would take as long as the parts."""
@@ -61,7 +60,7 @@ class _Progress:
                     writer.write(block)
                     if time.monotonic() - self.committed > COMMIT_EVERY:
                         self._commit(writer, writer.take_stored())
-            except INTERRUPTIONS as error:
+            except BodyInterrupted as error:
                 ended = error
             except LeaseLost as error:
                 if self.lease.lost or not self.lease.wanted:

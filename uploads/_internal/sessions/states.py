@@ -10,9 +10,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
+from uploads._internal.causes import cause_of
 from uploads._internal.transfer.lease import Lease
 from uploads._internal.transfer.transactions import alias
-from uploads.exceptions import cause_of
 from uploads.models import Move, State, UploadSession
 
 MOVES = {

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Self, TypeVar
 
 from uploads._internal import conf
+from uploads._internal.causes import cause_of
 from uploads._internal.parts import UploadPlan, combine_crc32, update_crc32
 from uploads._internal.stores.base import Store, Upload
 from uploads._internal.stores.buffer import Buffer
@@ -19,7 +20,7 @@ from uploads._internal.transfer.dirty import DirtyParts
 from uploads._internal.transfer.memory import MemoryReservation
 from uploads._internal.transfer.threads import StoreThreads
 from uploads._internal.transfer.transactions import Error, took_effect
-from uploads.exceptions import StoreUnavailable, UploadError, cause_of
+from uploads.exceptions import StoreUnavailable, UploadError
 from uploads.models import Fragment, UploadPart, UploadSession
 
 logger = logging.getLogger(__name__)

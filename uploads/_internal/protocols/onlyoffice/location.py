@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from uploads._internal.http import routes
 from uploads._internal.http.body import below
-from uploads.exceptions import LocationUnknown
+from uploads._internal.http.exceptions import LocationUnknown
 
 
 def location_url(request: Request) -> str:

@@ -17,6 +17,7 @@ from rest_framework.throttling import ScopedRateThrottle
 from uploads._internal import sessions
 from uploads._internal.http import interim, metadata, routes
 from uploads._internal.http.errors import problem
+from uploads._internal.http.exceptions import DatabaseUnavailable
 from uploads._internal.http.listing import open_sessions
 from uploads._internal.http.requests import read_file
 from uploads._internal.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf
@@ -27,7 +28,6 @@ from uploads._internal.sessions import Chunk, FileRequest
 from uploads.destinations import get_destination
 from uploads.exceptions import (
     ChunkBeyondFile,
-    DatabaseUnavailable,
     LengthInconsistent,
     ModeConflict,
     SessionBusy,

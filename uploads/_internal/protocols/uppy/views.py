@@ -16,11 +16,12 @@ from uploads._internal import owners, sessions
 from uploads._internal.http import metadata, routes
 from uploads._internal.http.body import below, read_blocks, read_fields_body, require_identity
 from uploads._internal.http.errors import problem
+from uploads._internal.http.exceptions import PartChanged
 from uploads._internal.http.requests import body_options, json_object, read_file
 from uploads._internal.http.views import UploadView, exempt_from_csrf
 from uploads._internal.parts import MAX_PARTS, MIN_PART_SIZE
 from uploads._internal.sessions import Chunk, FileRequest, Rules
-from uploads.exceptions import InvalidRequest, PartChanged, SessionAborted, SessionNotFound
+from uploads.exceptions import InvalidRequest, SessionAborted, SessionNotFound
 from uploads.models import State, UploadSession
 
 RULES = Rules(least=MIN_PART_SIZE)

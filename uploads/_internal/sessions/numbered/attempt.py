@@ -34,10 +34,7 @@ from uploads._internal.transfer.writer import (
     parts_among,
     save_stored,
 )
-from uploads.exceptions import (
-    ChunkSizeDiffers,
-    EmptyChunk,
-)
+from uploads.exceptions import ChunkSizeDiffers, EmptyChunk
 from uploads.models import Fragment, Mode, NumberedChunk, UploadSession
 
 

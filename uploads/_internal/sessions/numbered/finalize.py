@@ -13,10 +13,7 @@ from uploads._internal.sessions.rules import ANY, Chunk, Rules
 from uploads._internal.sessions.states import move_held
 from uploads._internal.transfer.lease import acquire_lease, request_handover
 from uploads._internal.transfer.transactions import durable, outside_transaction
-from uploads.exceptions import (
-    ChunkSizeDiffers,
-    UploadIncomplete,
-)
+from uploads.exceptions import ChunkSizeDiffers, UploadIncomplete
 from uploads.models import Mode, State, UploadSession
 
 MISSING_SHOWN = 20

@@ -10,12 +10,7 @@ from uploads._internal.sessions.receive import explain_loss
 from uploads._internal.sessions.rules import Chunk
 from uploads._internal.stores import get_store
 from uploads._internal.transfer.transactions import outside_transaction
-from uploads.exceptions import (
-    ChunkNumberInvalid,
-    SessionAborted,
-    SessionExpired,
-    UploadGone,
-)
+from uploads.exceptions import ChunkNumberInvalid, SessionAborted, SessionExpired, UploadGone
 from uploads.models import Mode, UploadSession
 
 

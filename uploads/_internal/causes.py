@@ -1,0 +1,24 @@
+"""What is behind an error: for logs, operators and tasks."""
+
+from __future__ import annotations
+
+from uploads.exceptions import UploadError
+
+
+def is_interruption(error: Exception) -> bool:
+    """Tell whether ``error`` ends the task that runs, whatever it is at: Celery's soft time limit does.
+
+    By its name, because Celery need not be installed.
+    """
+    return any(kind.__name__ == "SoftTimeLimitExceeded" for kind in type(error).__mro__)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is behind an error, for logs and operators: the store's call, status and code, or the exception."""
+    cause = error.__cause__ or error
+    response = getattr(cause, "response", None)
+    if isinstance(response, dict) and hasattr(cause, "operation_name"):  # botocore's ClientError
+        said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        status, code, text = meta.get("HTTPStatusCode"), said.get("Code"), said.get("Message")
+        return f"{cause.operation_name} was answered {status} {code}: {text}"
+    return str(cause) if isinstance(cause, UploadError) else f"{type(cause).__name__}: {cause}"

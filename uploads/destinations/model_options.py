@@ -1,0 +1,160 @@
+"""The options of ``ModelDestination``: which fields of a model hold what, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, router
+
+from uploads import names
+from uploads._internal import conf
+from uploads._internal.stores import alias_of
+from uploads.destinations.base import Destination
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from uploads.models import UploadSession
+
+
+TITLES = "title", "name"
+"""Fields that are taken for the file's title, if none is named."""
+FREE, REPLACE, KEEP = "free", "replace", "keep"
+FREE, REPLACE, KEEP = "free", "replace", "keep"
+FREE, REPLACE, KEEP = "free", "replace", "keep"
+
+
+class ModelOptions(Destination):
+    """A destination that knows which fields of a model hold what."""
+
+    model: str | type[models.Model] = ""
+    """``"app.Model"``. Required."""
+    file_field: str = ""
+    """Its FileField; needed if it has several."""
+    title_field: str = ""
+    """Where the file's name goes; ``title`` or ``name`` if the model has one."""
+    owner_field: str = ""
+    """The foreign key to the user; the only one if there is one."""
+    folder_field: str = ""
+    """The foreign key to the portal's folders, if it has some."""
+    size_field: str = ""
+    """Where the number of bytes goes."""
+    content_type_field: str = ""
+    """Where the content type goes."""
+    permission: str = ""
+    """A method of the manager that returns, for a user, what he may upload to: folders, or, where the model has none,
+    the files that he may replace. By default those that are his by their foreign key to the user."""
+    same_title: str = FREE
+    """What becomes of a file whose title is there already: ``free``: it gets another one; ``replace``: it becomes the
+    content of the one that is there; ``keep``: titles need not differ."""
+
+    def uploadable(self, user: AbstractBaseUser) -> models.QuerySet[Any]:
+        """Return the folders that the user may upload to; where the model has none, the files that he may replace."""
+        model = self._folders or self._model
+        rows = model._default_manager.db_manager(router.db_for_write(model))  # A replica may not know yet.
+        if self.permission:
+            allowed: models.QuerySet[Any] = getattr(rows, self.permission)(user)
+            return allowed
+        owner = _user_field(model)
+        if not owner or not isinstance(user, get_user_model()):
+            return rows.none()
+        return rows.filter(**{owner: user})
+
+    def fill(self, file: Any, session: UploadSession) -> None:
+        """Set more fields of the row. Runs before bytes come, for its name and its rules, and when they are there."""
+
+    def _column(self, name: str) -> Any:
+        return self._model._meta.get_field(name)
+
+    @property
+    def _model(self) -> type[models.Model]:
+        return apps.get_model(self.model) if isinstance(self.model, str) else self.model
+
+    @property
+    def _folders(self) -> type[models.Model] | None:
+        if not self.folder_field:
+            return None
+        related: Any = self._column(self.folder_field).related_model
+        return related  # type: ignore[no-any-return]
+
+    @property
+    def column(self) -> Any:
+        """The model's FileField."""
+        fields = [field for field in self._model._meta.get_fields() if isinstance(field, models.FileField)]
+        named = [field for field in fields if field.name == self.file_field] if self.file_field else fields
+        if len(named) != 1:
+            message = f"{self._model._meta.label} has {len(named)} fields for files: name one in file_field."
+            raise ImproperlyConfigured(message)
+        return named[0]
+
+    @property
+    def _title_field(self) -> str:
+        if self.title_field:
+            return self.title_field
+        fields = {field.name for field in self._model._meta.get_fields()}
+        return next((name for name in TITLES if name in fields), "")
+
+    @property
+    def _owner_field(self) -> str:
+        return self.owner_field or _user_field(self._model)
+
+    @property
+    def _storage(self) -> str:
+        """The alias of the storage that the field has."""
+        return alias_of(self.column)
+
+    def problems(self) -> Iterator[str]:
+        """Say what is wrong with the options, without any I/O."""
+        if not self.model:
+            yield "it names no model"
+            return
+        try:
+            file_field, folders = self.column, self._folders
+            _ = self._storage
+            for name in (self._title_field, self._owner_field, self.size_field, self.content_type_field):
+                if name:
+                    self._column(name)
+        except Exception as error:  # of many kinds, and all of them speak for themselves
+            yield str(error)
+            return
+        target = folders or self._model
+        if self.permission and not hasattr(target._default_manager, self.permission):
+            yield f"{target._meta.label} has no manager with a method {self.permission}"
+        asked = type(self).uploadable is not ModelOptions.uploadable
+        if folders is not None and not (asked or self.permission or _user_field(folders)):
+            yield f"it does not say who may upload to a {folders._meta.label}: name a method in permission"
+        if type(self).fill is ModelOptions.fill:
+            yield from self._unfilled()
+        if self.same_title not in (FREE, REPLACE, KEEP):
+            yield f"same_title is {self.same_title!r}, which is none of {FREE}, {REPLACE}, {KEEP}"
+        if (file_field.max_length or conf.MAX_NAME) < names.least_length(file_field.upload_to):
+            yield f"{file_field} is too short for the names of objects: give it max_length=255"
+
+    def _unfilled(self) -> Iterator[str]:
+        """Say which fields of a row would have no value, so that no file would ever be accepted."""
+        users = _user_fields(self._model)
+        if len(users) > 1 and not self.owner_field:
+            yield f"it has several keys to the user, {', '.join(users)}: name the owner's in owner_field"
+        names = "file", "title", "owner", "folder", "size", "content_type"
+        known = {self.column.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
+        for field in self._model._meta.concrete_fields:
+            given = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.blank or field.generated
+            parent = isinstance(field, models.OneToOneField) and field.remote_field.parent_link
+            if not (given or parent or field.name in known):
+                yield f"nothing fills {field}: give it a default, or set it in fill()"
+
+
+def _user_field(model: type[models.Model]) -> str:
+    """Return the name of the one foreign key to the user that a model has; empty if it has none or several."""
+    found = _user_fields(model)
+    return found[0] if len(found) == 1 else ""
+
+
+def _user_fields(model: type[models.Model]) -> list[str]:
+    user = get_user_model()
+    fields = model._meta.get_fields()
+    return [field.name for field in fields if isinstance(field, models.ForeignKey) and field.related_model is user]
