@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from django.utils.module_loading import import_string
 
+from uploads import names
 from uploads._internal import conf
-from uploads.exceptions import EditUnsupported, FileNotFound, RelativePathUnsupported
+from uploads.exceptions import EditUnsupported, FileNotFound, NotAccepted, RelativePathUnsupported
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -231,3 +232,14 @@ class Destination:
         Remove the folders of ``session.path`` that were made for uploads and that nothing is in.
         May run more than once for a session.
         """
+
+
+def sign_object_name(session: UploadSession, wanted: str, longest: int) -> str:
+    """Return the object's name for a file that would be called ``wanted``; raise NotAccepted if it is too long.
+
+    A portal's function may have made it, so nobody knows its length before.
+    """
+    name = names.fitting(wanted, session.name_signature, longest)
+    if len(name) > longest:
+        raise NotAccepted(reason=f"its name in the store needs {len(name)} characters, the field has {longest}")
+    return name

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from uploads.models import UploadSession
 
+from uploads.destinations.base import sign_object_name
 from uploads.destinations.model_options import KEEP, REPLACE, ModelOptions
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,7 @@ class ModelDestination(ModelOptions):
     def object_name(self, session: UploadSession) -> str:
         field = self.column
         wanted = field.generate_filename(self._row_for(session), names.for_storage(session.file_name))
-        longest = field.max_length or conf.MAX_NAME
-        name = names.fitting(wanted, session.name_signature, longest)
-        if len(name) > longest:  # A function made it, so that nobody knew before.
-            raise NotAccepted(reason=f"its name in the store needs {len(name)} characters, {field.name} has {longest}")
-        return name
+        return sign_object_name(session, wanted, field.max_length or conf.MAX_NAME)
 
     def publish(self, session: UploadSession) -> PublishedFile:
         file = self._all.filter(**{self.column.name: session.object_name}).first()

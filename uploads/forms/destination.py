@@ -16,9 +16,8 @@ from django.utils import timezone
 from uploads import names
 from uploads._internal import sessions
 from uploads._internal.conf import DEFAULT_ALIAS
-from uploads.destinations.base import Destination, Folder, PublishedFile
+from uploads.destinations.base import Destination, Folder, PublishedFile, sign_object_name
 from uploads.destinations.registry import FORMS, aliases, get_destination
-from uploads.exceptions import NotAccepted
 from uploads.forms.routes import form_routes
 from uploads.forms.tokens import limits_of, token
 from uploads.models import HeldFile, UploadSession
@@ -62,12 +61,7 @@ class FormDestination(Destination):
         else:
             now: datetime = timezone.localtime() if timezone.is_aware(timezone.now()) else timezone.now()
             wanted = posixpath.join(now.strftime(limits.upload_to or PREFIX), title)
-        name = names.fitting(wanted, session.name_signature, limits.longest)
-        if len(name) > limits.longest:
-            raise NotAccepted(
-                reason=f"its name in the store needs {len(name)} characters, the field has {limits.longest}"
-            )
-        return name
+        return sign_object_name(session, wanted, limits.longest)
 
     def publish(self, session: UploadSession) -> PublishedFile:
         HeldFile.objects.get_or_create(session=session)

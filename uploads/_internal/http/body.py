@@ -7,8 +7,6 @@ has no Content-Length. So chunks are read from the WSGI input here, whose end th
 from __future__ import annotations
 
 import socket
-import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,7 +19,6 @@ from uploads._internal.http.digests import Digests
 from uploads._internal.http.exceptions import (
     BodyConsumed,
     BodyHidden,
-    BodyTimeout,
     EncodingUnsupported,
     FieldsTooLarge,
     IncompleteBody,
@@ -31,12 +28,11 @@ from uploads.exceptions import UploadError
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
+from uploads._internal.http.deadline import SLOWEST, BodyDeadline, declared_length
 
 BLOCK_SIZES = 2**12, 2**16, 2**20
 """Bytes read at a time: at least, at first and at most. The more, the fewer copies the server makes; but with each
 block a client shows that it is there, so those of a slow one are small."""
-LAST_DATA_RECEIVED = 52
-"""Where ``struct tcp_info`` has the milliseconds since data came (Linux: uapi/linux/tcp.h)."""
 QUICK, SLOW = 0.2, 0.5
 """Seconds that a block takes before the next one is larger, or smaller."""
 
@@ -44,9 +40,6 @@ DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
 
 SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS = 12 * 2**20, 3
 """Enough for a usual chunk: nobody who is not known, or sends too much at a time, keeps a thread busy for longer."""
-
-SLOWEST = 8 * 2**10
-"""Bytes per second below which a body is not waited for."""
 
 FIELDS_RATE = 6.4 * 2**10
 """Bytes per second below which fields are not waited for: ten seconds for 64 KiB."""
@@ -78,32 +71,20 @@ def interrupter(request: HttpRequest) -> Callable[[], None]:
     return BodyDeadline.of(request).stop
 
 
-def is_sending(request: HttpRequest) -> bool:
-    """Tell whether some of the body came within the last second, as far as the system tells (Linux: TCP_INFO)."""
-    connection: socket.socket | None = request.META.get("gunicorn.socket")
-    if connection is None or not hasattr(socket, "TCP_INFO"):
-        return False
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
-    except OSError:
-        return False  # a Unix socket, or closed
-    return bool(struct.unpack_from("=I", info, LAST_DATA_RECEIVED)[0] < 1000)
-
-
 def drain(request: HttpRequest, *, patiently: bool) -> None:
     """Read what is left of the body, within bounds; otherwise the client sees a reset instead of the answer.
 
     What is left beyond the bounds is not read, not by the server either, which would keep its thread for that.
     """
-    read, patience = 0, BodyDeadline.of(request)
+    read, deadline = 0, BodyDeadline.of(request)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
     # The client has gone, or the server keeps the body to itself.
     with suppress(UploadError):
-        for block in () if patience.over else read_blocks(request, within=seconds, verify=False):
+        for block in () if deadline.over else read_blocks(request, within=seconds, verify=False):
             read += len(block)
             if read > size:
                 break
-    patience.end()
+    deadline.end()
     leave_unread(request)
 
 
@@ -114,12 +95,12 @@ def has_unread_body(request: HttpRequest) -> bool:
 
 def leave_unread(request: HttpRequest) -> None:
     """Keep the server from waiting for the rest of a body that nobody is going to read."""
-    patience = BodyDeadline.of(request)
-    if not has_unread_body(request) or patience.socket is None:
+    deadline = BodyDeadline.of(request)
+    if not has_unread_body(request) or deadline.socket is None:
         return
-    patience.abandon()
-    if patience.socket.family != getattr(socket, "AF_UNIX", None):  # There a peer that still sends gets an error first.
-        patience.stop()
+    deadline.abandon()
+    if deadline.socket.family != getattr(socket, "AF_UNIX", None):  # There a peer that still sends gets an error first.
+        deadline.stop()
 
 
 def max_fields_size(*, is_list: bool = False) -> int:
@@ -162,22 +143,22 @@ def read_blocks(
     if digests is None and verify:  # What is drained may have been read in part.
         digests = Digests(request)
     digests = digests or None
-    received, patience, size = 0, BodyDeadline.of(request), BLOCK_SIZES[1]
+    received, deadline, size = 0, BodyDeadline.of(request), BLOCK_SIZES[1]
     # Servers lose the block of a body without a length that is cut in it.
     most = BLOCK_SIZES[1] if declared is None else BLOCK_SIZES[2]
-    patience.start(within)
+    deadline.start(within)
     try:
         while True:
             asked = time.monotonic()
             if declared is None and within is None:
-                patience.start(patience.stall + size / SLOWEST)
+                deadline.start(deadline.stall + size / SLOWEST)
             try:
                 block = source.read(size)
             except Exception as error:  # Each server has its own errors for a client that went away.
-                patience.check(received, error)
+                deadline.check(received, error)
                 raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
             if not block:
-                patience.ended = True
+                deadline.ended = True
                 break
             took = time.monotonic() - asked
             if took < QUICK:
@@ -189,85 +170,12 @@ def read_blocks(
                 digests.update(block)
             yield block
     finally:
-        patience.end()
+        deadline.end()
     if declared is not None and received < declared:
-        patience.check(received)
+        deadline.check(received)
         raise IncompleteBody(received=received, declared=declared)
     if digests:
         digests.check()
-
-
-class BodyDeadline:
-    """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
-
-    A block is waited for inside the server's own read, so only the socket can end that. There is one of these for
-    each request: reading starts it, and ``drain`` ends it at the latest.
-    """
-
-    def __init__(self, request: HttpRequest) -> None:
-        # In HTTP/2 it has other requests, too.
-        is_alone = request.META.get("SERVER_PROTOCOL", "").startswith("HTTP/1")
-        self.socket: socket.socket | None = request.META.get("gunicorn.socket") if is_alone else None
-        self.body: Any = request.META.get("wsgi.input")
-        self.declared = declared_length(request)
-        self.stall = conf.current().READ_TIMEOUT.total_seconds()
-        self.over = False
-        """Whether the client was too slow."""
-        self.ended = False
-        """Whether the end of the body was seen."""
-        self._timer: threading.Timer | None = None
-        self._before: list[float | None] = []
-
-    @classmethod
-    def of(cls, request: HttpRequest) -> BodyDeadline:
-        patience: BodyDeadline | None = request.META.get("uploads.patience")
-        if patience is None:
-            patience = request.META["uploads.patience"] = cls(request)
-        return patience
-
-    def start(self, within: float | None) -> None:
-        """Wait for the body from now on: for so many seconds in all, or for as long as its length allows."""
-        self.end()
-        if self.socket is None or self.over:
-            return
-        if within is None and self.declared is not None:
-            within = self.stall + self.declared / SLOWEST
-        self._before.append(self.socket.gettimeout())
-        self.socket.settimeout(self.stall)
-        if within is not None:
-            self._timer = threading.Timer(within, self.stop)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def end(self) -> None:
-        """Stop waiting; the connection may get another request."""
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        if self._before and self.socket is not None:
-            self.socket.settimeout(self._before.pop())
-
-    def check(self, received: int, error: Exception | None = None) -> None:
-        """Raise BodyTimeout if that is why there is no more."""
-        # Django wraps what the server raises.
-        if self.over or isinstance(error and (error.__cause__ or error), TimeoutError):
-            self.over = True
-            raise BodyTimeout(received=received)
-
-    def abandon(self) -> None:
-        """Let gunicorn close the connection: what still comes is body, and not the next request."""
-        if self.socket is not None and hasattr(self.body, "failed"):
-            self.body.failed = True
-
-    def stop(self) -> None:
-        """End the reading now."""
-        self.over = True
-        if self.socket is None:
-            return
-        self.abandon()
-        with suppress(OSError):
-            # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
-            socket.socket.shutdown(self.socket, socket.SHUT_RD)
 
 
 def _source(request: HttpRequest) -> Any:
@@ -277,13 +185,3 @@ def _source(request: HttpRequest) -> Any:
             raise BodyHidden
         return request.META["wsgi.input"]
     return request
-
-
-def declared_length(request: HttpRequest) -> int | None:
-    """Return the Content-Length, 0 if there is no body at all, None for chunked encoding."""
-    if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
-        return None
-    try:
-        return max(0, int(request.META.get("CONTENT_LENGTH") or 0))
-    except ValueError:
-        return 0

@@ -14,9 +14,10 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 from multipart import parse_options_header
 
-from uploads._internal.http.body import below, declared_length, interrupter, is_sending, read_blocks, require_identity
+from uploads._internal.http.body import below, interrupter, read_blocks, require_identity
+from uploads._internal.http.deadline import declared_length, is_sending
 from uploads._internal.http.exceptions import ChunkOfWidget
-from uploads._internal.http.forms import FormFields, as_utf8, form_events, is_form, name_of_file, rest_of_file
+from uploads._internal.http.multipart import FormFields, as_utf8, form_events, is_form, name_of_file, rest_of_file
 from uploads._internal.sessions import ByteRange, Chunk
 from uploads.exceptions import ContentRangeInvalid, InvalidRequest
 

@@ -25,7 +25,8 @@ from rest_framework.viewsets import ViewSet
 from uploads._internal import conf, owners, sessions
 from uploads._internal.causes import cause_of
 from uploads._internal.conf import DEFAULT_ALIAS
-from uploads._internal.http.body import below, declared_length, drain, has_unread_body, leave_unread, require_body
+from uploads._internal.http.body import below, drain, has_unread_body, leave_unread, require_body
+from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.errors import as_upload_error
 from uploads._internal.http.metadata import FOLDERS, first_value
 from uploads._internal.http.slots import RequestSlot
@@ -41,8 +42,21 @@ RETRY_COMPLETION_AFTER = 5
 """Seconds after which a client may ask again for a file that is still being completed."""
 
 
+def file_status(session: UploadSession, completed: int = 201) -> int:
+    """Return the status that answers for all bytes: ``completed``, or 202 while the file is being completed.
+
+    Raises the error that says why there will be no file.
+    """
+    sessions.require_no_failure(session)
+    return completed if session.state == State.COMPLETED else 202
+
+
 def exempt_from_csrf(request: HttpRequest) -> None:
-    """Look for no CSRF token: a forged request could not be this one, and to look in a form would spool it to disk."""
+    """Look for no CSRF token in a request that cannot be forged; to look for one in a form would spool it to disk.
+
+    It names a session by its unguessable id, or has a header or a type that pages of other origins cannot send unless
+    the portal lets them.
+    """
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001 - REST framework's own way
 
 

@@ -23,6 +23,7 @@ from uploads._internal.sessions.limits import check_file, check_user, is_limited
 from uploads._internal.sessions.rules import ANY, Rules
 from uploads._internal.stores import get_store
 from uploads._internal.stores.names import sign_name
+from uploads._internal.transfer.lease import fresh_expiry
 from uploads._internal.transfer.transactions import is_clear, outside_transaction, reconnect
 from uploads._internal.transfer.writer import FRAMING
 from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
@@ -178,7 +179,7 @@ def _new_session(
         storage=config.STORAGE,
         created_at=now,
         updated_at=now,
-        expires_at=now + config.SESSION_LIFETIME,
+        expires_at=fresh_expiry(),
         client=_client(),
     )
 

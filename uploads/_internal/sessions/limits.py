@@ -86,9 +86,15 @@ def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None
     reserved = _held(user, destination)["size"]
     if bound is None:
         raise LengthRequired
-    if bound - slack > free - reserved:
-        raise QuotaExceeded(size=bound, free=max(0, free - reserved), reserved=reserved)
-    return max(0, min(most, free - reserved))
+    return max(0, min(most, _require_space(bound, free, reserved, slack)))
+
+
+def _require_space(size: int, free: int, reserved: int, slack: int = 0) -> int:
+    """Return the free bytes that no unfinished session has reserved; raise QuotaExceeded if ``size`` exceeds them."""
+    left = free - reserved
+    if size - slack > left:
+        raise QuotaExceeded(size=size, free=max(0, left), reserved=reserved)
+    return left
 
 
 def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None) -> dict[str, int]:
@@ -113,8 +119,8 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     reserved, free = held["size"], destination.free_space(user)
     if maximum is not None and held["count"] >= maximum:
         raise TooManySessions(open=held["count"], maximum=maximum)
-    if free is not None and session.file_size > free - reserved:
-        raise QuotaExceeded(size=session.file_size, free=max(0, free - reserved), reserved=reserved)
+    if free is not None:
+        _require_space(session.file_size, free, reserved)
 
 
 def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:

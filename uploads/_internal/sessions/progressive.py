@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.utils import timezone
-
 from uploads import signals
-from uploads._internal import conf
 from uploads._internal.sessions.admission import is_whole, size_error
 from uploads._internal.sessions.rules import Chunk
 from uploads._internal.sessions.states import move_held
 from uploads._internal.sessions.writing import delete_rows, open_writer
 from uploads._internal.stores.base import Store
-from uploads._internal.transfer.lease import Lease
+from uploads._internal.transfer.lease import Lease, fresh_expiry
 from uploads._internal.transfer.transactions import durable
 from uploads._internal.transfer.writer import (
     PartWriter,
@@ -97,7 +94,7 @@ class _Progress:
             "file_size": session.file_size,
             "size_known": session.size_known,
             "bytes_stored": stored[-1].offset + stored[-1].size if stored else before,
-            "expires_at": timezone.now() + conf.current().SESSION_LIFETIME,
+            "expires_at": fresh_expiry(),
             "last_chunk": {},
         }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from django.utils import timezone
-
 from uploads import signals
 from uploads._internal import conf
 from uploads._internal.parts import update_crc32
@@ -19,7 +17,7 @@ from uploads._internal.sessions.states import move_held
 from uploads._internal.sessions.writing import delete_rows, open_writer, write_chunk
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
-from uploads._internal.transfer.lease import Lease, acquire_lease, request_handover
+from uploads._internal.transfer.lease import Lease, acquire_lease, fresh_expiry, request_handover
 from uploads._internal.transfer.transactions import durable, outside_transaction
 from uploads._internal.transfer.writer import Stored, commit_stored, delete_fragments, parts_among, save_stored
 from uploads.exceptions import (
@@ -190,7 +188,7 @@ class _Receipt:
                     "crc32": crc32,
                     "fingerprint": fingerprint.stored(before) if fingerprint else {},
                 },
-                expires_at=timezone.now() + conf.current().SESSION_LIFETIME,
+                expires_at=fresh_expiry(),
             )
             delete_rows(taken)
             save_stored(stored)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.db import connections
 
@@ -20,25 +20,45 @@ from uploads._internal.forks import after_fork
 from uploads._internal.transfer.transactions import alias
 from uploads.models import UploadSession
 
-if TYPE_CHECKING:
-    from uploads._internal.transfer.lease import Lease
-
 logger = logging.getLogger(__name__)
 
 BEAT = 1.0
 """Seconds between two looks."""
 
 
+class Held(Protocol):
+    """A lease, as the heartbeat needs it."""
+
+    session: UploadSession
+    fence: int
+    lost: bool
+    wanted: bool
+    preemptible: bool
+    locks_row: bool
+    renewed: float
+
+    @property
+    def interrupt(self) -> Callable[[], None]: ...
+
+    @property
+    def is_listening(self) -> bool: ...
+
+    @property
+    def is_silent(self) -> bool: ...
+
+
 class Heartbeat:
+    """Renew the leases of this process, and notice who asked for them."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: set[Lease] = set()
+        self._held: set[Held] = set()
         self._thread: threading.Thread | None = None
-        self._given: set[Lease] = set()
+        self._given: set[Held] = set()
         """Those who were asked to let go."""
 
     @contextmanager
-    def of(self, lease: Lease) -> Iterator[None]:
+    def of(self, lease: Held) -> Iterator[None]:
         """Look after ``lease`` meanwhile."""
         with self._lock:
             self._held.add(lease)
@@ -68,7 +88,7 @@ class Heartbeat:
                 connections.close_all()
         connections.close_all()
 
-    def _beat(self, held: list[Lease]) -> None:
+    def _beat(self, held: list[Held]) -> None:
         connection: Any = connections[alias()]
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
             return  # Nobody else has this database, and a connection of this thread's could not be closed.
@@ -89,7 +109,7 @@ class Heartbeat:
             else:
                 self._keep(lease)
 
-    def _keep(self, lease: Lease) -> None:
+    def _keep(self, lease: Held) -> None:
         """Show a sign of life for a holder who cannot at the moment."""
         asked = time.monotonic()
         lasts = conf.current().LEASE_DURATION
@@ -98,7 +118,7 @@ class Heartbeat:
             if same.update(lease_until=DatabaseNow() + lasts):
                 lease.renewed = asked
 
-    def _give_way(self, lease: Lease) -> None:
+    def _give_way(self, lease: Held) -> None:
         """End the reading, so that the holder keeps what its door says and lets go; if it reads on, let go for it."""
         with self._lock:
             if lease not in self._held or not lease.is_listening:
@@ -114,7 +134,7 @@ class Heartbeat:
         same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
         same.update(fence=lease.fence + 1, lease_until=None)
 
-    def _lose(self, lease: Lease) -> None:
+    def _lose(self, lease: Held) -> None:
         with self._lock:
             if lease not in self._held:
                 return  # It has just let go itself.

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from math import ceil
 from typing import Any
 
@@ -215,7 +216,12 @@ def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[s
     now = timezone.now()
     if session.state != State.OPEN or (session.expires_at - now).total_seconds() > within:
         return {}
-    return {"expires_at": now + conf.current().SESSION_LIFETIME}
+    return {"expires_at": fresh_expiry()}
+
+
+def fresh_expiry() -> datetime:
+    """Return when an open session expires in which something has just happened."""
+    return timezone.now() + conf.current().SESSION_LIFETIME
 
 
 def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> Lease:

@@ -10,7 +10,7 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 
 from uploads._internal.http.body import below, read_blocks, read_fields_body, require_identity
-from uploads._internal.http.forms import content_type, first_file, form_fields, is_form
+from uploads._internal.http.multipart import content_type, first_file, form_fields, is_form
 from uploads._internal.http.requests import body_options, json_object, read_query, read_range
 from uploads._internal.protocols.onlyoffice import conf
 from uploads._internal.protocols.onlyoffice.duplicates import read_fingerprint

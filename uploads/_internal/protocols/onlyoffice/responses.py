@@ -6,8 +6,7 @@ from typing import Any
 
 from rest_framework.response import Response
 
-from uploads._internal import sessions
-from uploads._internal.http.views import RETRY_COMPLETION_AFTER
+from uploads._internal.http.views import RETRY_COMPLETION_AFTER, file_status
 from uploads.models import Mode, State, UploadSession
 
 
@@ -30,8 +29,7 @@ def plain(data: Any, *, status: int = 200) -> Response:
 
 def progress_status(session: UploadSession) -> int:
     """Return the status that answers a chunk: 201 completed, 202 being completed, 200 go on."""
-    sessions.require_no_failure(session)
-    return 202 if session.is_finishing else 201 if session.state == State.COMPLETED else 200
+    return 200 if session.state == State.OPEN else file_status(session)
 
 
 def with_progress(response: Response, session: UploadSession) -> Response:

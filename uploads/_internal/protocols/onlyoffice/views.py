@@ -183,8 +183,6 @@ class SessionView(OnlyofficeView):
     initiates = False
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        # A session's id is unguessable, so a forged request cannot name one; and looking for a
-        # CSRF token in the form would spool the chunk to disk.
         query = read_query(request)
         self.initiates = query.get("initiate", "").lower() == "true"
         if (kwargs.get("session_id") or query.get("uid")) and not self.initiates:

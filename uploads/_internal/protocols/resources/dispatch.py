@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from uploads._internal.http.forms import content_type
+from uploads._internal.http.multipart import content_type
 from uploads._internal.protocols.plain.variant import Plain
 from uploads._internal.protocols.resources import headers
 from uploads._internal.protocols.resources.base import Variant

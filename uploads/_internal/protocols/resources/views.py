@@ -20,7 +20,7 @@ from uploads._internal.http.errors import problem
 from uploads._internal.http.exceptions import DatabaseUnavailable
 from uploads._internal.http.listing import open_sessions
 from uploads._internal.http.requests import read_file
-from uploads._internal.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf
+from uploads._internal.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf, file_status
 from uploads._internal.protocols.resources import conf
 from uploads._internal.protocols.resources.dispatch import PROTOCOLS, variant_of
 from uploads._internal.protocols.resources.errors import TYPES
@@ -122,10 +122,10 @@ class ResourceView(UploadView):
     def final(self, session: UploadSession) -> Response:
         """Answer with the file that the session has become, or say that it is on its way."""
         headers = self.variant.progress(session) | {"Location": self.absolute(session)} | self.place(session)
-        if session.state == State.COMPLETED:
-            return Response(self.described(session), 201, headers=headers)
-        sessions.require_no_failure(session)
-        return Response(self.described(session), 202, headers=headers | {"Retry-After": str(RETRY_COMPLETION_AFTER)})
+        status = file_status(session)
+        if status == 202:
+            headers |= {"Retry-After": str(RETRY_COMPLETION_AFTER)}
+        return Response(self.described(session), status, headers=headers)
 
     def absolute(self, session: UploadSession) -> str:
         return self.request.build_absolute_uri(self.address(session))
@@ -182,7 +182,7 @@ class CollectionViewSet(ResourceView):
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         if self.variant.is_custom:
-            exempt_from_csrf(request)  # Pages of other origins cannot send such headers unless the portal lets them.
+            exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def create(self, request: Request, **_: str) -> Response:
@@ -256,7 +256,7 @@ class UploadViewSet(ResourceView):
     throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for chunks.
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        exempt_from_csrf(request)  # Its URL is unguessable, so a forged request cannot name it.
+        exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from rest_framework.response import Response
 
 from uploads._internal.http import metadata
-from uploads._internal.http.body import declared_length, read_blocks, require_identity
+from uploads._internal.http.body import read_blocks, require_identity
+from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.digests import Digests
-from uploads._internal.http.forms import content_type, is_form
+from uploads._internal.http.multipart import content_type, is_form
 from uploads._internal.http.requests import body_options, disposed_name, read_query
 from uploads._internal.protocols.resources import conf, headers
 from uploads._internal.protocols.resources.base import Variant, limit

@@ -18,7 +18,7 @@ from uploads._internal.http.body import below, read_blocks, read_fields_body, re
 from uploads._internal.http.errors import problem
 from uploads._internal.http.exceptions import PartChanged
 from uploads._internal.http.requests import body_options, json_object, read_file
-from uploads._internal.http.views import UploadView, exempt_from_csrf
+from uploads._internal.http.views import UploadView, exempt_from_csrf, file_status
 from uploads._internal.parts import MAX_PARTS, MIN_PART_SIZE
 from uploads._internal.sessions import Chunk, FileRequest, Rules
 from uploads.exceptions import InvalidRequest, SessionAborted, SessionNotFound
@@ -56,7 +56,6 @@ class UppyCreateViewSet(UppyView):
     scope = "uploads-create"
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        # The plugin sends no CSRF token; a page of another origin cannot send JSON unless the portal lets it.
         if _is_json(request):
             exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
@@ -104,7 +103,7 @@ class UppyFileViewSet(UppyView):
             lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)), read_file(request).chunk
         )
         headers = {"Location": place} if (place := self.location(session)) else {}
-        return Response({"location": place}, 201 if session.state == State.COMPLETED else 202, headers=headers)
+        return Response({"location": place}, file_status(session), headers=headers)
 
 
 class UppyUploadViewSet(UppyView):
@@ -114,7 +113,7 @@ class UppyUploadViewSet(UppyView):
     throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for parts.
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        exempt_from_csrf(request)  # Its id is unguessable, so a forged request cannot name it.
+        exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
@@ -152,7 +151,7 @@ class UppyUploadViewSet(UppyView):
                 raise PartChanged(number=changed[0])
         session = sessions.finalize(session, RULES, numbers=[*named])
         body = {"location": self.location(session), "bucket": "", "key": session.file_name}
-        return Response(body, 200 if session.state == State.COMPLETED else 202)
+        return Response(body, file_status(session, completed=200))
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the upload. The file of a finished one is the portal's, and stays."""

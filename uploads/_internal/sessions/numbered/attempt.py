@@ -22,7 +22,7 @@ from uploads._internal.sessions.rules import Chunk
 from uploads._internal.sessions.writing import without_connection, write_chunk
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.dirty import DirtyParts
-from uploads._internal.transfer.lease import PARTS_AHEAD, prolonged, renewal_interval
+from uploads._internal.transfer.lease import PARTS_AHEAD, fresh_expiry, prolonged, renewal_interval
 from uploads._internal.transfer.targets import begin_planned, plan_for, target_of
 from uploads._internal.transfer.threads import StoreThreads
 from uploads._internal.transfer.transactions import durable, reconnect
@@ -253,7 +253,7 @@ class Attempt:
             values: dict[str, Any] = {
                 "bytes_stored": bytes_stored,
                 "updated_at": now,
-                "expires_at": now + conf.current().SESSION_LIFETIME,
+                "expires_at": fresh_expiry(),
                 "mode": Mode.NUMBERED,
             }
             if locked.mode == Mode.UNDECIDED:
