@@ -100,7 +100,7 @@ def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> Non
     assert answer is not None
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "transaction_open")
     assert (stack.ask("UploadSession.objects.count()"), stack.stored()) == before
-    doctor = f"list(__import__('uploads._internal.doctor').doctor.examine({stack.url('wrapped')!r}))"
+    doctor = f"list(__import__('uploads._internal.doctor', fromlist=['x']).examine({stack.url('wrapped')!r}))"
     ways = stack.ask(f"[finding.text for finding in {doctor} if finding.about == 'way']")
     assert ["database transaction" in way for way in ways] == [True, True]
     stack.kill("wrapped")

@@ -146,7 +146,7 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
     has_release_permission = has_permission("release")
 
     def _allowed(self, request: HttpRequest) -> list[Action]:
-        return [action for action in ACTIONS if getattr(self, f"has_{action.name}has_permission")(request)]
+        return [action for action in ACTIONS if getattr(self, f"has_{action.name}_permission")(request)]
 
     def ask(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action) -> HttpResponseBase | None:
         """Ask before anything is done, and say of which uploads it cannot be."""
