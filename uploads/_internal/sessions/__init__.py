@@ -1,4 +1,4 @@
-"""The life of a session: create, receive, complete, abort, expire. Knows no HTTP and no S3."""
+"""The life of a session: create, receive, complete, abort, expire. Independent of HTTP and S3."""
 
 from __future__ import annotations
 

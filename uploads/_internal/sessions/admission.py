@@ -1,4 +1,4 @@
-"""Whether a session takes a chunk: what every way of receiving asks before and while bytes come."""
+"""Conditions of receiving a chunk in any mode, tested before and while bytes arrive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from uploads.models import CheckResult, Mode, State, UploadSession
 
 
 def require_live(session: UploadSession) -> UploadSession:
-    """Return the session; raise SessionAborted or SessionExpired if it is no more."""
+    """Return the session; raise SessionAborted or SessionExpired if that is its state."""
     if session.state == State.ABORTED:
         raise SessionAborted
     if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
@@ -34,7 +34,7 @@ def require_live(session: UploadSession) -> UploadSession:
 
 
 def require_no_failure(session: UploadSession) -> None:
-    """Raise the error that says why no file was made of all bytes, if so: the check's own, or CompletionFailed."""
+    """Raise an error if the session failed: the check's own, or CompletionFailed."""
     if session.state == State.FAILED:
         if session.check_result == CheckResult.REFUSED:
             raise FileRefused(session.failure)
@@ -44,7 +44,7 @@ def require_no_failure(session: UploadSession) -> None:
 
 
 def check_open(session: UploadSession, mode: Mode) -> None:
-    """Raise the error that says why ``session`` takes no chunk sent in this way, if it takes none."""
+    """Raise an error if ``session`` accepts no chunk sent in this mode."""
     require_live(session)
     require_no_failure(session)
     if session.state != State.OPEN:
@@ -54,7 +54,10 @@ def check_open(session: UploadSession, mode: Mode) -> None:
 
 
 def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool = True) -> None:
-    """Refuse a chunk that has grown too large; ``known`` False for an upper bound, which framing may exceed."""
+    """Refuse a chunk that has grown too large.
+
+    ``known`` is False if ``size`` is an upper bound, which may exceed the maximum because of framing.
+    """
     maximum = chunk.rules.most
     slack = 0 if known else FRAMING
     if maximum is not None and size > maximum + slack:
@@ -67,7 +70,7 @@ def check_bounds(session: UploadSession, chunk: Chunk, size: int, *, known: bool
 
 
 def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -> None:
-    """Refuse a chunk whose range contradicts the session, or its own ``size`` once that is known."""
+    """Refuse a chunk whose range contradicts the session, or the chunk's ``size`` if known."""
     given = chunk.range
     if given is None:
         return
@@ -84,7 +87,10 @@ def check_range(session: UploadSession, chunk: Chunk, size: int | None = None) -
 
 
 def size_error(session: UploadSession, remaining: int) -> UploadError:
-    """Return the error that says why bytes do not fit into the file, of which so many are still to come."""
+    """Return the error for bytes that do not fit into the file.
+
+    ``remaining`` is the number of bytes that the file still lacks.
+    """
     if session.size_known:
         return ChunkBeyondFile(remaining=remaining, total=session.file_size)
     text = (
@@ -94,7 +100,10 @@ def size_error(session: UploadSession, remaining: int) -> UploadError:
 
 
 def take_length(session: UploadSession, chunk: Chunk) -> None:
-    """Note the file's size if its client says it only now; raise LengthInconsistent or FileTooLarge."""
+    """Set the file's size if the client declares it only now.
+
+    Raises LengthInconsistent or FileTooLarge.
+    """
     total = chunk.range.total if chunk.range and chunk.total is None else chunk.total
     if total is None or (session.size_known and total == session.file_size):
         return
@@ -110,5 +119,5 @@ def take_length(session: UploadSession, chunk: Chunk) -> None:
 
 
 def is_whole(session: UploadSession, stored: int) -> bool:
-    """Tell whether the file ends where ``stored`` bytes of it end."""
+    """Return whether ``stored`` bytes are the whole file."""
     return session.size_known and stored == session.file_size

@@ -1,8 +1,12 @@
-"""Compare rows and store both ways, and give back what no row owns.
+"""Compare rows and store in both directions, and delete what no row owns.
 
-Nothing is deleted that is not provably ours: it lies in one of the destination's places, carries a mark that this
-database signed, is older than ``AUDIT_GRACE``, belongs to no unfinished session, and, if it is an object, the portal
-does not claim it.
+Only uploads and objects that are provably ours are deleted. They meet all of these conditions:
+
+- They lie under one of the destination's audit prefixes.
+- Their names carry a signature that this database made.
+- They are older than ``AUDIT_GRACE``.
+- They belong to no unfinished session.
+- The portal does not claim them, if they are objects.
 """
 
 from __future__ import annotations
@@ -27,16 +31,16 @@ from uploads.models import Fragment, NamingKey, Segment, UploadSession
 logger = logging.getLogger(__name__)
 
 FRAGMENTS_LOOKED_AT = 100
-"""When one session is compared: each is a call."""
+"""Maximum number of fragments in the comparison of one session: each is a call."""
 ABORT_ATTEMPTS = 3
-"""A part still on its way when its upload is aborted can survive it (S3: AbortMultipartUpload)."""
+"""Attempts to abort an upload: a part in transit can survive one (S3: AbortMultipartUpload)."""
 
 Found = TypeVar("Found", FoundUpload, FoundObject)
 
 
 @dataclass
 class Report:
-    """What an audit found; sizes in bytes."""
+    """Findings of an audit; sizes in bytes."""
 
     lost: list[str] = field(default_factory=list)
     """Unfinished sessions whose bytes are gone from the store."""
@@ -45,13 +49,14 @@ class Report:
     freed: int = 0
     freed_bytes: int = 0
     strange: int = 0
-    """Things in our places that are not named as ours; never touched."""
+    """Uploads and objects under our prefixes whose names are not ours; never touched."""
 
 
 def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) -> Report:
-    """Audit the places where the portal's uploads lie; ``fix`` deletes orphans. Each finding is told in a line.
+    """Audit the prefixes that hold the portal's uploads; ``fix`` deletes orphans.
 
-    Raises StoreUnavailable if the store cannot be asked. Safe beside uploads and other audits.
+    ``tell`` is called with one line for each finding. Raises StoreUnavailable if the store cannot be queried. Safe
+    beside uploads and other audits.
     """
     report = Report()
     places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).audit_prefixes()))
@@ -91,18 +96,18 @@ def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], o
 
 @dataclass
 class Comparison:
-    """What the row and the store say of one session; sizes in bytes, None where there is nothing."""
+    """A session's bytes according to its rows and to the store; None if absent."""
 
     in_rows: int
     in_uploads: int | None
-    """Of the parts that the store holds, if it still knows the upload."""
+    """Bytes of the parts in the store, if it still knows the upload."""
     in_fragments: int
     file: int | None
-    """Of the object that the file is, once it is whole."""
+    """Bytes of the finished object, if the file is whole."""
 
 
 def compare(session: UploadSession) -> Comparison:
-    """Ask the store what it has of a session; raise StoreUnavailable if it cannot be asked."""
+    """Query the store for a session's bytes; raise StoreUnavailable if it does not answer."""
     store = get_store(session.storage)
     sizes = [store.upload_size(upload) for upload in uploads_of(session)]
     known = [size for size in sizes if size is not None]
@@ -118,25 +123,31 @@ def compare(session: UploadSession) -> Comparison:
 
 
 def _file_of(store: Store, session: UploadSession) -> StoredObject | None:
-    """Return what the store says of the finished file; its first segment may have had the name before."""
+    """Return the finished file in the store, or None.
+
+    The size is compared, because the first segment may have had the same name before.
+    """
     stored = store.stat(session.object_name)
     return stored if stored is not None and stored.size == session.file_size else None
 
 
 def _is_there(store: Store, session: UploadSession, upload: Upload) -> bool:
-    """Tell whether the store has the upload, or the object that a segment has become."""
+    """Return whether the store has the upload, or the object of a finished segment."""
     return store.upload_size(upload) is not None or (
         upload.name != session.object_name and store.stat(upload.name) is not None
     )
 
 
 def _is_unchanged(session: UploadSession) -> bool:
-    """Tell whether nobody wrote to the session while the store was asked about it."""
+    """Return whether no other process wrote to the session while the store was queried."""
     return UploadSession.objects.filter(pk=session.pk, fence=session.fence, lease_until=None).exists()
 
 
 def _unfinished(names: list[str]) -> Iterator[Upload]:
-    """Yield the uploads of those names that sessions own, of whatever storage: aliases may share a bucket."""
+    """Yield the uploads of unfinished sessions with these names, in any storage.
+
+    Several storage aliases may share a bucket.
+    """
     rows = UploadSession.objects.unfinished().named(names)
     for name, upload_id in rows.values_list("object_name", "upload_id"):
         yield Upload(name, upload_id)
@@ -146,16 +157,16 @@ def _unfinished(names: list[str]) -> Iterator[Upload]:
 
 
 def _owned_objects(names: list[str]) -> set[str]:
-    """Return those of the names that an unfinished session or the portal owns.
+    """Return the members of ``names`` that an unfinished session or the portal owns.
 
-    The portal is asked last: what is published in between is no longer the session's, but already the portal's.
+    The portal is queried last: a file that is published in between belongs to the portal by then.
     """
     unfinished = UploadSession.objects.unfinished()
     owned = set(unfinished.named(names).values_list("object_name", flat=True))
     owned |= set(Fragment.objects.filter(session__in=unfinished, name__in=names).values_list("name", flat=True))
     segments = Segment.objects.filter(session__in=unfinished, name__in=_fragments(names))
     owned |= set(segments.values_list("name", flat=True))
-    # Fragments are never the portal's.
+    # The portal never owns fragments.
     left = [name for name in names if name not in owned | _fragments(names)]
     for alias in all_aliases():
         owned |= set(get_destination(alias).in_use(left))
@@ -163,7 +174,7 @@ def _owned_objects(names: list[str]) -> set[str]:
 
 
 def _composed(name: str) -> str:
-    """Return a listed name as it was given: some file systems take its characters apart."""
+    """Return a listed name in composed form (NFC): some file systems decompose characters."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -172,7 +183,7 @@ def _fragments(names: list[str]) -> set[str]:
 
 
 def _ours(unowned: list[Found], report: Report) -> Iterator[Found]:
-    """Yield what is named as ours and old enough not to be on its way."""
+    """Yield what is named as ours and too old to be in progress."""
     grace_ends = datetime.now(UTC) - conf.current().AUDIT_GRACE
     key = NamingKey.current()
     for found in unowned:

@@ -1,4 +1,4 @@
-"""The step between verified and published: the portal looks at the whole file before anybody else does."""
+"""Let the portal check a verified file as a whole before it is published."""
 
 from __future__ import annotations
 
@@ -44,19 +44,20 @@ from uploads.models import CheckResult, State, UploadSession
 logger = logging.getLogger(__name__)
 
 MAX_CHECK_PAUSE = timedelta(minutes=5)
-"""Between two looks whether a checker that was away is back."""
+"""Longest pause between two attempts while the checker is unavailable."""
 RELEASABLE = (CheckResult.REFUSED, CheckResult.UNCHECKABLE)
 
 
 @outside_transaction
 def check(session: UploadSession) -> UploadSession:
-    """Have the portal check a ``checking`` session's file, and publish it if the result lets it.
+    """Have the portal check a ``checking`` session's file; publish it if the result allows.
 
-    Takes as long as the check does; one whose process dies is begun anew. Raises SessionBusy if somebody is at it.
+    Takes as long as the check does. A check whose process dies starts again from the beginning. Raises SessionBusy if
+    another process is checking the session.
     """
     if session.state == State.CHECKING:
         before = session.failure
-        # Empty until it is known better: an attempt that takes its process along leaves it so.
+        # An attempt that kills its process leaves ``failure`` empty; the next one recognizes it by that.
         with acquire_lease(session, failure="", **begin_attempt(session, MAX_CHECK_PAUSE)) as lease:
             _check_held(lease, died=not before)
     return session
@@ -64,16 +65,20 @@ def check(session: UploadSession) -> UploadSession:
 
 @outside_transaction
 def checks_due(*, limit: int) -> list[UploadSession]:
-    """Return the sessions that wait for their check and that nobody is at; none of them twice for some minutes."""
+    """Return idle sessions that await their check.
+
+    None is returned twice within ``MAX_CHECK_PAUSE``.
+    """
     due = UploadSession.objects.due(State.CHECKING)[:limit]
     return [session for session in due if session.change(retry_at=timezone.now() + MAX_CHECK_PAUSE)]
 
 
 @outside_transaction
 def release_checked(session: UploadSession, *, who: str, why: str) -> UploadSession:
-    """Publish a file that its check refused, or waits for, because an operator takes the blame: ``who``, and ``why``.
+    """Publish a file that its check refused or has not finished, on an operator's responsibility.
 
-    Raises SessionClosed if there is nothing to release, and UploadGone if the file was deleted.
+    ``who`` and ``why`` go into the history. Raises InvalidRequest without a reason, SessionClosed if there is nothing
+    to release, and UploadGone if the file was deleted.
     """
     if not why.strip():
         message = "A file is released for a reason: say which."
@@ -124,7 +129,7 @@ def _check_held(lease: Lease, *, died: bool) -> None:
 
 
 def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
-    """Hash the file and have it checked, as far as that is wanted; ``found`` gets what is kept of it."""
+    """Hash and check the file as configured; put the values to save into ``found``."""
     destination = destination_of(session)
     with open_object(get_store(session.storage), session.object_name, session.file_size) as file:
         if conf.current().SHA256:
@@ -138,9 +143,9 @@ def _conclude(
     lease: Lease, check_result: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]
 ) -> None:
     session, why = lease.session, "" if error is None else str(error)
-    if session.check_result:  # An operator's, which is above the checker's.
+    if session.check_result:  # An operator's decision overrides the checker's.
         check_result = CheckResult(session.check_result)
-    reconnect()  # The database may have hung up while the check took its time.
+    reconnect()  # The database may have closed the connection during a long check.
     if policy == "publish":
         move_held(
             lease,

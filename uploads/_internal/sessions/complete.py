@@ -1,4 +1,4 @@
-"""Complete a session: assemble, verify, publish. Whoever finds one half done carries it on."""
+"""Complete a session: assemble, verify, publish. Each call resumes what an earlier one left unfinished."""
 
 from __future__ import annotations
 
@@ -46,18 +46,21 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = timedelta(seconds=5)
 MAX_COMPLETION_PAUSE = timedelta(hours=1)
 TASKS_TURN = timedelta(seconds=60)
-"""How long clients who ask for a file leave it to the task after it took longer than one of them waits: each would
-begin anew and be interrupted again."""
+"""Period in which clients leave a file to the task, after completing took too long.
+
+It took longer than a client waits: each client would start again and be interrupted again.
+"""
 
 
 @outside_transaction
 def complete(session: UploadSession) -> UploadSession:
-    """Carry a session with all its bytes on for its client, who waits for the result of a check, too, for a while.
+    """Complete a session that has all its bytes, for its client.
 
-    It is ``completed``, ``failed``, or still ``completing`` or ``checking`` then.
+    Waits a limited time for the result of a check, too. Afterwards, the session is ``completed``, ``failed``, or still
+    ``completing`` or ``checking``.
 
-    Raises SessionBusy if somebody else is at it. A session that failed a moment ago rests until ``retry_at``,
-    however often its client asks.
+    Raises SessionBusy if another process is completing the session. After a failed attempt, the session rests until
+    ``retry_at``, however often its client asks.
     """
     if session.state == State.CHECKING:
         return checked(session)
@@ -70,7 +73,10 @@ def complete(session: UploadSession) -> UploadSession:
 
 
 def checked(session: UploadSession) -> UploadSession:
-    """Wait a little for the result, if the session is being checked and the checker is not known to be away."""
+    """Wait for a limited time while the session is being checked.
+
+    Does not wait if the checker is known to be unavailable.
+    """
     ends = time.monotonic() + conf.current().CHECK_WAIT.total_seconds()
     waits = session.state == State.CHECKING and not session.failure
     pause = LOOK_AGAIN
@@ -83,7 +89,7 @@ def checked(session: UploadSession) -> UploadSession:
 
 @outside_transaction
 def complete_due(*, limit: int) -> int:
-    """Carry on the sessions whose completion nobody is at; return how many there were."""
+    """Complete the sessions that no other process is completing; return their number."""
     due = list(UploadSession.objects.due()[:limit])
     for session in due:
         try:
@@ -100,7 +106,10 @@ def complete_due(*, limit: int) -> int:
 
 
 def begin_attempt(session: UploadSession, longest: timedelta = MAX_COMPLETION_PAUSE) -> dict[str, Any]:
-    """Count an attempt when it begins, so that one that kills its process is counted, too."""
+    """Return the values that count an attempt at its beginning.
+
+    An attempt that kills its process is thus counted, too.
+    """
     attempts = session.attempts + 1
     return {"attempts": attempts, "retry_at": timezone.now() + pause_after(attempts, longest), "left_to_task": False}
 
@@ -112,7 +121,7 @@ def pause_after(attempts: int, longest: timedelta = MAX_COMPLETION_PAUSE) -> tim
 
 @outside_transaction
 def retry(session: UploadSession, *, who: str = "") -> UploadSession:
-    """Try a ``failed`` session once more, as an operator asks."""
+    """Retry a ``failed`` session on request of an operator."""
     if session.state != State.FAILED:
         raise SessionClosed(state=session.get_state_display())
     if move(session, State.COMPLETING, who=who, check_result=CheckResult.NONE, attempts=0, retry_at=None, failure=""):
@@ -121,10 +130,10 @@ def retry(session: UploadSession, *, who: str = "") -> UploadSession:
 
 
 def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
-    """Complete the session that ``lease`` holds and let go of it; the attempt is counted already.
+    """Complete the session that ``lease`` holds, and release it; the attempt is already counted.
 
-    If the store takes longer than ``budget``, the session stays ``completing``: what the store is at goes on, and
-    the next to ask, client or Celery, finds out what came of it.
+    If the store takes longer than ``budget``, the session stays ``completing``. The store's operation continues, and
+    the next call (by a client or by Celery) finds its result.
     """
     session = lease.session
     try:
@@ -163,29 +172,32 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             raise
         logger.exception("session %s: the portal could not publish the file", session.pk)
         reconnect()
-        session.refresh_from_db()  # as it was before a transaction that was rolled back
+        session.refresh_from_db()  # Its values may stem from a transaction that was rolled back.
         if session.fence == lease.fence:
             _retry_later(lease, error)
             return
         if session.state != State.COMPLETED:
-            return  # Somebody else is at it.
-        # The answer to the COMMIT was lost: it was published all the same.
+            return  # Another process is completing the session.
+        # The answer to the COMMIT was lost, but the file is published.
     logger.info("session %s: completed as file %s", session.pk, session.file_id)
     signals.session_completed.send_robust(UploadSession, session=session)
 
 
 def _release_fragments(session: UploadSession) -> None:
-    """Delete the objects that the file was made of, and those of attempts that died, of which the history tells."""
+    """Delete the objects that the file was made of, and those of attempts that died.
+
+    The latter have no rows; they are listed if the history records a problem or the chunks are numbered.
+    """
     store, left = get_store(session.storage), {*objects_of(session)}
     if session.mode == Mode.NUMBERED or session.moves.filter(before=F("after")).exists():
-        with suppress(UploadError):  # There may be no right to list; the audit finds them.
+        with suppress(UploadError):  # Listing may not be permitted; the audit finds them.
             left |= call_with_timeout(lambda: set(store.list_fragments(session.object_name)))
     delete_quietly(store, left)
     session.fragments.all().delete()
 
 
 def undo_attempt(lease: Lease) -> None:
-    """Let go of the session as if the attempt had not been made, if that can be done at all."""
+    """Release the session without counting the attempt, if possible."""
     session = lease.session
     try:
         reconnect()
@@ -218,7 +230,7 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
 
 
 def _planned(lease: Lease, store: Store) -> UploadPlan:
-    """Return the plan of the file, which numbered chunks may have left open until now."""
+    """Return the plan of the file; numbered chunks may have left it undecided until now."""
     session = lease.session
     if session.plan:
         return session.plan
@@ -233,7 +245,10 @@ def _planned(lease: Lease, store: Store) -> UploadPlan:
 
 
 def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
-    """Believe the store's HEAD, not its answers: size, checksum and encryption must be what the row says."""
+    """Verify that size, checksum and encryption of the object are those of the row.
+
+    The values come from the store's HEAD response; its responses to other calls are not trusted.
+    """
     if stored.size != session.file_size:
         reason = f"it has {stored.size} bytes instead of {session.file_size}"
     elif stored.crc32 not in (None, crc32):
@@ -249,7 +264,7 @@ def _publish(lease: Lease) -> None:
     session = lease.session
     destination = destination_of(session)
     with durable(), ExitStack() as portals, _locking(lease):
-        # The row first: whoever loses the lease here has published nothing.
+        # The row is written first, so that a process that lost its lease publishes nothing.
         lease.commit(keep=True, digests=session.digests)
         for other in {*destination.databases} - {alias()}:
             portals.enter_context(transaction.atomic(using=other, durable=True))
@@ -298,18 +313,21 @@ def _retry_later(lease: Lease, error: Exception) -> None:
 
 
 def fail(lease: Lease, error: Exception, **values: Any) -> None:
-    """Give completing up until an operator says otherwise, or the session's time is up."""
+    """Stop completing the session until an operator retries it or it expires."""
     session = lease.session
     expires_at = timezone.now() + conf.current().FAILED_LIFETIME
     why = reason_of(error)
     if error.__cause__ is not None:
         note_problem(session, error)
     move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at, **values)
-    level = logging.WARNING if session.check_result else logging.ERROR  # What a check refuses is nobody's defect.
+    level = logging.WARNING if session.check_result else logging.ERROR  # A refused file is no defect.
     logger.log(level, "session %s: failed: %s (%s)", session.pk, session.failure, cause_of(error))
     signals.session_failed.send_robust(UploadSession, session=session)
 
 
 def reason_of(error: Exception) -> str:
-    """Tell people why; only our own errors have a text that is fit for a client."""
+    """Return the reason to show to the user.
+
+    Only our own errors have a text that is fit for clients.
+    """
     return str(error) if isinstance(error, UploadError) else "The portal could not take the file over."

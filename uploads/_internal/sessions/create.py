@@ -37,40 +37,42 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_METADATA = 8 * 2**10
-"""Bytes of the names and values that a client says of its file beside name and size."""
+"""Maximum bytes of the names and values that a client declares besides name and size."""
 
 
 @dataclass(frozen=True)
 class FileRequest:
-    """What a client says of the file it is going to send."""
+    """Description of the file that a client is going to send."""
 
     name: str
     size: int | None
     """In bytes; None if it is not known yet."""
     at_most: int | None = None
-    """The most bytes that it may have, if that is all that is known."""
+    """Upper bound of the size in bytes, if only that is known."""
     relative_path: str = ""
     content_type: str = ""
-    """Empty if the client does not say; guessed from the name then."""
+    """Empty if the client does not declare it; it is guessed from the name then."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """Whatever else the client says, for the portal to use."""
+    """Further declarations of the client, for the portal to use."""
     created_at: datetime | None = None
     encrypted: bool = False
     create_new: bool = False
     rules: Rules = ANY
-    """Those of the door that the session is opened through."""
+    """Rules of the protocol that opens the session."""
     longest_title: int = names.MAX_LENGTH
-    """Characters that titles are cut to."""
+    """Maximum number of characters of a title; longer titles are cut."""
     destination: str = DEFAULT_ALIAS
-    """The alias of the one that gets the file."""
+    """Alias of the destination that gets the file."""
 
 
 @outside_transaction
 def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadSession:
-    """Open a session of ``user`` for ``file`` in a folder of the portal; the store knows of it afterwards.
+    """Open a session of ``user`` for ``file`` in a folder of the portal.
 
-    Raises what the destination raises, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
-    QuotaExceeded, EncryptionUnsupported or StoreUnavailable; then nothing is left behind.
+    The upload in the store begins later.
+
+    Raises the errors of the destination, InvalidName, FileTooLarge, ExtensionNotAllowed, TooManySessions,
+    QuotaExceeded, EncryptionUnsupported or StoreUnavailable. Nothing remains of the session then.
     """
     _check_metadata(file.metadata)
     destination = get_destination(file.destination)
@@ -97,9 +99,10 @@ def create_edit(
     rules: Rules = ANY,
     alias: str = DEFAULT_ALIAS,
 ) -> UploadSession:
-    """Open a session of ``user`` for new content of a file of the portal; it keeps its version.
+    """Open a session of ``user`` for new content of a file of the portal.
 
-    ``size`` and ``at_most`` as in ``FileRequest``. Raises like ``create``.
+    The session stores the file's present version. ``size`` and ``at_most`` are those of ``FileRequest``. Raises the
+    errors of ``create``.
     """
     destination = get_destination(alias)
     file = destination.file(user, file_id)
@@ -138,7 +141,10 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
 
 
 def _confirm_folder(user: AbstractBaseUser, session: UploadSession) -> None:
-    """Make sure that nobody removed the folder as an empty one before the session claimed it."""
+    """Abort the session if its folder was removed as empty before the session claimed it.
+
+    Raises the destination's error then.
+    """
     try:
         destination_of(session).folder(user, session.folder_id)
     except UploadError:
@@ -147,7 +153,10 @@ def _confirm_folder(user: AbstractBaseUser, session: UploadSession) -> None:
 
 
 def _client() -> dict[str, str]:
-    """Return who calls, and with what; empty outside a request, and where the portal does not want it kept."""
+    """Return the client's address and user agent.
+
+    Empty outside a request, or if ``KEEP_CLIENTS`` is off.
+    """
     request = caller()
     if request is None or not conf.current().KEEP_CLIENTS:
         return {}
@@ -185,7 +194,10 @@ def _new_session(
 
 
 def _declared(file: FileRequest) -> dict[str, Any]:
-    """Return what else the client declared, in its order; times as the portal's dates are, aware or not."""
+    """Return the client's further declarations, in their order.
+
+    Times are aware or naive, as the portal's own dates are.
+    """
     declared: dict[str, Any] = {"metadata": [[name, value] for name, value in file.metadata.items()]}
     with suppress(OverflowError):  # before year 1 or after 9999
         if moment := file.created_at:
@@ -197,14 +209,14 @@ def _name(session: UploadSession) -> None:
     key, last = NamingKey.current(), names.for_storage(session.file_name)
     session.name_signature = sign_name(session.id, last, key)
     name = posixpath.normpath(destination_of(session).object_name(session))
-    if posixpath.basename(name) != last:  # The mark signs what the name ends with.
+    if posixpath.basename(name) != last:  # The signature covers the last component of the name.
         mark = sign_name(session.id, posixpath.basename(name), key)
         name, session.name_signature = name.replace(session.name_signature, mark), mark
     session.name_object(name)
 
 
 class _Unclear(Exception):
-    """The row may be there or not: nothing that it would name may be given up."""
+    """The row may exist or not, so nothing that it would name may be deleted."""
 
     def __init__(self, cause: Error) -> None:
         super().__init__()
@@ -212,7 +224,10 @@ class _Unclear(Exception):
 
 
 def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> None:
-    """Save the new session; if the database's answer is lost, save it again, which tells whether it was saved."""
+    """Save the new session; try again if the database's answer is lost.
+
+    The second attempt shows whether the first took effect.
+    """
     clear = True
     for attempt in (1, 2):
         try:
@@ -223,7 +238,7 @@ def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> N
         except IntegrityError:
             if attempt == 1:
                 raise
-            session.refresh_from_db()  # No other session has this id.
+            session.refresh_from_db()  # The first attempt took effect: no other session has this id.
             return
         except Error as error:
             clear = clear and is_clear(error)

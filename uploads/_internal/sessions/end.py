@@ -1,4 +1,4 @@
-"""End sessions without a file: abort, expire, and give back what they hold."""
+"""End sessions without a file: abort or expire them, and release what they hold."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ logger = logging.getLogger(__name__)
 
 @outside_transaction
 def abort(session: UploadSession, *, who: str = "") -> UploadSession:
-    """End the session as its client or an operator (``who``) wishes; a writer at work cannot commit any more.
+    """End the session on request of its client or of an operator (``who``).
 
-    Raises SessionExpired or SessionClosed if it has ended already; aborting an aborted one is fine.
+    An active writer can no longer commit. Raises SessionExpired or SessionClosed if the session has already ended.
+    Aborting an aborted session has no effect.
     """
     return _end(session, State.ABORTED, who)
 
 
 @outside_transaction
 def expire_now(session: UploadSession, *, who: str = "") -> UploadSession:
-    """End the session as if its time were up."""
+    """End the session as if its expiry time had passed."""
     return _end(session, State.EXPIRED, who)
 
 
 @outside_transaction
 def extend(session: UploadSession, *, who: str = "") -> UploadSession:
-    """Give an open or failed session its lifetime anew, from now on; raise SessionClosed for any other."""
+    """Restart the lifetime of an open or failed session; raise SessionClosed for any other."""
     lifetime = conf.current().SESSION_LIFETIME if session.state == State.OPEN else conf.current().FAILED_LIFETIME
     expires_at = max(session.expires_at, timezone.now() + lifetime)
     rows = UploadSession.objects.filter(MAY_EXPIRE, pk=session.pk, state=session.state)
@@ -53,9 +54,10 @@ def extend(session: UploadSession, *, who: str = "") -> UploadSession:
 
 @outside_transaction
 def expire_stale(*, batch_size: int) -> int:
-    """End the sessions whose time is up and release what ended ones hold; return how many expired.
+    """Expire overdue sessions and release what ended sessions hold; return the number of expired ones.
 
-    Safe to run twice at once: each session changes hands by compare-and-set.
+    Overdue files that no form took are deleted, too. Safe to run twice at once: each session is moved by
+    compare-and-set.
     """
     total = 0
     while True:
@@ -74,11 +76,11 @@ def expire_stale(*, batch_size: int) -> int:
 
 
 def _expire_batch(size: int) -> tuple[int, int]:
-    """Expire one batch; return how many sessions were found and how many of them this call expired."""
+    """Expire one batch; return the number of sessions found and the number this call expired."""
     stale = list(UploadSession.objects.stale().order_by("expires_at")[:size])
     expired = 0
     for session in stale:
-        # The row may have got a chunk or another reaper since it was read.
+        # A chunk or another run of this task may have changed the row since.
         if move(session, State.EXPIRED, among=UploadSession.objects.stale()):
             _after_end(session)
             expired += 1
@@ -87,18 +89,18 @@ def _expire_batch(size: int) -> tuple[int, int]:
 
 @outside_transaction
 def purge(*, limit: int) -> int:
-    """Delete the rows of sessions that ended longer ago than the retention; return how many."""
+    """Delete the rows of sessions that ended before the retention period; return their number."""
     ids = UploadSession.objects.retired(conf.current().RETENTION).values_list("pk", flat=True)[:limit]
     return UploadSession.objects.filter(pk__in=list(ids)).delete()[1].get(UploadSession._meta.label, 0)  # noqa: SLF001 - documented
 
 
 def release(session: UploadSession) -> None:
-    """Give back what an ended session holds: bytes in the store, empty folders in the portal.
+    """Release what an ended session holds: bytes in the store, empty folders in the portal.
 
-    What fails is logged and tried again by the expiry task, after all others.
+    A failure is logged. The expiry task tries again, after all other sessions.
     """
     try:
-        session.refresh_from_db(fields=["upload_id"])  # A numbered chunk may have begun it since the row was read.
+        session.refresh_from_db(fields=["upload_id"])  # A numbered chunk may have begun the upload since.
         store = get_store(session.storage)
         for upload in uploads_of(session):
             call_with_timeout(store.abort, upload)
@@ -122,28 +124,31 @@ def release(session: UploadSession) -> None:
 
 
 def _unpublished(session: UploadSession) -> list[str]:
-    """Return the object's name if there may be one that nobody has: completing failed after the store had made it."""
+    """Return the object's name if the store may have an unpublished object.
+
+    Completing may have failed after the store had made the object.
+    """
     if not session.is_whole:
         return []
     destination = destination_of(session)
-    # In another database than ours the portal may have it although we do not know.
+    # A portal with another database may have committed the file although our transaction failed.
     elsewhere = set(destination.databases) - {alias()}
     name = session.object_name
     return [] if elsewhere and name in destination.in_use([name]) else [name]
 
 
 def _fragments(session: UploadSession, store: Store) -> set[str]:
-    """Return the session's fragments and segments, also those that no row names because a process died."""
+    """Return the session's fragments and segments, including those left without a row by a crash."""
     named = {*objects_of(session)}
-    try:  # There may be no right to list.
+    try:  # Listing may not be permitted.
         return named | call_with_timeout(lambda: set(store.list_fragments(session.object_name)))
     except UploadError:
-        return named  # The audit finds the others.
+        return named  # The audit finds the rest.
 
 
 def give_up_held(held: HeldFile) -> None:
-    """Delete a file that no form took; what fails is tried again by the expiry task."""
-    # Only now nobody can take it any more: a form's transaction that does so at this moment is waited for.
+    """Delete a file that no form took; the expiry task retries a failed deletion."""
+    # After this update no form can take the file. The update waits for a form that is taking it in a transaction.
     if not held.given_up and not HeldFile.objects.filter(pk=held.pk).update(given_up=True):
         return
     session = held.session

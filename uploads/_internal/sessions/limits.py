@@ -1,4 +1,4 @@
-"""Limits before bytes: what a session may not be opened for. Each refusal says its limit."""
+"""Enforce the limits of a session before any bytes arrive; each refusal names its limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def check_file(session: UploadSession) -> None:
-    """Refuse a file for its size or name."""
+    """Raise an error if the file's size or name is not allowed."""
     config = conf.current()
     store = get_store(session.storage)
     largest = largest_in_one_upload(store)
@@ -46,14 +46,14 @@ def check_file(session: UploadSession) -> None:
 
 
 def _largest_in(store: Store) -> int:
-    """Return the most bytes that a file of known size may have in the store."""
+    """Return the maximum size of a file of known size in the store, in bytes."""
     if not store.limits_parts:
         return parts.MAX_OBJECT_SIZE
     return largest_joined(store) if store.composes else largest_in_one_upload(store)
 
 
 def largest_ever() -> int:
-    """Return the most bytes that any file may have, if the store can put it together."""
+    """Return the maximum size of any file in bytes, if the store can join segments."""
     config = conf.current()
     largest = parts.MAX_OBJECT_SIZE
     return largest if config.MAX_FILE_SIZE is None else min(largest, config.MAX_FILE_SIZE)
@@ -62,22 +62,23 @@ def largest_ever() -> int:
 def _largest_unknown(bound: int | None) -> int:
     """Return the maximum size of a file for which only an upper bound is known.
 
-    It becomes that of one upload with the first bytes, unless the size is declared by then.
+    With the first bytes, it drops to the maximum of one upload unless the size is declared by then.
     """
     store = get_store(conf.current().STORAGE)
     largest = largest_in_one_upload(store)
     if bound is None or bound > largest:
-        with suppress(StoreUnavailable):  # else it does not tell whether it can join more
+        with suppress(StoreUnavailable):  # It is unknown then whether the store can join segments.
             largest = _largest_in(store)
     return min(largest, largest_ever(), largest if bound is None else bound)
 
 
 def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
-    """Return the most bytes that a file of the user may have which has at most ``bound``, give or take ``slack``.
+    """Return the maximum size of a user's file that has at most ``bound`` bytes.
 
-    None stands for no bound at all.
+    The bound may exceed the file's size by ``slack``; None means that there is no bound.
 
-    Raises LengthRequired or QuotaExceeded where that bound would take all that the user has left, or more.
+    If the user's space is limited, raises LengthRequired without a bound, and QuotaExceeded if the bound exceeds the
+    free space by more than ``slack``.
     """
     most = _largest_unknown(bound)
     free = destination.free_space(user)
@@ -90,7 +91,10 @@ def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None
 
 
 def _require_space(size: int, free: int, reserved: int, slack: int = 0) -> int:
-    """Return the free bytes that no unfinished session has reserved; raise QuotaExceeded if ``size`` exceeds them."""
+    """Return the free bytes that no unfinished session has reserved.
+
+    Raises QuotaExceeded if ``size`` exceeds them by more than ``slack``.
+    """
     left = free - reserved
     if size - slack > left:
         raise QuotaExceeded(size=size, free=max(0, left), reserved=reserved)
@@ -98,7 +102,7 @@ def _require_space(size: int, free: int, reserved: int, slack: int = 0) -> int:
 
 
 def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None) -> dict[str, int]:
-    """Return count and bytes of the user's unfinished sessions there."""
+    """Return the count and the bytes of the user's unfinished sessions in the destination."""
     others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
     if besides:
         others = others.exclude(pk=besides.pk)
@@ -106,16 +110,16 @@ def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSe
 
 
 def is_limited(user: AbstractBaseUser, destination: Destination) -> bool:
-    """Tell whether what the user has already matters at all."""
+    """Return whether a limit depends on the user's existing sessions or files."""
     return conf.current().MAX_OPEN_SESSIONS is not None or destination.free_space(user) is not None
 
 
 def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
-    """Refuse a file for what its user has already."""
+    """Raise an error if the user's other sessions and files leave no room."""
     destination = destination_of(session)
     maximum = conf.current().MAX_OPEN_SESSIONS
     held = _held(user, destination, besides=session)
-    # Asked last: a file published in between counts twice then, not never.
+    # Queried last, so that a file published in between counts twice instead of not at all.
     reserved, free = held["size"], destination.free_space(user)
     if maximum is not None and held["count"] >= maximum:
         raise TooManySessions(open=held["count"], maximum=maximum)
@@ -124,9 +128,9 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
 
 
 def save_within_limits(user: AbstractBaseUser, session: UploadSession) -> None:
-    """Save a new session, if it is still within the limits of its user.
+    """Save a new session if the limits of its user still allow it.
 
-    The user's sessions queue up here, so that two of them cannot both take the last place.
+    A user's sessions are saved one after the other, so that two of them cannot both take the last slot.
     """
     with durable():
         Account.objects.get_or_create(owner_key=session.owner_key)

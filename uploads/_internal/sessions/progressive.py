@@ -1,6 +1,7 @@
-"""Receive a chunk of which all that arrives stays: parts are committed as they land, and what is left at the end.
+"""Receive a chunk and keep all bytes that arrive, even if the request is interrupted.
 
-For protocols whose clients send a whole file in one request, and ask how much of it came when that was interrupted.
+Parts are committed as they are stored, and the rest at the end. For protocols whose clients send a whole file in one
+request, and query the offset after an interruption.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ from uploads.exceptions import BodyInterrupted, ChunkTooLarge, LeaseLost
 from uploads.models import Mode, State, UploadSession
 
 COMMIT_EVERY = 0.25
-"""Seconds between two commits inside a request, at least: so much of it has to come again if its process is killed. A
-commit for each part of a fast line would take as long as the parts."""
+"""Minimum number of seconds between two commits in a request.
+
+If the process is killed, the client has to resend this much. On a fast line, a commit for each part would take as long
+as the parts.
+"""
 
 
 def receive_progressively(lease: Lease, store: Store, chunk: Chunk) -> None:
-    """Store what comes of ``chunk`` in the session that ``lease`` holds; it is let go of, or ``completing``, then.
+    """Store all bytes that arrive of ``chunk`` in the session that ``lease`` holds.
 
-    Raises what ended the body too early, after what came is committed; LeaseLost if another request asked for the
-    session and gets it.
+    Afterwards, the session is ``completing`` if it has all its bytes, and released otherwise.
+
+    Raises the error that ended the body early, after the received bytes are committed. Raises LeaseLost if another
+    request takes over the session.
     """
     _Progress(lease, store, chunk).run()
 
@@ -67,7 +73,7 @@ class _Progress:
                 self.session.file_size, self.session.size_known = self.start + self.received, True
             whole = is_whole(self.session, self.start + self.received)
             stored = writer.finish(last=whole)
-        # Not inside: a writer that fails deletes its fragments, and nobody knows yet whether a row names them.
+        # Outside the block: a failing writer deletes its fragments, although a failed commit may have taken effect.
         self._commit(writer, stored, last=True, whole=whole)
         if ended is not None:
             raise ended
@@ -81,7 +87,7 @@ class _Progress:
             raise ChunkTooLarge(maximum=most)
 
     def _commit(self, writer: PartWriter, stored: list[Stored], *, last: bool = False, whole: bool = False) -> None:
-        """Commit what is stored; with the ``last`` of the request the session is let go of unless ``whole``."""
+        """Commit what is stored; with the ``last`` commit, release the session unless ``whole``."""
         session = self.session
         if not (stored or last):
             return

@@ -1,4 +1,7 @@
-"""Receive the next chunk of a session: all of it or nothing."""
+"""Receive the next chunk of a session.
+
+It is stored completely or not at all, unless its protocol is progressive.
+"""
 
 from __future__ import annotations
 
@@ -40,15 +43,19 @@ class DuplicateChunk(Exception):
 
 @outside_transaction
 def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> UploadSession:
-    """Store the next chunk of ``session`` and complete the file if it was the last, unless ``finalize`` does that.
+    """Store the next chunk of ``session``; complete the file if the chunk was the last.
 
-    Returns the session as committed: ``open``, ``completed``, or ``completing`` or ``checking`` if it is to be asked
-    for again. Raises an UploadError if nothing of the chunk was counted: SessionBusy, StoreUnavailable and LeaseLost
-    are passing, the others are the client's to mend.
+    ``completes`` is False if ``finalize`` is to complete the file. Returns the session as committed: ``open``,
+    ``completed``, or ``completing`` or ``checking`` if the client must query it again.
 
-    A chunk whose bytes are already stored is a repetition after a lost answer: it is not counted, and answered
-    with the session as it is. The client can tell (``start``, ``range``), else its request may (``fingerprint``).
-    A session that has all its bytes takes its last chunk again, and raises SessionClosed for any other.
+    Raises an UploadError if nothing of the chunk was counted. SessionBusy, StoreUnavailable and LeaseLost are
+    temporary; the client must fix the cause of all others.
+
+    A chunk whose bytes are already stored is a repetition after a lost response. It is not counted, and the session is
+    returned unchanged. The client may declare the chunk's position (``start``, ``range``); else the request may
+    identify it (``fingerprint``).
+
+    A session that has all its bytes accepts its last chunk again, and raises SessionClosed for any other.
     """
     if session.state in PAST_SENDING:
         _require_last_chunk(session, chunk)
@@ -56,7 +63,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
     known = session.bytes_stored
     request_handover(session)
     if chunk.starts_at is None and session.bytes_stored != known:
-        raise SessionBusy  # Its client did not know of what the one before stored meanwhile.
+        raise SessionBusy  # The previous request stored bytes that this client does not know of.
     check_open(session, Mode.SEQUENTIAL)
     if _is_repetition(session, chunk):
         return session
@@ -88,15 +95,18 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
 
 
 def explain_loss(session: UploadSession, mode: Mode) -> None:
-    """Raise the error that tells why a chunk lost its session to somebody else, if the row, read anew, tells."""
+    """Raise the error that explains why a chunk lost its session.
+
+    Does nothing if the row, read again by the caller, does not show the reason.
+    """
     if session.state in (State.ABORTED, State.EXPIRED):
-        # A part of ours may have arrived after its upload was aborted.
+        # One of our parts may have arrived after its upload was aborted.
         release(session)
     check_open(session, mode)
 
 
 def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
-    """Tell whether the chunk's bytes are stored already; raise OffsetMismatch if bytes before it are missing."""
+    """Return whether the chunk is already stored; raise OffsetMismatch if bytes before it are missing."""
     check_range(session, chunk)
     start = chunk.starts_at
     if start is None:
@@ -106,15 +116,15 @@ def _is_repetition(session: UploadSession, chunk: Chunk) -> bool:
     if start >= session.bytes_stored:
         return False
     ends_at = chunk.range.last + 1 if chunk.range else start + sum(map(len, chunk.blocks))
-    if ends_at > session.bytes_stored:  # Some of it is new: its client would take all for stored.
+    if ends_at > session.bytes_stored:  # Some bytes are new, but the client would assume that all are stored.
         raise OffsetMismatch(offset=start, expected=session.bytes_stored)
     return True
 
 
 def _require_last_chunk(session: UploadSession, chunk: Chunk) -> None:
-    """Read the chunk and raise SessionClosed unless it is the one that made the session whole.
+    """Read the chunk; raise SessionClosed unless it equals the session's last chunk.
 
-    An empty one adds nothing: it is the question of a client that found all bytes stored.
+    An empty chunk adds nothing: a client that found all bytes stored sends it to query the result.
     """
     size = crc32 = 0
     for block in chunk.blocks:
@@ -131,7 +141,7 @@ def _equals_last(session: UploadSession, size: int, crc32: int) -> bool:
 
 
 class _Receipt:
-    """One chunk in order on its way into a held session."""
+    """A sequential chunk that is being stored in a held session."""
 
     def __init__(self, lease: Lease, store: Store, chunk: Chunk, *, completes: bool) -> None:
         self.lease, self.session, self.store = lease, lease.session, store
@@ -146,7 +156,7 @@ class _Receipt:
                 session.file_size, session.size_known = session.bytes_stored + size, True
             self._refuse_duplicate(size, crc32)
             last = is_whole(session, session.bytes_stored + size)
-            if not last and (size or self.chunk.rules.accepts_resends):  # else an empty one is a question
+            if not last and (size or self.chunk.rules.accepts_resends):  # An empty chunk is a query otherwise.
                 self.chunk.rules.require(size)
             stored = writer.finish(last=last)
         taken = writer.replaced_by(stored)
@@ -155,7 +165,10 @@ class _Receipt:
         return size
 
     def _refuse_duplicate(self, size: int, crc32: int) -> None:
-        """Raise DuplicateChunk, or ChunkAmbiguous if nobody can tell; ChunkBeyondFile if it does not fit."""
+        """Raise DuplicateChunk if the chunk is the previous one, sent again.
+
+        Raises ChunkAmbiguous if that cannot be decided, and ChunkBeyondFile if the chunk does not fit.
+        """
         session, fingerprint = self.session, self.chunk.fingerprint
         fits, found = size <= session.remaining, Duplicate.NO
         if size and fingerprint and self.chunk.starts_at is None and _equals_last(session, size, crc32):

@@ -1,4 +1,4 @@
-"""What a door demands of a chunk, and the chunk itself."""
+"""A chunk, and the rules that its protocol sets for it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from uploads.exceptions import ChunkNotMultiple, ChunkTooSmall, EmptyChunk
 
 @dataclass(frozen=True)
 class Rules:
-    """The sizes that a door takes, in bytes. A chunk that is not the last has ``least`` and is a ``multiple``."""
+    """The chunk sizes that a protocol accepts, in bytes.
+
+    Every chunk but the last has at least ``least`` bytes, and its size is a multiple of ``multiple``.
+    """
 
     least: int = 1
     multiple: int = 1
     most: int | None = None
-    """None means no limit."""
+    """Maximum size; None means no limit."""
     progressive: bool = False
-    """Whether what arrived of an interrupted chunk stays. Otherwise a chunk is all or nothing."""
+    """True if the received bytes of an interrupted chunk are kept. Otherwise none are."""
     accepts_resends: bool = True
-    """Whether a chunk that starts below the end is one that is stored already, sent again. Otherwise it is refused."""
+    """True if a chunk below the current offset is a resend. Otherwise it is refused."""
     preemptible: bool = False
-    """Whether a newcomer gets the session although the client of the older request is sending at the moment."""
+    """True if a new request gets the session while an older one is receiving bytes."""
 
     def allow(self, size: int) -> bool:
-        """Tell whether a chunk of this size may be followed by another."""
+        """Return whether another chunk may follow a chunk of this size."""
         return size >= max(1, self.least) and size % self.multiple == 0
 
     def require(self, size: int) -> None:
-        """Raise the error that says why a chunk of this size may not be followed by another."""
+        """Raise an error if no chunk may follow a chunk of this size."""
         if size == 0:
             raise EmptyChunk
         if size < self.least:
@@ -40,11 +43,11 @@ class Rules:
 
 
 ANY = Rules()
-"""Demands nothing."""
+"""Rules of a protocol that restricts no size."""
 
 
 class Duplicate(Enum):
-    """Whether a chunk that equals the previous one is that chunk, sent again."""
+    """Possible answers: is a chunk that equals the previous one a resend of it?"""
 
     NO = auto()
     YES = auto()
@@ -52,18 +55,21 @@ class Duplicate(Enum):
 
 
 class Fingerprint(Protocol):
-    """What identifies the request of a chunk, so that a protocol can recognize a request that is sent again."""
+    """Identity of a chunk's request, by which a protocol recognizes a resent request."""
 
     def compare(self, previous: dict[str, Any]) -> Duplicate:
-        """Compare with what ``stored`` returned for the previous chunk."""
+        """Compare with the value that ``stored`` returned for the previous chunk."""
 
     def stored(self, previous: dict[str, Any]) -> dict[str, Any]:
-        """Return what to store with the chunk."""
+        """Return the value to store with the chunk."""
 
 
 @dataclass(frozen=True)
 class ByteRange:
-    """Where a client says that its chunk belongs: first and last byte, and the size of the file if it says so."""
+    """Position of a chunk as the client declares it: its first and last byte.
+
+    ``total`` is the declared size of the file, if any.
+    """
 
     first: int
     last: int
@@ -72,31 +78,37 @@ class ByteRange:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk on its way in: blocks of bytes as they arrive. Iterating raises if the body is cut or malformed."""
+    """A chunk that is being received, as blocks of bytes as they arrive.
+
+    Iterating over ``blocks`` raises an error if the body is truncated or malformed.
+    """
 
     blocks: Iterator[bytes]
     at_most: int | None = None
-    """An upper bound of its size in bytes, if one is known before the end."""
+    """Upper bound of the size in bytes, if one is known before the end."""
     size: int | None = None
-    """Its size in bytes, if that is known before the end."""
+    """Size in bytes, if known before the end."""
     start: int | None = None
-    """Where in the file the client says it starts, if it says so."""
+    """Offset in the file, if the client declares it."""
     range: ByteRange | None = None
-    """The same, and more, if the client says where it ends."""
+    """Offset and end in the file, if the client declares both."""
     fingerprint: Fingerprint | None = None
-    """None if the request cannot be one that is sent again."""
+    """None if the request cannot be a resend."""
     is_last: bool = False
-    """Whether the file ends with it, if its size is not known yet."""
+    """True if the file ends with this chunk, for a file of unknown size."""
     total: int | None = None
-    """The size of the file, if the client says it only now."""
+    """Size of the file, if the client declares it only now."""
     interrupt: Callable[[], None] = lambda: None
-    """Ends the waiting for the next block, from another thread, if the server lets anybody do so."""
+    """End the wait for the next block, from another thread, if the server supports that."""
     is_sending: Callable[[], bool] = lambda: False
-    """Tells whether some of it came a moment ago, though not enough for a block, if the server lets anybody know."""
+    """Return whether bytes arrived a moment ago.
+
+    They may be less than a block. False if the server cannot tell.
+    """
     rules: Rules = ANY
-    """What the door that it comes through demands of it."""
+    """Rules of the protocol that received the chunk."""
 
     @property
     def starts_at(self) -> int | None:
-        """Where in the file it starts, if the client says so."""
+        """Offset in the file, if the client declares it."""
         return self.range.first if self.range else self.start

@@ -1,6 +1,6 @@
-"""The states of a session: which follows which, and the one way from one to the next.
+"""The states of a session, and the transitions between them.
 
-Each move is a compare-and-set on the row, and a row of history in the same transaction.
+Each transition is a compare-and-set on the row, with a history row in the same transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOVES = {
     (State.FAILED, State.ABORTED): "aborted",
     (State.FAILED, State.EXPIRED): "its time is up",
 }
-"""What moves a session from one state to another; there is no other way."""
+"""The allowed transitions, each with its default reason for the history."""
 
 
 def move(
@@ -41,9 +41,9 @@ def move(
     among: QuerySet[UploadSession] | None = None,
     **values: Any,
 ) -> bool:
-    """Take the session out of the hands of whoever has it, into another state; tell whether that was so.
+    """Move the session to another state and end its lease; return whether it moved.
 
-    It was not if the row changed hands since it was read, or is not ``among`` the rows that it has to be.
+    It does not move if it got another holder after it was read, or if its row is not ``among`` the given ones.
     """
     before = State(session.state)
     with transaction.atomic(using=alias(), savepoint=False):
@@ -54,7 +54,10 @@ def move(
 
 
 def move_held(lease: Lease, to: State, *, keep: bool = False, why: str = "", who: str = "", **values: Any) -> None:
-    """Move the session that ``lease`` holds, and let go of it unless ``keep``; raise LeaseLost if not the holder."""
+    """Move the session that ``lease`` holds, and release it unless ``keep``.
+
+    Raises LeaseLost if the lease is no longer valid.
+    """
     before = State(lease.session.state)
     with transaction.atomic(using=alias(), savepoint=False):
         lease.commit(keep=keep, state=to, **values)
@@ -63,7 +66,10 @@ def move_held(lease: Lease, to: State, *, keep: bool = False, why: str = "", who
 
 
 def note_problem(session: UploadSession, error: BaseException) -> None:
-    """Keep in the history what failed while the session stays in its state; the same again is not repeated."""
+    """Record an error in the history of a session that keeps its state.
+
+    An error equal to the last entry is not recorded again.
+    """
     why = f"{error}: {cause_of(error)}" if error.__cause__ else cause_of(error)
     last = session.moves.order_by("-pk").values_list("why", flat=True).first()
     if last != why:

@@ -1,4 +1,4 @@
-"""Store a file that comes in one request, which says its size only by ending."""
+"""Store a file from one request, whose size is known only at its end."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def receive_whole(
     chunk: Chunk,
     revised: Callable[[], FileRequest | None] = lambda: None,
 ) -> UploadSession:
-    """Store ``chunk``, all of a file, in the session that ``create`` opens for so many bytes at most, or None.
+    """Store ``chunk``, a whole file, in the session that ``create`` opens.
 
-    ``revised`` is called behind the last byte: what the client says of its file then, for forms whose fields follow
-    the file. It is published under that name; the object in the store keeps the name that it has.
+    ``create`` is called with the maximum size of the file, or None. ``revised`` is called after the last byte. It
+    returns the client's description of the file by then, for forms whose fields follow the file. The file is published
+    under the name in it; the object in the store keeps its name.
 
     Returns the session ``completed``, ``failed``, or ``completing`` if the store takes longer than a client waits.
-    Raises what creating and receiving raise, and FileTooLarge; then no session stays open: nobody could go on.
+    Raises FileTooLarge and the errors of creating and receiving. No session stays open then, because no client could
+    continue it.
     """
     said = revised()
     session = create(chunk.at_most)
@@ -51,7 +53,7 @@ def receive_whole(
 def _with_revision(
     session: UploadSession, chunk: Chunk, said: FileRequest | None, revised: Callable[[], FileRequest | None]
 ) -> Iterator[bytes]:
-    """Yield the blocks of the chunk, and then take over what the client says of its file only now."""
+    """Yield the blocks of the chunk, then apply the client's revised description of the file."""
     yield from chunk.blocks
     file = revised()
     if file is None or file == said:
@@ -63,7 +65,10 @@ def _with_revision(
 
 
 def give_up(session: UploadSession) -> None:
-    """End the session if it is open, whatever this process believes: a transaction may have been rolled back."""
+    """Abort the session if it is open.
+
+    The row is read again, because a transaction may have been rolled back.
+    """
     try:
         reconnect()
         session.refresh_from_db()

@@ -1,4 +1,4 @@
-"""From a chunk in order to the writer of its parts; the first one decides how the file is laid out."""
+"""Write a chunk as parts; the first chunk decides the layout of the file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from uploads._internal.transfer.writer import PartWriter
 from uploads.models import Fragment, Mode, UploadSession
 
 ESTIMATE = 64 * 2**10
-"""The size of a chunk in a form is taken for the multiple of this below the form's: its framing is smaller."""
+"""Granularity of a chunk's size that is estimated from its form, in bytes.
+
+The form's size is rounded down to a multiple of it, because the form's framing is smaller than that.
+"""
 
 
 def open_writer(lease: Lease, store: Store, chunk: Chunk) -> PartWriter:
-    """Return a writer for the bytes that follow those of the session that ``lease`` holds."""
+    """Return a writer that continues after the stored bytes of the session that ``lease`` holds."""
     session, plan = lease.session, lease.session.plan
     before: Sequence[Fragment] = ()
     if plan and not store.writes_anywhere and session.bytes_stored % plan.part_size:
@@ -38,7 +41,10 @@ def open_writer(lease: Lease, store: Store, chunk: Chunk) -> PartWriter:
 
 
 def _decide(lease: Lease, store: Store, chunk: Chunk, size: int | None) -> UploadPlan:
-    """Decide the plan of the file with its first chunk, of ``size`` bytes if that is known, and begin the upload."""
+    """Decide the plan of the file with its first chunk, and begin the upload.
+
+    ``size`` is the size of the chunk in bytes, if known.
+    """
     session = lease.session
     if size is None:
         size = chunk.size if chunk.size is not None else (chunk.at_most or 0) // ESTIMATE * ESTIMATE
@@ -55,7 +61,10 @@ def _decide(lease: Lease, store: Store, chunk: Chunk, size: int | None) -> Uploa
 
 
 def without_connection(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the blocks of a chunk that needs no lease; a pool has the connection while they are waited for."""
+    """Yield the blocks of a chunk that needs no lease.
+
+    The database connection goes back to its pool during the wait for each block.
+    """
     while True:
         release_pooled_connection()
         block = next(blocks, None)
@@ -65,9 +74,10 @@ def without_connection(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def write_chunk(writer: PartWriter, session: UploadSession, chunk: Chunk, blocks: Iterator[bytes]) -> tuple[int, int]:
-    """Write the chunk's blocks as they arrive; return how many bytes there were, and their CRC-32.
+    """Write the chunk's blocks as they arrive; return their number of bytes and their CRC-32.
 
-    Nothing behind the end of the file goes to the store: a duplicate of the last chunk is only summed there.
+    Bytes beyond the end of the file are not stored. They are only added to the CRC-32, which reveals a duplicate of the
+    last chunk.
     """
     size = 0
     crc32: int | None = None

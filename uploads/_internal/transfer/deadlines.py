@@ -1,4 +1,4 @@
-"""Calls that a request waits for, but not for ever: of a store, of a broker."""
+"""Calls to a store or a broker, with a limited wait."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from uploads.exceptions import StoreUnavailable
 Result = TypeVar("Result")
 
 MOST = 64
-"""Calls of a process at a time; those that hang stay, and once so many do, further ones end with their deadline."""
+"""Maximum number of concurrent calls in a process.
+
+A call that hangs keeps its slot. Once all slots hang, further calls end with their deadline.
+"""
 
 
 class CallTimeout(Exception):
-    """The call takes longer than it may; it may still take effect."""
+    """The call takes longer than allowed; it may still take effect."""
 
 
 class Caller:
-    """Makes calls in threads of their own, which end with the process."""
+    """Make calls in threads of their own, which end with the process."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -43,21 +46,21 @@ class Caller:
         def run() -> None:
             try:
                 future.set_result(call(*args, **kwargs))
-            except BaseException as error:  # It is raised where it is waited for.
+            except BaseException as error:  # ``future.result`` raises it in the waiting thread.
                 future.set_exception(error)
             finally:
                 free.release()
 
         try:
             threading.Thread(target=run, name="uploads-call", daemon=True).start()
-        except RuntimeError as error:  # The system gives no more threads.
+        except RuntimeError as error:  # The system allows no more threads.
             free.release()
             raise CallTimeout(str(error)) from error
         try:
             return future.result(seconds)
         except TimeoutError as error:
             if future.done():
-                return future.result()  # or the call's own TimeoutError
+                return future.result()  # Raises the call's own TimeoutError, if that was it.
             raise CallTimeout(timeout) from error
 
 
@@ -65,7 +68,10 @@ _store_calls = Caller()
 
 
 def call_with_timeout(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Make a store call; raise StoreUnavailable if it takes longer than ``STORE_TIMEOUT``: it may still take effect."""
+    """Make a store call; raise StoreUnavailable if it takes longer than ``STORE_TIMEOUT``.
+
+    It may still take effect.
+    """
     try:
         return _store_calls.call(conf.current().STORE_TIMEOUT.total_seconds(), call, *args, **kwargs)
     except CallTimeout as error:

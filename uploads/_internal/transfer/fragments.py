@@ -1,4 +1,7 @@
-"""Make parts of fragments: bytes that were too few for a part, or that fell into a dirty one."""
+"""Make parts of fragments.
+
+A fragment holds bytes that were too few for a part, or that fell into a dirty part.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ from uploads._internal.transfer.writer import PartWriter, Stored, commit_stored,
 from uploads.models import Fragment, NumberedChunk, UploadPart, UploadSession
 
 COMMIT_EVERY = 1.0
-"""Seconds between two commits of parts that are made: so much is made again after a failure."""
+"""Seconds between two commits of new parts: this much work is repeated after a failure."""
 BATCH = 500
 
 
 def whole_crc32(rows: Iterator[Stored] | list[UploadPart] | list[NumberedChunk] | list[Stored]) -> int:
-    """Return the CRC-32 of the rows' bytes, one row after the other."""
+    """Return the CRC-32 of the rows' bytes, joined in the order of the rows."""
     return reduce(lambda crc32, row: combine_crc32(crc32, row.crc32 or 0, row.size or 0), rows, 0)
 
 
 def placed_fragments(session: UploadSession) -> list[tuple[int, Fragment]]:
-    """Return the fragments with their offsets in the file, in its order."""
+    """Return the fragments in the order of the file, with their offsets in it."""
     bases, end = {0: 0}, 0
     for chunk in session.numbered_chunks.filter(crc32__isnull=False).order_by("number"):
         bases[chunk.number], end = end, end + (chunk.size or 0)
@@ -38,13 +41,16 @@ def placed_fragments(session: UploadSession) -> list[tuple[int, Fragment]]:
 
 
 def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
-    """Write the parts whose bytes are fragments; goes on where it stopped. The fragments stay."""
+    """Write the parts whose bytes are fragments; keep the fragments.
+
+    A repeated call continues where the last one stopped.
+    """
     session = lease.session
     fragments = placed_fragments(session)
     starts = [at for at, _ in fragments]
     missing = _missing(session, plan, fragments)
     if not session.file_size and not session.parts.exists():
-        missing = [0]  # An upload has one part at least.
+        missing = [0]  # An upload has at least one part.
     for _, run in groupby(enumerate(missing), lambda item: item[1] - item[0]):
         indexes = [index for _, index in run]
         start = indexes[0] * plan.part_size
@@ -54,7 +60,7 @@ def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
 
 
 def _missing(session: UploadSession, plan: UploadPlan, fragments: list[tuple[int, Fragment]]) -> list[int]:
-    """Return the indexes of the parts that fragments are in and that are not written yet."""
+    """Return the indexes of the parts that overlap fragments and are not written yet."""
     finished = set(session.segments.filter(size__isnull=False).values_list("index", flat=True))
     touched = {
         index
@@ -72,7 +78,7 @@ def _missing(session: UploadSession, plan: UploadPlan, fragments: list[tuple[int
 def _write_run(
     lease: Lease, store: Store, plan: UploadPlan, start: int, end: int, inside: list[tuple[int, Fragment]]
 ) -> None:
-    """Write the parts from ``start`` to ``end``, which follow each other."""
+    """Write the adjacent parts from byte ``start`` to byte ``end``."""
     session, committed = lease.session, time.monotonic()
     threads = StoreThreads(lease, count=lease.threads.count)
     threads.deadline = lease.threads.deadline

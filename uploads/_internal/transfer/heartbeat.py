@@ -1,6 +1,6 @@
-"""One thread per process that looks after all sessions the process holds: keeps them, and sees who is asked for.
+"""Renew all leases of a process and notice handover requests, in one thread.
 
-The requests themselves cannot: they wait for a client that may never send again, or for a store.
+The requests cannot do this themselves: they wait for a store, or for a client that may never send again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uploads.models import UploadSession
 logger = logging.getLogger(__name__)
 
 BEAT = 1.0
-"""Seconds between two looks."""
+"""Seconds between two rounds."""
 
 
 class Held(Protocol):
@@ -48,18 +48,18 @@ class Held(Protocol):
 
 
 class Heartbeat:
-    """Renew the leases of this process, and notice who asked for them."""
+    """Renew the leases of this process, and notice requests for a handover."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: set[Held] = set()
         self._thread: threading.Thread | None = None
         self._given: set[Held] = set()
-        """Those who were asked to let go."""
+        """Leases whose holders were interrupted for a handover."""
 
     @contextmanager
     def of(self, lease: Held) -> Iterator[None]:
-        """Look after ``lease`` meanwhile."""
+        """Maintain ``lease`` during the block."""
         with self._lock:
             self._held.add(lease)
             if self._thread is None:
@@ -83,7 +83,7 @@ class Heartbeat:
             try:
                 self._beat(held)
             except Exception as error:
-                # The requests show signs of life themselves as long as they move; whatever it is, it is tried again.
+                # Requests renew their leases themselves while they make progress, and the next round tries again.
                 logger.debug("heartbeat: %s", error)
                 connections.close_all()
         connections.close_all()
@@ -91,13 +91,13 @@ class Heartbeat:
     def _beat(self, held: list[Held]) -> None:
         connection: Any = connections[alias()]
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
-            return  # Nobody else has this database, and a connection of this thread's could not be closed.
+            return  # No other process has this database, and this thread could not close its connection to it.
         rows = UploadSession.objects.filter(pk__in=[lease.session.pk for lease in held])
         seen = {pk: (fence, wanted) for pk, fence, wanted in rows.values_list("pk", "fence", "wanted_fence")}
         for lease in held:
             fence, wanted = seen.get(lease.session.pk, (None, None))
             if fence is None:
-                continue  # Not committed yet where this thread looks.
+                continue  # The row is not committed yet, or not visible to this thread.
             if fence != lease.fence:
                 self._lose(lease)
             elif (
@@ -110,7 +110,7 @@ class Heartbeat:
                 self._keep(lease)
 
     def _keep(self, lease: Held) -> None:
-        """Show a sign of life for a holder who cannot at the moment."""
+        """Renew the lease for a holder that cannot do so at the moment."""
         asked = time.monotonic()
         lasts = conf.current().LEASE_DURATION
         if asked - lease.renewed > lasts.total_seconds() / 3 and not lease.locks_row:
@@ -119,17 +119,20 @@ class Heartbeat:
                 lease.renewed = asked
 
     def _give_way(self, lease: Held) -> None:
-        """End the reading, so that the holder keeps what its door says and lets go; if it reads on, let go for it."""
+        """Interrupt the holder's reading, so that it releases the session.
+
+        The holder keeps the bytes that its protocol allows. If it continues to read, the session is released for it.
+        """
         with self._lock:
             if lease not in self._held or not lease.is_listening:
-                return  # He has let go, or is at it.
+                return  # The holder has released the session, or is working.
             if lease not in self._given:
                 logger.info("session %s: somebody else asked for it while its client was silent", lease.session.pk)
                 self._given.add(lease)
                 lease.wanted = True
                 lease.interrupt()
                 return
-        # Where the server does not let anybody end the reading.
+        # The server does not support interrupting the reading.
         lease.lost = True
         same = UploadSession.objects.filter(pk=lease.session.pk, fence=lease.fence)
         same.update(fence=lease.fence + 1, lease_until=None)
@@ -137,13 +140,13 @@ class Heartbeat:
     def _lose(self, lease: Held) -> None:
         with self._lock:
             if lease not in self._held:
-                return  # It has just let go itself.
+                return  # The holder has just released the session.
             lease.lost = True
             if lease.is_listening:
                 lease.interrupt()
 
     def forget(self) -> None:
-        """Begin anew in a process that was forked: the thread stayed behind, and so did those whom it looked after."""
+        """Reset the state after a fork: thread and leases belong to the parent process."""
         self.__init__()  # type: ignore[misc]
 
 

@@ -1,13 +1,15 @@
-"""The right to write to a session: one holder at a time, across processes and hosts, with the database alone.
+"""A lease permits one holder at a time to write to a session.
 
-A lease is a deadline on the row, by the database's clock, and a fencing number that grows with every change
-of hands, so that it is also the version of the row: what was read before a change of hands cannot be acted on.
-A holder that lost it cannot commit: every write to the row names the fencing number. It cannot damage the file either:
-the row names the parts that a holder may be writing to (``dirty_parts``), and the next holder keeps the bytes of these
-as fragments. Where parts are written in place, each write happens under a lock that a newcomer waits for.
+This holds across processes and hosts, and needs nothing but the database. A lease is a deadline on the row, by the
+database's clock, and a fencing number. The number grows with every change of holder, so it is also the version of the
+row. A process cannot act on a row that it read before such a change.
 
-A newcomer asks the holder through the row (``ask``). A holder whose client is silent lets go, which is how a client
-that comes back gets its session although the connection of its old request has not been closed.
+A holder that lost its lease cannot commit: every write to the row names the fencing number. It cannot damage the file
+either. The row names the parts that a holder may be writing to (``dirty_parts``), and the next holder keeps the bytes
+of these as fragments. If the store writes parts in place, each write takes a lock, which the next holder waits for.
+
+Another request can ask for the session through the row (``request_handover``). A holder whose client is silent releases
+the session. A client that returns thus gets its session although the connection of its old request is still open.
 """
 
 from __future__ import annotations
@@ -37,16 +39,19 @@ from uploads.models import Move, State, UploadPart, UploadSession
 logger = logging.getLogger(__name__)
 
 PARTS_AHEAD = 8
-"""Parts that a holder notes at a time before it writes them: so many are dirty when its process dies, at most."""
+"""Number of parts that a holder records on the row at once, before writing them.
+
+At most this many parts are dirty when its process dies.
+"""
 SILENCE = 1.0
-"""Seconds after which a client that sends nothing may have gone."""
+"""Seconds of silence after which a client may be gone."""
 WRITER_DIED = "taken over from a writer that died"
 LOOK_AGAIN = 0.1
-"""Seconds between two looks whether a holder that was asked has let go."""
+"""Seconds between two queries while waiting for another process."""
 
 
 class Lease:
-    """A held session. Its heartbeat keeps it while the client or the store takes its time."""
+    """A held session; the heartbeat renews it while the holder waits for client or store."""
 
     def __init__(self, session: UploadSession) -> None:
         self.session = session
@@ -54,25 +59,28 @@ class Lease:
         self.dirty = DirtyParts(session.dirty_parts, self._note_part)
         self.threads = StoreThreads(self, count=conf.current().PARALLEL_PARTS)
         self.lost = False
-        """Whether the row has changed hands."""
+        """True if the row has another holder."""
         self.wanted = False
-        """Whether somebody else asked for the session and gets it."""
+        """True if another request asked for the handover and gets the session."""
         self.interrupt: Callable[[], None] = _nothing
-        """Ends the reading of the body that the holder waits for."""
+        """Interrupt the reading of the body that the holder waits for."""
         self.is_sending: Callable[[], bool] = bool
-        """Tells whether the client sent something a moment ago, if that can be known."""
+        """Return whether the client sent something a moment ago, if that can be known."""
         self.preemptible = False
-        """Whether somebody who asks gets the session although the client is sending at the moment."""
+        """True if another request gets the session even while the client is sending."""
         self.writes = False
-        """Whether parts are going to be written that could arrive late."""
+        """True if parts will be written that could arrive late."""
         self.locks_row = False
-        """Whether the holder has the row locked, so that nobody else need, or can, show a sign of life for it."""
+        """True while the holder locks its row. The heartbeat then need not, and cannot, renew the lease."""
         self.renewed = time.monotonic()
         self._interval = renewal_interval()
         self._silent_since: float | None = None
 
     def listen(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the blocks of a body; raise LeaseLost if the reading ends because another request got the session."""
+        """Yield the blocks of a body.
+
+        Raises LeaseLost if the reading ends because another request got the session.
+        """
         while True:
             release_pooled_connection()
             self._silent_since = time.monotonic()
@@ -90,7 +98,7 @@ class Lease:
 
     @property
     def is_listening(self) -> bool:
-        """Whether the client is waited for at the moment."""
+        """True while the holder waits for the client."""
         return self._silent_since is not None
 
     @property
@@ -99,7 +107,7 @@ class Lease:
         return since is not None and time.monotonic() - since > SILENCE and not self.is_sending()
 
     def renew(self) -> None:
-        """Prolong lease and session if it is time to; raise LeaseLost if the lease is somebody else's."""
+        """Renew lease and session if due; raise LeaseLost if the session has another holder."""
         if self.lost:
             raise LeaseLost
         if time.monotonic() - self.renewed > self._interval:
@@ -110,9 +118,9 @@ class Lease:
             raise LeaseLost
 
     def commit(self, *, keep: bool = False, stored: Collection[UploadPart] = (), **values: Any) -> None:
-        """Write to the row as the holder, and let go of it unless ``keep``; raise LeaseLost if not the holder.
+        """Write to the row as the holder, and release the session unless ``keep``.
 
-        ``stored`` are parts whose rows are committed with it.
+        ``stored`` are parts whose rows are committed with it. Raises LeaseLost if the session has another holder.
         """
         plan = self.session.plan
         if keep:
@@ -122,8 +130,8 @@ class Lease:
             raise LeaseLost
 
     def release(self) -> None:
-        """Let go of the session, if it is still held, but for the parts that may still be written to."""
-        self.session.fence = self.fence  # as in the row, if a transaction that let go was rolled back
+        """Release the session if it is held; parts that may still change stay dirty."""
+        self.session.fence = self.fence  # The row's value, if a transaction that released the session was rolled back.
         reconnect()
         self.session.change(held=False, dirty_parts=self.dirty.left())
 
@@ -134,16 +142,16 @@ class Lease:
         self.renewed = asked
 
     def decide(self, plan: UploadPlan, upload_id: str, **values: Any) -> None:
-        """Keep the plan of the file, and that its first parts are going to be written."""
+        """Save the plan of the file, and record that its first parts will be written."""
         ahead = self._ahead(plan, 0)
         self.write(layout=plan.as_json(), upload_id=upload_id, lease_until=deadline(), **ahead, **values)
 
     def confirm(self) -> None:
-        """Raise LeaseLost if the row has changed hands."""
+        """Raise LeaseLost if the session has another holder."""
         self.write(lease_until=deadline())
 
     def forget(self, stored: Collection[UploadPart]) -> None:
-        """The rows of these parts are committed."""
+        """Forget that these parts are dirty: their rows are committed."""
         self.dirty.commit(self._indexes(stored))
 
     def _indexes(self, stored: Collection[UploadPart]) -> list[int]:
@@ -155,7 +163,10 @@ class Lease:
         return True
 
     def _ahead(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
-        """Return what notes on the row the parts from ``index`` on, where late writes are possible and some is left."""
+        """Return the row values that record the next parts to write, from ``index`` on.
+
+        Empty if no writes can arrive late, or if the session is not open.
+        """
         if plan is None or not self.writes or self.session.state != State.OPEN:
             return {}
         return {"dirty_parts": self.dirty.expect(range(index, index + PARTS_AHEAD))}
@@ -167,11 +178,11 @@ def _nothing() -> None:
 
 @contextmanager
 def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any) -> Iterator[Lease]:
-    """Hold ``session`` and write ``extra``; raise SessionBusy if a living writer has it.
+    """Hold ``session`` and write ``extra``; raise SessionBusy if an active writer holds it.
 
-    ``writes`` says that parts are going to be written, to a store where they may arrive late.
+    ``writes`` is True if parts will be written to a store where they may arrive late.
 
-    The body commits through the lease. If it raises, the session is let go as it was.
+    The body commits through the lease. If it raises an error, the session is released unchanged.
     """
     lease = _acquire(session, extra, writes=writes)
     try:
@@ -188,9 +199,10 @@ def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any)
 
 
 def request_handover(session: UploadSession, *, wait: bool = True) -> bool:
-    """Ask whoever is receiving a chunk of ``session`` to let go; ``wait`` for it a little, and read the row anew.
+    """Request the handover of ``session`` from a holder that is receiving a chunk.
 
-    Tells whether nobody has it then. A holder whose client sends at the moment goes on, unless it ``yields``.
+    With ``wait``, waits a limited time and reads the row again. Returns whether the session is free then. A holder
+    whose client is sending continues, unless it is ``preemptible``.
     """
     if session.state != State.OPEN or session.lease_until is None:
         return True
@@ -206,13 +218,16 @@ def request_handover(session: UploadSession, *, wait: bool = True) -> bool:
 
 
 def renewal_interval() -> float:
-    """Return after how many seconds a writer shows a sign of life."""
+    """Return the number of seconds after which a writer renews its lease."""
     config = conf.current()
     return min(config.LEASE_DURATION, config.SESSION_LIFETIME).total_seconds() / 3
 
 
 def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[str, Any]:
-    """Return what keeps an open session from expiring while somebody is at it, if it would do so within seconds."""
+    """Return the row values that extend an open session about to expire.
+
+    Empty unless it expires within ``within`` seconds.
+    """
     now = timezone.now()
     if session.state != State.OPEN or (session.expires_at - now).total_seconds() > within:
         return {}
@@ -220,7 +235,7 @@ def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[s
 
 
 def fresh_expiry() -> datetime:
-    """Return when an open session expires in which something has just happened."""
+    """Return the expiry time of an open session that is active now."""
     return timezone.now() + conf.current().SESSION_LIFETIME
 
 
@@ -251,12 +266,12 @@ def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> 
 
 
 def _seconds_left(session: UploadSession) -> int:
-    """Return after how many seconds the session is free even if its writer shows no more sign of life."""
+    """Return the number of seconds until the session's lease expires, if not renewed."""
     rows = UploadSession.objects.filter(pk=session.pk, lease_until__isnull=False)
     held: Any = rows.annotate(now=DatabaseNow()).values("lease_until", "now").first()
     return max(1, ceil((held["lease_until"] - held["now"]).total_seconds())) if held else 1
 
 
 def deadline() -> Any:
-    """Return when a right to write that is shown no more sign of life runs out, by the database's clock."""
+    """Return the expiry time of a lease that is renewed now, by the database's clock."""
     return DatabaseNow() + conf.current().LEASE_DURATION

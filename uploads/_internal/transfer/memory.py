@@ -1,8 +1,9 @@
-"""The memory that part buffers may take in this process, all requests together; taken as it is filled.
+"""Limit the memory for part buffers in this process, for all requests together.
 
-Requests that find none queue up, and are served in the order in which they came. So that buffers which are half full
-and wait for each other do not wait for ever, the first in the queue may go beyond the bound, one at a time: then the
-process takes the bound and the two buffers of one request.
+Memory is reserved as buffers fill. Requests that find none free queue up and are served in the order of their arrival.
+
+Half-filled buffers could wait for each other forever. Therefore the first request in the queue may exceed the limit,
+one request at a time. The process then takes the limit plus the two buffers of one request.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from uploads._internal.forks import after_fork
 from uploads.exceptions import OutOfMemory
 
 TICK = 1.0
-"""Seconds after which one that waits shows a sign of life."""
+"""Seconds after which a waiting request renews its lease."""
 
 _turn = threading.Condition()
 _queue: deque[MemoryReservation] = deque()
 _used = 0
 _ahead: MemoryReservation | None = None
-"""The one that may go beyond the bound."""
+"""The reservation that may exceed the limit."""
 
 
 @after_fork
@@ -34,13 +35,16 @@ def _reset() -> None:
 
 
 class MemoryReservation:
-    """What one request holds of the memory for buffers, in bytes."""
+    """The buffer memory that one request holds, in bytes."""
 
     def __init__(self) -> None:
         self.size = 0
 
     def grow(self, size: int, tick: Callable[[], object]) -> None:
-        """Take ``size`` bytes more; wait for them, calling ``tick``, and raise OutOfMemory if none get free in time."""
+        """Reserve ``size`` more bytes; call ``tick`` periodically while waiting for them.
+
+        Raises OutOfMemory if they do not become free in time.
+        """
         with _turn:
             if (_ahead is self or not _queue) and self._take(size):
                 return
@@ -55,10 +59,10 @@ class MemoryReservation:
                 _turn.notify_all()
 
     def shrink(self, size: int) -> None:
-        """Give ``size`` bytes back."""
+        """Release ``size`` bytes."""
         global _used, _ahead
         with _turn:
-            size = min(size, self.size)  # A store call that was abandoned may end after all is given back.
+            size = min(size, self.size)  # An abandoned store call may end after all bytes are released.
             self.size -= size
             _used -= size
             if _ahead is self and not self.size:
@@ -66,11 +70,11 @@ class MemoryReservation:
             _turn.notify_all()
 
     def close(self) -> None:
-        """Give back all that is left."""
+        """Release all remaining bytes."""
         self.shrink(self.size)
 
     def _wait(self, size: int, deadline: float) -> bool:
-        """Wait for a while; tell whether the bytes are taken then."""
+        """Wait for at most ``TICK`` seconds; return whether the bytes are reserved then."""
         global _ahead
         with _turn:
             if _queue[0] is self:

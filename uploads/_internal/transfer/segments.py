@@ -1,7 +1,7 @@
-"""Complete uploads: the file's own, or the segments of a larger file, which the store joins.
+"""Complete uploads: the file's own, or the segments that make a larger file.
 
-Each segment becomes an object of its own, hidden among the fragments; the file is made of copies of them, without a
-byte passing through here. Where it stopped, composing goes on.
+Each segment becomes an object of its own, hidden among the fragments. The store makes the file of copies of the
+segments, without a byte passing through this process. Interrupted composing is resumed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from uploads.exceptions import (
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
 
 LOOKS_FOR_GONE = 4
-"""How often a store that no longer knows an upload is asked again: a Complete that is still running looks like that
-before the object is visible."""
+"""Number of attempts before an upload that the store does not know counts as gone.
+
+A Complete that is still running looks the same until the object is visible.
+"""
 REPAIRS = 3
-"""How often an upload that the store refuses to complete is repaired in one attempt."""
+"""Maximum number of repairs in one attempt, if the store refuses to complete an upload."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Copy:
     start: int
     size: int
     whole: bool
-    """Whether it is all of the segment."""
+    """True if the part is the whole segment."""
 
 
 def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject, int]:
-    """Make the file of its parts; return what the store says of it, and the CRC-32 that it has to have.
+    """Make the file of its parts; return the stored object and its expected CRC-32.
 
-    May be repeated; what is done is not done again. Raises what the store raises, and RowsIncomplete.
+    May be repeated; finished steps are skipped. Raises the store's errors, and RowsIncomplete.
     """
     session = lease.session
     if not plan.segment_parts:
@@ -66,7 +68,7 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
     stored, lost = complete_upload(lease, store, upload_of(session), copies, crc32)
     if stored is None:
         is_gone = isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
-        if is_gone or isinstance(lost, StoreRefused):  # A copy of an earlier attempt may have come in late.
+        if is_gone or isinstance(lost, StoreRefused):  # A copy of an earlier attempt may have arrived late.
             _forget_copies(lease, store)
             raise StoreUnavailable from lost
         raise lost or StoreUnavailable
@@ -76,9 +78,11 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
 def complete_upload(
     lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
 ) -> tuple[StoredObject | None, UploadError | None]:
-    """Have the store make an object of its parts; return what it says of it then, and why there may be none.
+    """Have the store make an object of its parts.
 
-    An error of the call says nothing of its outcome: it may have been done before, or be done all the same.
+    Returns the stored object, or None, and the error of the call, or None.
+
+    Such an error does not show the outcome: the object may have been made before, or be made nevertheless.
     """
     lost: UploadError | None = None
     try:
@@ -88,13 +92,17 @@ def complete_upload(
     try:
         return lease.threads.call(store.stat, upload.name), lost
     except StoreUnavailable:
-        raise lost or StoreUnavailable from None  # Without the right to list, a store says so of a missing object.
+        # Without permission to list, a store reports a missing object as StoreUnavailable.
+        raise lost or StoreUnavailable from None
 
 
 def _complete_repaired(
     lease: Lease, store: Store, plan: UploadPlan, upload: Upload, start: int, end: int
 ) -> tuple[StoredObject, int]:
-    """Complete an upload of the bytes from ``start`` to ``end``; write parts again that a late writer changed."""
+    """Complete an upload of the bytes from ``start`` to ``end``.
+
+    Parts that a late writer changed are written again.
+    """
     is_certain = True
     for _ in range(REPAIRS):
         rows = _rows_between(lease.session, store, start, end)
@@ -115,7 +123,7 @@ def _complete_repaired(
 
 
 def _read_back(lease: Lease, store: Store, upload: Upload, crc32: int) -> None:
-    """Compare the content of an object with its CRC-32; raise StoredObjectWrong."""
+    """Compare the content of an object with its CRC-32; raise StoredObjectWrong if it differs."""
     found, blocks = 0, iter(store.read(upload.name))
     while (block := call_with_timeout(next, blocks, None)) is not None:
         lease.renew()
@@ -125,10 +133,10 @@ def _read_back(lease: Lease, store: Store, upload: Upload, crc32: int) -> None:
 
 
 def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: Sequence[UploadPart]) -> bool | None:
-    """Find the parts that are not what their rows say, and write them again; return None if there were none.
+    """Rewrite parts that differ from their rows; return None if there are none.
 
-    Without fragments a part was only written with the same bytes, which some stores give another ETag each time; False
-    if the store does not confirm that by a checksum.
+    A part without fragments can only have been rewritten with the same bytes. Some stores assign another ETag each
+    time. Returns False if the store does not confirm such a part by a checksum.
     """
     session = lease.session
     listed = lease.threads.call(store.list_parts, upload)
@@ -161,7 +169,7 @@ def _repair(lease: Lease, store: Store, plan: UploadPlan, upload: Upload, rows: 
 
 
 def _rows_between(session: UploadSession, store: Store, start: int, end: int) -> list[UploadPart]:
-    """Return the parts from ``start`` to ``end``; raise RowsIncomplete unless they follow each other."""
+    """Return the parts from ``start`` to ``end``; raise RowsIncomplete unless they are adjacent."""
     rows = list(session.parts.filter(offset__gte=start, offset__lt=max(end, 1)))
     position = start
     for row in rows:
@@ -176,7 +184,7 @@ def _rows_between(session: UploadSession, store: Store, start: int, end: int) ->
 
 
 def _finish_segment(lease: Lease, store: Store, plan: UploadPlan, segment: Segment) -> None:
-    """Make a segment an object; its parts need no rows any more."""
+    """Make a segment an object, and delete the rows of its parts."""
     if segment.size is not None:
         return
     session, start = lease.session, plan.segment_start(segment.index)
@@ -193,7 +201,7 @@ def _finish_segment(lease: Lease, store: Store, plan: UploadPlan, segment: Segme
 
 
 def _compose(lease: Lease, store: Store, plan: UploadPlan, segments: Iterable[Segment]) -> list[Part]:
-    """Copy the segments into the session's upload; return the parts that it is made of."""
+    """Copy the segments into the session's upload; return the parts of that upload."""
     session = lease.session
     if not session.upload_id:
         lease.commit(keep=True, upload_id=lease.threads.call(begin_upload, session, store))
@@ -208,7 +216,7 @@ def _compose(lease: Lease, store: Store, plan: UploadPlan, segments: Iterable[Se
 
 
 def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
-    """Return how many of the copies, from the first on, are there as they are planned now; forget all others."""
+    """Return the number of leading copies that exist as planned; forget all others."""
     sizes = dict(session.copied_parts.values_list("number", "size"))
     done = 0
     while done < len(copies) and sizes.get(copies[done].number) == copies[done].size:
@@ -218,7 +226,10 @@ def _done(session: UploadSession, copies: Sequence[Copy]) -> int:
 
 
 def _forget_copies(lease: Lease, store: Store) -> None:
-    """Begin composing anew in another upload: the store no longer has that of the copies, or refuses it."""
+    """Start composing again in another upload.
+
+    The store no longer has the upload of the copies, or refuses it.
+    """
     session = lease.session
     lease.threads.call(store.abort, upload_of(session))
     with durable():
@@ -227,7 +238,10 @@ def _forget_copies(lease: Lease, store: Store) -> None:
 
 
 def _copies(plan: UploadPlan, segments: Iterable[Segment]) -> Iterator[Copy]:
-    """Yield what to copy: all copies but the file's last are of one size, as some stores want parts to be."""
+    """Yield the copies to make; all but the last of the file have one size.
+
+    Some stores require parts of equal size.
+    """
     number, most = 1, plan.copy_parts * plan.part_size
     for segment in segments:
         size = segment.size or 0
@@ -238,7 +252,7 @@ def _copies(plan: UploadPlan, segments: Iterable[Segment]) -> Iterator[Copy]:
 
 
 def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
-    """Let the store copy, several at a time; each is noted when it is done."""
+    """Let the store make several copies at a time; record each finished one."""
     session = lease.session
     upload = upload_of(session)
     under_way: list[Future[Part]] = []

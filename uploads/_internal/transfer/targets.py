@@ -1,4 +1,4 @@
-"""Upload targets: the multipart uploads that the parts of a file go to, and the plan that says which."""
+"""The upload targets of a file's parts (multipart uploads), and the plan of the parts."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def uploads_of(session: UploadSession) -> list[Upload]:
 
 
 def objects_of(session: UploadSession) -> list[str]:
-    """Return the names of all objects that the session keeps beside its file."""
+    """Return the names of all objects that the session keeps besides its file."""
     names = session.fragments.values_list("name", flat=True)
     return [*names, *session.segments.values_list("name", flat=True)]
 
 
 def stored_of(session: UploadSession) -> list[UploadPart | Fragment]:
-    """Return what is stored of chunks in order, parts and fragments, in the order of the file."""
+    """Return the stored parts and fragments of sequential chunks, in the order of the file."""
     return sorted([*session.parts.all(), *session.fragments.all()], key=lambda row: row.offset)
 
 
 def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> UploadPlan:
-    """Plan the file for chunks of a size; raise FileTooLarge if its store cannot hold a file of this size."""
+    """Plan the file for chunks of ``chunk_size``; raise FileTooLarge if its store cannot hold it."""
     config = conf.current()
     size = session.file_size if session.size_known else None
     if not store.limits_parts:
@@ -51,7 +51,7 @@ def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> Up
     if not plan.segment_parts:
         return plan
     joins = store.composes
-    if joins and session.file_size > plan.largest(most):  # Parts of this size make copies of less than 5 GiB.
+    if joins and session.file_size > plan.largest(most):  # Parts of this size make copies smaller than 5 GiB.
         plan = UploadPlan.of(size, None, preferred=preferred, least=store.min_part_size, most=most)
     largest = plan.largest(most) if joins else largest_in_one_upload(store)
     if session.file_size > largest:
@@ -60,14 +60,20 @@ def plan_for(session: UploadSession, store: Store, chunk_size: int | None) -> Up
 
 
 def largest_joined(store: Store) -> int:
-    """Return the bytes of the largest file that the store can join of segments, with parts of the preferred size."""
+    """Return the size in bytes of the largest file that the store can join.
+
+    The parts have the preferred size.
+    """
     preferred, most = max(conf.current().PART_SIZE, store.min_part_size), store.max_parts
     plan = UploadPlan.of(MAX_OBJECT_SIZE, None, preferred=preferred, least=store.min_part_size, most=most)
     return max(plan.largest(most), largest_in_one_upload(store))
 
 
 def largest_in_one_upload(store: Store) -> int:
-    """Return the bytes of the largest file that is one multipart upload; its parts fit into the memory for buffers."""
+    """Return the size in bytes of the largest file in one multipart upload.
+
+    Its parts fit into the memory for buffers.
+    """
     config = conf.current()
     return store.max_parts * max(config.PART_SIZE, config.MAX_BUFFER_MEMORY // 2)
 
@@ -84,9 +90,9 @@ def begin_upload(session: UploadSession, store: Store) -> str:
 
 
 def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: Callable[[str], bool]) -> None:
-    """Begin the file's upload and ``save`` its id; raise what beginning raises. Nothing is left if it is not saved.
+    """Begin the file's upload; abort it unless ``save`` saves its id.
 
-    The upload of a file of segments begins when these are joined.
+    Raises the errors of ``begin_upload``. The upload of a file of segments begins when the segments are joined.
     """
     upload_id = "" if plan.segment_parts else begin_upload(session, store)
     saved = False
@@ -102,7 +108,10 @@ def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: 
 
 
 def _is_named(session: UploadSession, upload_id: str) -> bool:
-    """Tell whether the row names the upload after all; True as well if the database does not tell: the audit will."""
+    """Return whether the row names the upload after all.
+
+    Returns True as well if the database does not answer: the audit finds the upload later.
+    """
     try:
         reconnect()
         with durable():
@@ -113,9 +122,10 @@ def _is_named(session: UploadSession, upload_id: str) -> bool:
 
 
 def target_of(session: UploadSession, store: Store, segment: int, confirm: Callable[[], object]) -> Upload:
-    """Return the upload that the parts of a segment go to, which may have to be begun; several may ask at once.
+    """Return the upload for the parts of a segment; begin it if there is none.
 
-    ``confirm`` is called in the transaction that keeps it, and raises if the session ended meanwhile.
+    Several requests may call this at once. ``confirm`` is called in the transaction that saves the upload's id, and
+    raises an error if the session has ended.
     """
     if session.plan is None or not session.plan.segment_parts:
         return upload_of(session)
@@ -130,7 +140,7 @@ def target_of(session: UploadSession, store: Store, segment: int, confirm: Calla
             call_with_timeout(store.abort, Upload(row.name, row.upload_id))
             row = session.segments.get(index=segment)
         except Error:
-            raise  # The row may be there; if not, the audit finds the upload.
+            raise  # The row may exist; if not, the audit finds the upload.
         except BaseException:
             with suppress(UploadError):
                 call_with_timeout(store.abort, Upload(row.name, row.upload_id))

@@ -1,4 +1,4 @@
-"""Store calls beside the caller: receiving goes on while parts are being stored."""
+"""Store calls in threads: receiving continues while parts are being stored."""
 
 from __future__ import annotations
 
@@ -14,24 +14,30 @@ Result = TypeVar("Result")
 
 
 class OutOfTime(Exception):
-    """The deadline passed while the store was still at it."""
+    """The deadline passed before the store call ended."""
 
 
 class WritePermission(Protocol):
-    """The right to write, which is to be shown a sign of life now and then."""
+    """The permission to write, which must be renewed periodically."""
 
     def renew(self) -> None:
-        """Show a sign of life; raise LeaseLost if it comes too late."""
+        """Renew the permission; raise LeaseLost if it is too late."""
 
     def check(self) -> None:
-        """Raise LeaseLost if the right to write has run out by this host's clock; safe in any thread."""
+        """Raise LeaseLost if the permission has expired by this host's clock; safe in any thread."""
 
 
 class StoreThreads:
-    """The threads for the store calls of one request. No call is waited for longer than ``STORE_TIMEOUT``."""
+    """The threads for the store calls of one request.
+
+    No call is waited for longer than ``STORE_TIMEOUT``.
+    """
 
     deadline: float | None = None
-    """When waiting ends with OutOfTime, on the monotonic clock, because a client waits; None means never."""
+    """Time on the monotonic clock at which waiting ends with OutOfTime; None means never.
+
+    It is set if a client waits.
+    """
 
     def __init__(self, right: WritePermission, *, count: int = 1) -> None:
         self.right = right
@@ -41,7 +47,7 @@ class StoreThreads:
         self._calls: set[Future[Any]] = set()
 
     def start(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
-        """Begin a store call."""
+        """Begin a store call in a thread."""
         self._executor = self._executor or ThreadPoolExecutor(self.count, thread_name_prefix="uploads-store")
         future = self._executor.submit(call, *args, **kwargs)
         self._calls.add(future)
@@ -49,7 +55,7 @@ class StoreThreads:
         return future
 
     def finish(self, future: Future[Result]) -> Result:
-        """Wait for a store call, showing signs of life."""
+        """Wait for a store call, and renew the permission periodically."""
         patience_ends = time.monotonic() + conf.current().STORE_TIMEOUT.total_seconds()
         pause = conf.current().LEASE_DURATION.total_seconds() / 3
         while wait([future], timeout=max(0.0, min(pause, self._left(patience_ends)))).not_done:
@@ -63,13 +69,13 @@ class StoreThreads:
         return min(patience_ends, self.deadline or patience_ends) - time.monotonic()
 
     def call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Make a store call."""
+        """Make a store call and wait for it."""
         return self.finish(self.start(call, *args, **kwargs))
 
     def settle(self) -> None:
-        """Wait for the store calls still under way, so that nothing of this request happens later.
+        """Wait for running store calls, so that nothing of this request happens later.
 
-        Ones that were abandoned are not waited for; nor, for longer than ``STORE_TIMEOUT``, is one that hangs.
+        Abandoned calls are not waited for. A call that hangs is waited for at most ``STORE_TIMEOUT``.
         """
         if self._executor:
             hanging: Any = ()

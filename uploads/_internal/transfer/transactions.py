@@ -1,4 +1,4 @@
-"""Transactions that are what they seem: committed when they end, on the database that the rows are written to."""
+"""Transactions on the sessions' database that are committed when they end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from uploads.exceptions import TransactionOpen
 from uploads.models import Fragment, UploadPart, UploadSession
 
 LOST_BY_MYSQL = (1053, 1927)
-"""The server shuts down, the connection was killed. MySQL: its own errors are 1000 to 1999, the client's from 2000."""
+"""MySQL's codes for "server shutdown" and "connection was killed".
+
+The server's errors are 1000 to 1999, the client's start at 2000.
+"""
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def alias() -> str:
-    """Return the database alias that sessions are written to; what decisions rest on is read from it too."""
+    """Return the database alias that sessions are written to.
+
+    Decisions are based on rows read from it, too.
+    """
     return router.db_for_write(UploadSession)
 
 
@@ -28,7 +34,10 @@ def durable() -> transaction.Atomic:
 
 
 def outside_transaction(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Refuse at once, with TransactionOpen, to run where nothing would be committed before it is answered."""
+    """Make ``function`` raise TransactionOpen inside a transaction.
+
+    There, nothing would be committed before the client gets its response.
+    """
 
     @wraps(function)
     def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -39,16 +48,19 @@ def outside_transaction(function: Callable[Parameters, Result]) -> Callable[Para
 
 
 def require_no_transaction() -> None:
-    """Raise TransactionOpen inside somebody else's transaction; those of Django's test cases do not count."""
+    """Raise TransactionOpen inside a caller's transaction; those of Django's test cases do not count."""
     connection = connections[alias()]
     blocks = connection.atomic_blocks
-    # As Django's own ``durable`` sees it.
+    # The condition is that of Django's own ``durable``.
     if (blocks and not getattr(blocks[-1], "_from_testcase", False)) or not (blocks or connection.get_autocommit()):
         raise TransactionOpen
 
 
 def is_clear(error: Error) -> bool:
-    """Tell whether the database server itself said that it did not do it; else a COMMIT may have taken effect."""
+    """Return whether the database server itself reported the failure.
+
+    Otherwise, a COMMIT may have taken effect.
+    """
     cause = error.__cause__
     if state := getattr(cause, "sqlstate", None):  # SQL standard: 08 and 57P are lost connections
         return not state.startswith(("08", "57P"))
@@ -57,23 +69,24 @@ def is_clear(error: Error) -> bool:
 
 
 def reconnect() -> None:
-    """Let go of connections that broke, so that what happened can be read on new ones."""
+    """Close broken connections, so that the outcome can be read on new ones."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
 
 
 def release_pooled_connection() -> None:
-    """Let a pool have the connection while nothing is asked of the database: bodies take their time."""
+    """Return the connection to its pool while the database is not needed: receiving takes long."""
     connection = connections[alias()]
     if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
         connection.close()
 
 
 def took_effect(session: UploadSession, stored: Sequence[UploadPart | Fragment]) -> bool:
-    """Tell whether a COMMIT whose answer was lost made rows of what is stored; raise Error if nobody can tell now.
+    """Return whether a COMMIT whose answer was lost saved the rows in ``stored``.
 
-    The row is locked, so a transaction that is still being committed is waited for.
+    Raises Error if that cannot be determined now. The row is locked, so the query waits for a transaction that is still
+    being committed.
     """
     reconnect()
     with durable():

@@ -1,4 +1,7 @@
-"""From a stream of bytes to parts in the store, with a buffer that fills and one for each part under way."""
+"""Split a stream of bytes into parts and store them.
+
+One buffer is being filled; each part under way has a buffer of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ Result = TypeVar("Result")
 Stored = UploadPart | Fragment
 
 FRAMING = 2**20
-"""Bytes by which a body may be longer than the chunk in it: what its protocol wraps around it."""
+"""Maximum number of bytes that a protocol adds around the chunk in a body."""
 
 
 class PartWriter:
-    """Cuts what is written at the borders of parts, and stores each part while the next one arrives.
+    """Split a stream at part borders, and store each part while the next arrives.
 
     Bytes that do not make a part, or that fall into a dirty part, become fragments.
     """
@@ -53,9 +56,11 @@ class PartWriter:
     ) -> None:
         """Write from byte ``offset`` of the file on, into the ``target`` of each segment.
 
-        ``decide`` is asked for the plan when the first buffer is full, or at the end with the number of bytes; without
-        a plan all bytes become fragments. ``chunk`` is the number of a chunk whose place may be unknown until then;
-        ``offset`` is 0, and ``start_at`` says it. ``before`` are the fragments of the part that ``offset`` is in.
+        ``decide`` returns the plan. It is called when the first buffer is full, or at the end with the number of bytes.
+        Without a plan, all bytes become fragments.
+
+        ``chunk`` is the number of a chunk whose position may be unknown until then: ``offset`` is 0, and ``decide``
+        calls ``start_at``. ``before`` are the fragments of the part that contains ``offset``.
         """
         self.threads, self.right = threads, threads.right
         self.session, self.store = session, store
@@ -66,11 +71,11 @@ class PartWriter:
         self._crc32 = 0
         self.plan: UploadPlan | None = None
         self.size = 0
-        """Bytes that were written."""
+        """Number of bytes written."""
         self.stored: list[Stored] = []
         self._decide = decide
         self.is_decided = False
-        """Whether bytes go to the store from now on."""
+        """True if bytes go to the store from now on."""
         self._buffer_size = max(conf.current().PART_SIZE, store.min_part_size)
         self._chunk, self._base = chunk, 0
         self._start = offset
@@ -82,10 +87,10 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """After a failure, delete the fragments: what is committed is committed later, so no row names them."""
+        """After a failure, delete the fragments: rows are committed later, so none names them."""
         if kind is not None:
             self.threads.settle()
-            # The error's traceback holds this writer until the garbage collector comes by.
+            # The error's traceback keeps this writer alive until the next garbage collection.
             self._filling.clear()
         self._memory.close()
         if kind is not None:
@@ -98,11 +103,11 @@ class PartWriter:
 
     @property
     def crc32(self) -> int:
-        """The CRC-32 of all bytes that were written."""
+        """The CRC-32 of all bytes written."""
         return combine_crc32(self._crc32, self._filling.crc32, len(self._filling))
 
     def write(self, block: bytes) -> None:
-        """Take ``block`` in; blocks while the store is slower than the client."""
+        """Write ``block``; wait while the store is slower than the client."""
         self.right.renew()
         self._memory.grow(len(block), self.right.renew)
         self.size += len(block)
@@ -114,7 +119,10 @@ class PartWriter:
         self._cut(memoryview(block))
 
     def decide(self, size: int | None = None) -> None:
-        """Get the plan, unless it is known; ``size`` is that of all bytes, if they have ended."""
+        """Get the plan, unless it is known.
+
+        ``size`` is the number of all bytes, if they have ended.
+        """
         if self.is_decided:
             return
         self.is_decided = True
@@ -128,7 +136,10 @@ class PartWriter:
                 self._cut(view)
 
     def finish(self, *, last: bool) -> list[Stored]:
-        """Store what is left and return what is stored; the ``last`` part of a file may be small or empty."""
+        """Store the remaining bytes and return what is stored.
+
+        The ``last`` part of a file may be small or empty.
+        """
         if self.size or last:
             self.decide(self.size)
             if self._filling or (last and self.plan and not self._start):
@@ -138,7 +149,7 @@ class PartWriter:
         return self.stored
 
     def take_stored(self) -> list[Stored]:
-        """Return what is stored by now, in order; it is the caller's from now on."""
+        """Return what has been stored so far, in order, and leave it to the caller."""
         while self._under_way and self._under_way[0][1].done():
             self._finish_calls(len(self._under_way) - 1)
         self._sync()
@@ -154,7 +165,7 @@ class PartWriter:
 
     @property
     def _room(self) -> int:
-        """Bytes until the next border."""
+        """Number of bytes until the next border."""
         filled = len(self._filling)
         if self.plan is None:
             return self._buffer_size - filled
@@ -185,7 +196,10 @@ class PartWriter:
             self._put(self.plan, start, data, is_whole=is_whole)
 
     def _put(self, plan: UploadPlan, start: int, data: Buffer, *, is_whole: bool) -> None:
-        """Put a part if the bytes, with the fragments before them, are one that nobody else may write to."""
+        """Store the bytes as a part, or as a fragment if they make none.
+
+        The fragments before them complete a part. No other request may write to that part.
+        """
         index = plan.index(start)
         missing = start - index * plan.part_size
         is_part = is_whole and missing <= sum(fragment.size for fragment in self.before)
@@ -250,13 +264,13 @@ class PartWriter:
             try:
                 return put()
             finally:
-                data.clear()  # boto3 keeps a request's body until the garbage collector comes by
+                data.clear()  # boto3 keeps a request's body until the next garbage collection.
                 self._memory.shrink(len(data))
 
         self._under_way.append((row, self.threads.start(call)))
 
     def _finish_calls(self, left: int) -> None:
-        """Wait until no more than so many calls are under way."""
+        """Wait until at most ``left`` calls are under way."""
         while len(self._under_way) > left:
             row, future = self._under_way[0]
             etag = self.threads.finish(future)
@@ -271,7 +285,7 @@ class PartWriter:
 
 
 def read_fragment(store: Store, fragment: Fragment) -> Iterator[bytes]:
-    """Yield the fragment's bytes; raise StoreUnavailable after the last if they are not what was stored."""
+    """Yield the fragment's bytes; raise StoreUnavailable after the last if their CRC-32 is wrong."""
     crc32 = 0
     blocks = iter(store.read(fragment.name))
     while (block := call_with_timeout(next, blocks, None)) is not None:
@@ -283,7 +297,7 @@ def read_fragment(store: Store, fragment: Fragment) -> Iterator[bytes]:
 
 
 def save_stored(stored: Iterable[Stored]) -> None:
-    """Make rows of what is stored."""
+    """Save the rows of what is stored."""
     rows = list(stored)
     for model in (UploadPart, Fragment):
         if found := [row for row in rows if isinstance(row, model)]:
@@ -297,9 +311,9 @@ def parts_among(stored: Iterable[Stored]) -> list[UploadPart]:
 def commit_stored(
     store: Store, session: UploadSession, stored: Sequence[Stored], commit: Callable[[], Result]
 ) -> Result | None:
-    """Run ``commit``, which makes rows of what is stored; delete the fragments if it took no effect for certain.
+    """Run ``commit``, which saves the rows; delete the fragments if it certainly had no effect.
 
-    A lost answer to the COMMIT is looked into: None means that it took effect all the same.
+    If the answer to the COMMIT was lost, its outcome is queried. The result is None if it took effect.
     """
     try:
         return commit()
@@ -319,7 +333,7 @@ def delete_fragments(store: Store, stored: Iterable[Stored]) -> None:
 
 
 def delete_quietly(store: Store, names: Collection[str]) -> None:
-    """Delete objects that no row names any more; what cannot be deleted now is logged."""
+    """Delete objects that no row names any more; log a failure."""
     try:
         if names:
             call_with_timeout(store.delete, names)

@@ -1,1 +1,1 @@
-"""Numbered chunks: they come in any order, several at once; ``finalize`` completes the file."""
+"""Numbered chunks: sent in any order and concurrently; ``finalize`` completes the file."""

@@ -1,9 +1,13 @@
-"""Numbered chunks: any order, several at once, the same number replaces; ``finalize`` completes the file.
+"""Receive numbered chunks, in any order and concurrently.
 
-All chunks but the last have one size, so a chunk's place in the file follows from its number as soon as that size is
-known; until then, chunks are kept as fragments. There is no lease: several requests write at once, and the commit of a
-chunk's row decides. The first attempt at a chunk notes on that row the parts that it writes; all others keep the bytes
-of these as fragments, so no attempt damages another.
+A chunk replaces an earlier one with the same number; ``finalize`` completes the file.
+
+All chunks but the last have one size. As soon as that size is known, a chunk's position in the file follows from its
+number. Until then, chunks are kept as fragments.
+
+There is no lease: several requests write at once, and the commit of a chunk's row decides. The first attempt at a chunk
+records on that row the parts that it writes. All other attempts keep the bytes of these parts as fragments, so no
+attempt damages another.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from uploads.models import Fragment, Mode, NumberedChunk, UploadSession
 
 
 class Attempt:
-    """One request with a numbered chunk, at work beside others, also of the same number."""
+    """One request with a numbered chunk; others run concurrently, even for the same number."""
 
     def __init__(self, session: UploadSession, store: Store, chunk: Chunk, number: int) -> None:
         self.session, self.store, self.chunk, self.number = session, store, chunk, number
@@ -47,9 +51,9 @@ class Attempt:
         self.dirty = DirtyParts(note=self._claim)
         self.writer: PartWriter | None = None
         self._inside = range(0)
-        """Parts that are all of this chunk."""
+        """Indexes of the parts that lie entirely within this chunk."""
         self._own: set[int] = set()
-        """Those of them that the chunk's row says this attempt writes."""
+        """The subset of them that the chunk's row assigns to this attempt."""
         self._renewed = time.monotonic()
         self._prolong(within=2 * renewal_interval())
 
@@ -60,7 +64,7 @@ class Attempt:
             self._prolong()
 
     def check(self) -> None:
-        """No other attempt writes to the same parts."""
+        """Do nothing: no other attempt writes to the same parts."""
 
     def _prolong(self, *, within: float = float("inf")) -> None:
         if values := prolonged(self.session, within=within):
@@ -111,7 +115,7 @@ class Attempt:
         return size
 
     def _decide(self, size: int | None) -> UploadPlan | None:
-        """Place the chunk in the file, as soon as the size of all chunks is known; None before."""
+        """Place the chunk in the file; return None while the size of chunks is unknown."""
         size = self.chunk.size if size is None else size
         with durable():
             locked, row = self._require_open(), self._row()
@@ -135,7 +139,7 @@ class Attempt:
             return self._place(self._row(), size)
 
     def _save_layout(self, plan: UploadPlan, layout: dict[str, int], upload_id: str) -> bool:
-        """Save the layout unless another request has saved one; tell whether it did."""
+        """Save the layout unless another request has saved one; return whether this call saved it."""
         with durable():
             locked = self._require_open()
             if locked.layout:
@@ -148,21 +152,24 @@ class Attempt:
                     locked.file_size = largest
                     raise size_error(locked, 0)
             if locked.mode == Mode.UNDECIDED:
-                values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
+                values["fence"] = locked.fence + 1  # A sequential writer that is active now loses the session.
             UploadSession.objects.filter(pk=locked.pk).update(**values)
         for name, value in values.items():
             setattr(self.session, name, value)
         return True
 
     def _place(self, row: NumberedChunk, size: int | None) -> UploadPlan | None:
-        """Place the chunk in the file; only parts that are all of it, and of no stored chunk, may be written."""
+        """Place the chunk in the file and select the parts that it may write.
+
+        These are the parts entirely within the chunk; none if the chunk is already stored.
+        """
         session, plan, writer = self.session, self.session.plan, self.writer
         if plan is None or session.chunk_size is None or writer is None:
             return None
         if size is not None:
             self._require_size(size)
             if row.crc32 is not None and not session.size_known and size < (row.size or 0):
-                # Parts behind its new end would stay in the upload, and some stores complete none with such parts.
+                # Parts beyond the new end would stay in the upload, and some stores refuse to complete it then.
                 raise ChunkSizeDiffers(number=self.number, size=size, expected=row.size)
         start = (self.number - 1) * session.chunk_size
         writer.start_at(start)
@@ -174,7 +181,10 @@ class Attempt:
         return plan
 
     def _claim(self, index: int) -> bool:
-        """Note on the chunk's row the next parts that this attempt writes, unless another one writes them."""
+        """Reserve the next parts on the chunk's row; return whether this attempt may write ``index``.
+
+        Parts that another attempt has reserved are skipped.
+        """
         if index in self._own:
             return True
         if index not in self._inside:
@@ -191,7 +201,7 @@ class Attempt:
         return index in self._own
 
     def _take_over(self, row: UploadSession) -> None:
-        """Take over what another request decided."""
+        """Copy layout, upload id and file size, which another request may have decided."""
         self.session.layout, self.session.upload_id = row.layout, row.upload_id
         self.session.file_size = row.file_size
 
@@ -204,7 +214,10 @@ class Attempt:
         return self.session.numbered_chunks.get_or_create(number=self.number)[0]
 
     def _require_size(self, size: int, expected: int | None = None) -> None:
-        """Raise ChunkSizeDiffers unless a chunk of this size can be this one where most have ``expected`` bytes."""
+        """Raise ChunkSizeDiffers unless this chunk may have ``size`` bytes.
+
+        All chunks but the last have ``expected`` bytes.
+        """
         session, expected = self.session, expected or self.session.chunk_size
         if expected is None or size == expected:
             return
@@ -212,11 +225,11 @@ class Attempt:
         if session.size_known and start + size > session.file_size:
             raise size_error(session, max(0, session.file_size - start))
         is_last = start + size == session.file_size or not session.size_known
-        if size > expected or not is_last:  # A longer one would reach into the next.
+        if size > expected or not is_last:  # A longer chunk would overlap the next one.
             raise ChunkSizeDiffers(number=self.number, size=size, expected=expected)
 
     def _may_be_last(self, size: int) -> bool:
-        """Tell whether the chunks before this one can be the rest of the file."""
+        """Return whether the chunks before this one can make up the rest of the file."""
         session = self.session
         if not session.size_known:
             return True
@@ -228,7 +241,7 @@ class Attempt:
         return self.session.numbered_chunks.filter(number=self.number, size=size, crc32=crc32).exists()
 
     def _commit(self, stored: list[Stored], size: int, crc32: int) -> list[str]:
-        """Make what is stored the content of the chunk; return the fragments that are not needed any more."""
+        """Make the stored bytes the content of the chunk; return the fragments no longer needed."""
         session, plan = self.session, self.session.plan
         with durable():
             locked = self._require_open()
@@ -257,7 +270,7 @@ class Attempt:
                 "mode": Mode.NUMBERED,
             }
             if locked.mode == Mode.UNDECIDED:
-                values["fence"] = locked.fence + 1  # A writer that sends in order at this moment loses the session.
+                values["fence"] = locked.fence + 1  # A sequential writer that is active now loses the session.
             UploadSession.objects.filter(pk=session.pk).update(**values)
         for name, value in values.items():
             setattr(session, name, value)
@@ -275,11 +288,11 @@ class Attempt:
         return gone
 
     def _left(self, row: NumberedChunk, *, but: Collection[int] = ()) -> list[int]:
-        """Return the chunk's dirty parts once this attempt has ended, with the parts ``but`` stored."""
+        """Return the parts that stay dirty after this attempt, with the parts ``but`` stored."""
         return sorted({*row.dirty_parts} - self._own | {*self.dirty.left(but=but)} & self._own)
 
     def _give_up(self) -> None:
-        """Leave only those parts noted that may still be written to."""
+        """Remove this attempt's parts from the row, except parts that a late write may reach."""
         if not self._own:
             return
         try:
@@ -289,4 +302,4 @@ class Attempt:
                 row.dirty_parts = self._left(row)
                 row.save(update_fields=["dirty_parts"])
         except (Error, NumberedChunk.DoesNotExist):
-            return  # They stay noted: their bytes are kept as fragments.
+            return  # The parts stay dirty, so their bytes are kept as fragments.

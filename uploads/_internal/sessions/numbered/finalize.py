@@ -21,10 +21,12 @@ MISSING_SHOWN = 20
 
 @outside_transaction
 def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[int] | None = None) -> UploadSession:
-    """Complete a session whose chunks are all there; raise UploadIncomplete naming what is missing.
+    """Complete a session whose chunks are all stored; raise UploadIncomplete naming the missing ones.
 
-    ``numbers`` are all that the client has sent, if it says so; needed where the size of the file is not known.
-    May be repeated, with the same answer for as long as the row is kept.
+    ``numbers`` are all chunk numbers that the client has sent, if it reports them. They are required if the size of the
+    file is unknown.
+
+    May be repeated, with the same result for as long as the row is kept.
     """
     if session.state == State.COMPLETED:
         return session
@@ -38,7 +40,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
         raise UploadIncomplete(stored=session.bytes_stored, total=session.file_size, missing="")
     with acquire_lease(session) as lease:
         with durable():
-            # Locked: no chunk is committed between counting them and closing the session.
+            # Locked, so that no chunk is committed between the count and the end of the session.
             locked = UploadSession.objects.select_for_update().get(pk=session.pk)
             if numbers is not None and not locked.size_known:
                 locked.file_size, locked.size_known = locked.bytes_stored, True
@@ -60,7 +62,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
 
 
 def _require_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:
-    """Raise what is missing or wrong about the chunks of a session that is to be completed."""
+    """Raise an error if chunks of a session to be completed are missing or wrong."""
     sizes = {row.number: row.size or 0 for row in session.numbered_chunks.filter(crc32__isnull=False)}
     last = max((*sizes, *(numbers or ())), default=0)
     missing = [*islice((number for number in range(1, last + 1) if number not in sizes), MISSING_SHOWN)]

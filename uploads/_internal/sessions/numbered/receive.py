@@ -18,7 +18,7 @@ from uploads.models import Mode, UploadSession
 def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> UploadSession:
     """Store chunk ``number`` (from 1) and return the session, which stays open.
 
-    Raises an UploadError if nothing of the chunk was counted; what the number had before is kept then.
+    Raises an UploadError if nothing of the chunk was counted. The previous content of that number is kept then.
     """
     check_open(session, Mode.NUMBERED)
     highest = parts.highest_chunk(session.file_size, chunk.rules.least)
@@ -26,7 +26,7 @@ def receive_numbered(session: UploadSession, chunk: Chunk, number: int) -> Uploa
         highest = min(highest, parts.MAX_PARTS)
     if not 1 <= number <= highest:
         raise ChunkNumberInvalid(highest=highest)
-    session.mode = Mode.NUMBERED  # Bounds are those of the file, not of what is left of it.
+    session.mode = Mode.NUMBERED  # The size of the file limits the chunk, not the number of missing bytes.
     check_range(session, chunk)
     check_bounds(session, chunk, chunk.at_most or 0, known=False)
     attempt = Attempt(session, get_store(session.storage), chunk, number)
