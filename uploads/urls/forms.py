@@ -1,4 +1,4 @@
-"""Where the files of forms are sent: ``path("uploads/", include("uploads.urls.forms"))``."""
+"""URLs for the files of forms: ``path("uploads/", include("uploads.urls.forms"))``."""
 
 from __future__ import annotations
 

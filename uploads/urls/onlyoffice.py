@@ -1,6 +1,6 @@
-"""Include at the site's root, because clients build the location from the origin alone.
+"""URLs of the onlyoffice protocol. Include them at the site's root.
 
-``path("", include("uploads.urls.onlyoffice"))``
+Clients build the location from the origin alone: ``path("", include("uploads.urls.onlyoffice"))``.
 """
 
 from __future__ import annotations

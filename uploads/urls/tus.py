@@ -1,8 +1,8 @@
-"""Include wherever uploads are to be: once, or once for each purpose.
+"""URLs of tus and resumable uploads. Include them once, or once for each purpose.
 
-``path("tus/", include("uploads.urls.tus"))``
+Example: ``path("tus/", include("uploads.urls.tus"))``
 
-The folder is the URL's: ``path("folders/<str:folder_id>/tus/", …)``, or given along:
+The folder is part of the URL, ``path("folders/<str:folder_id>/tus/", …)``, or an argument:
 ``path("avatars/", include("uploads.urls.tus", namespace="avatars"), {"folder_id": "12"})``.
 """
 

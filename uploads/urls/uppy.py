@@ -1,7 +1,7 @@
-"""What Uppy's S3 plugin asks its companion, on upload sessions: the bytes go through the app.
+"""URLs that Uppy's S3 plugin expects of a Companion, implemented with upload sessions.
 
-``path("uppy/", include("uploads.urls.uppy"))``, and in the page
-``uppy.use(AwsS3, {companionEndpoint: "/uppy"})``. The folder is the URL's, as for tus, or ``meta.folderId``.
+The bytes go through the app. Include ``path("uppy/", include("uploads.urls.uppy"))``. In the page, write
+``uppy.use(AwsS3, {companionEndpoint: "/uppy"})``. The URL names the folder, as for tus, or ``meta.folderId`` does.
 """
 
 from __future__ import annotations

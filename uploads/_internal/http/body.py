@@ -1,7 +1,7 @@
-"""Request bodies as streams: a block at a time from the socket, nothing spooled to disk.
+"""Request bodies as streams: read block by block from the socket, never spooled to disk.
 
-Django and DRF parse forms into temporary files, and find nothing in a body of chunked encoding because it
-has no Content-Length. So chunks are read from the WSGI input here, whose end the server knows.
+Django and DRF parse forms into temporary files. They find nothing in a body with chunked encoding, because it has no
+Content-Length. This module therefore reads chunks from the WSGI input, whose end the server knows.
 """
 
 from __future__ import annotations
@@ -31,54 +31,61 @@ if TYPE_CHECKING:
 from uploads._internal.http.deadline import SLOWEST, BodyDeadline, declared_length
 
 BLOCK_SIZES = 2**12, 2**16, 2**20
-"""Bytes read at a time: at least, at first and at most. The more, the fewer copies the server makes; but with each
-block a client shows that it is there, so those of a slow one are small."""
+"""Minimum, initial and maximum number of bytes to read at a time.
+
+Large blocks save copies in the server. Each block shows that the client is present, so slow clients get small blocks.
+"""
 QUICK, SLOW = 0.2, 0.5
-"""Seconds that a block takes before the next one is larger, or smaller."""
+"""Seconds per block. A quicker block doubles the next one, a slower block halves it."""
 
 DRAIN_SIZE, DRAIN_SECONDS = 64 * 2**20, 30
 
 SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS = 12 * 2**20, 3
-"""Enough for a usual chunk: nobody who is not known, or sends too much at a time, keeps a thread busy for longer."""
+"""Limits that suffice for a usual chunk.
+
+They apply before the session or file is known, for example to anonymous requests and to too many concurrent requests.
+Such requests keep a thread busy no longer.
+"""
 
 FIELDS_RATE = 6.4 * 2**10
-"""Bytes per second below which fields are not waited for: ten seconds for 64 KiB."""
+"""Minimum bytes per second of fields: ten seconds for 64 KiB."""
 LIST = 16
-"""How many times the bound of fields a list of names or parts may have."""
+"""Factor by which a list of names or parts may exceed the limit for fields."""
 
 
 def below(request: Request) -> HttpRequest:
-    """Return Django's request: REST framework's own stream is empty for chunked encoding."""
+    """Return Django's request, because REST framework's stream is empty for chunked encoding."""
     return request._request  # noqa: SLF001 - there is no other way
 
 
 def require_identity(request: HttpRequest) -> None:
-    """Raise EncodingUnsupported if the body is not to be read as it is."""
+    """Raise EncodingUnsupported if the body is encoded."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise EncodingUnsupported(encoding=encoding)
 
 
 def require_body(request: Request) -> None:
-    """Raise BodyConsumed if somebody read the body, and did not keep it, before the view was asked."""
+    """Raise BodyConsumed if the body was read, and not kept, before the view."""
     http = below(request)
     if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
         raise BodyConsumed
 
 
 def interrupter(request: HttpRequest) -> Callable[[], None]:
-    """Return what ends the reading of the body from another thread."""
+    """Return a function that stops reading the body from another thread."""
     return BodyDeadline.of(request).stop
 
 
 def drain(request: HttpRequest, *, patiently: bool) -> None:
-    """Read what is left of the body, within bounds; otherwise the client sees a reset instead of the answer.
+    """Read the rest of the body, within limits, so that the client receives the response.
 
-    What is left beyond the bounds is not read, not by the server either, which would keep its thread for that.
+    Otherwise the client sees a connection reset. Bytes beyond the limits stay unread. The server does not read them
+    either, because that would occupy its thread.
     """
     read, deadline = 0, BodyDeadline.of(request)
     size, seconds = (DRAIN_SIZE, DRAIN_SECONDS) if patiently else (SHORT_DRAIN_SIZE, SHORT_DRAIN_SECONDS)
-    # The client has gone, or the server keeps the body to itself.
+    # The client may have disconnected, or the server may not pass the body on.
     with suppress(UploadError):
         for block in () if deadline.over else read_blocks(request, within=seconds, verify=False):
             read += len(block)
@@ -89,17 +96,18 @@ def drain(request: HttpRequest, *, patiently: bool) -> None:
 
 
 def has_unread_body(request: HttpRequest) -> bool:
-    """Tell whether the end of the body was not seen yet."""
+    """Return whether the end of the body is still unread."""
     return declared_length(request) != 0 and not BodyDeadline.of(request).ended
 
 
 def leave_unread(request: HttpRequest) -> None:
-    """Keep the server from waiting for the rest of a body that nobody is going to read."""
+    """Keep the server from waiting for the rest of a body that stays unread."""
     deadline = BodyDeadline.of(request)
     if not has_unread_body(request) or deadline.socket is None:
         return
     deadline.abandon()
-    if deadline.socket.family != getattr(socket, "AF_UNIX", None):  # There a peer that still sends gets an error first.
+    # On a Unix socket, a peer that still sends would get an error before the response.
+    if deadline.socket.family != getattr(socket, "AF_UNIX", None):
         deadline.stop()
 
 
@@ -108,9 +116,10 @@ def max_fields_size(*, is_list: bool = False) -> int:
 
 
 def read_fields_body(request: HttpRequest, *, is_list: bool = False) -> bytes:
-    """Return a body that carries fields; raise FieldsTooLarge, before any of it is read where its length is declared.
+    """Return a body that carries fields; raise FieldsTooLarge if it exceeds the limit.
 
-    ``is_list`` if it names many things, and so may be larger. Raises what ``read_blocks`` raises, too.
+    A body with a declared length above the limit is refused before it is read. ``is_list`` selects the larger limit for
+    lists of names or parts. Also raises the errors of ``read_blocks``.
     """
     data = bytearray()
     for block in read_field_blocks(request, is_list=is_list):
@@ -119,7 +128,7 @@ def read_fields_body(request: HttpRequest, *, is_list: bool = False) -> bytes:
 
 
 def read_field_blocks(request: HttpRequest, *, is_list: bool = False) -> Iterator[bytes]:
-    """Yield the blocks of a body that carries fields, within the bounds of ``read_fields_body``."""
+    """Yield the blocks of a body that carries fields, within the limits of ``read_fields_body``."""
     maximum = max_fields_size(is_list=is_list)
     if (declared_length(request) or 0) > maximum:
         raise FieldsTooLarge(maximum=maximum)
@@ -134,17 +143,17 @@ def read_field_blocks(request: HttpRequest, *, is_list: bool = False) -> Iterato
 def read_blocks(
     request: HttpRequest, *, within: float | None = None, digests: Digests | None = None, verify: bool = True
 ) -> Iterator[bytes]:
-    """Yield the body, for which the client has so many seconds.
+    """Yield the blocks of the body; ``within`` is the time limit in seconds.
 
-    Raises IncompleteBody if it is shorter than declared or its framing is broken, BodyTimeout if it is too slow,
-    DigestMismatch after the last block if it is not what its sender hashed.
+    Raises IncompleteBody if the body is shorter than declared or its framing is broken. Raises BodyTimeout if the
+    client is too slow. Raises DigestMismatch after the last block if the body does not match the client's digest.
     """
     source, declared = _source(request), declared_length(request)
-    if digests is None and verify:  # What is drained may have been read in part.
+    if digests is None and verify:  # A drained body may have been read in part, so its digest would not match.
         digests = Digests(request)
     digests = digests or None
     received, deadline, size = 0, BodyDeadline.of(request), BLOCK_SIZES[1]
-    # Servers lose the block of a body without a length that is cut in it.
+    # Servers lose the current block if a body without a length breaks off, so the blocks of such a body stay small.
     most = BLOCK_SIZES[1] if declared is None else BLOCK_SIZES[2]
     deadline.start(within)
     try:
@@ -154,7 +163,7 @@ def read_blocks(
                 deadline.start(deadline.stall + size / SLOWEST)
             try:
                 block = source.read(size)
-            except Exception as error:  # Each server has its own errors for a client that went away.
+            except Exception as error:  # Each server has its own errors for a disconnected client.
                 deadline.check(received, error)
                 raise IncompleteBody(received=received, declared="unknown" if declared is None else declared) from error
             if not block:
@@ -179,7 +188,11 @@ def read_blocks(
 
 
 def _source(request: HttpRequest) -> Any:
-    """Return what to read the body from; the server's input ends by itself where it says so (PEP 3333 has no word)."""
+    """Return the object from which to read the body; raise BodyHidden.
+
+    PEP 3333 does not define the end of a body without Content-Length. The server's input ends correctly only if the
+    server sets ``wsgi.input_terminated``.
+    """
     if declared_length(request) is None and "wsgi.input" in request.META:
         if not request.META.get("wsgi.input_terminated"):
             raise BodyHidden

@@ -1,4 +1,4 @@
-"""How long a body is waited for, and whether its client still sends."""
+"""Limit the time for reading a body, and detect clients that are still sending."""
 
 from __future__ import annotations
 
@@ -16,42 +16,45 @@ from uploads._internal.http.exceptions import (
 )
 
 LAST_DATA_RECEIVED = 52
-"""Where ``struct tcp_info`` has the milliseconds since data came (Linux: uapi/linux/tcp.h)."""
+"""Offset in ``struct tcp_info`` of the milliseconds since the last data (Linux: uapi/linux/tcp.h)."""
 
 SLOWEST = 8 * 2**10
-"""Bytes per second below which a body is not waited for."""
+"""Minimum bytes per second of a body."""
 
 
 def is_sending(request: HttpRequest) -> bool:
-    """Tell whether some of the body came within the last second, as far as the system tells (Linux: TCP_INFO)."""
+    """Return whether data of the body arrived within the last second.
+
+    Only Linux reports this (TCP_INFO).
+    """
     connection: socket.socket | None = request.META.get("gunicorn.socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):
         return False
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
     except OSError:
-        return False  # a Unix socket, or closed
+        return False  # a Unix socket, or a closed one
     return bool(struct.unpack_from("=I", info, LAST_DATA_RECEIVED)[0] < 1000)
 
 
 class BodyDeadline:
-    """Ends the reading of a body that stalls or drips, where the server gives its socket away (gunicorn does).
+    """Stop reading a body that stalls or arrives too slowly.
 
-    A block is waited for inside the server's own read, so only the socket can end that. There is one of these for
-    each request: reading starts it, and ``drain`` ends it at the latest.
+    The server waits for a block inside its own read, so only its socket can end the wait. The server must expose that
+    socket (gunicorn does). Each request has one deadline: reading starts it, and ``drain`` ends it at the latest.
     """
 
     def __init__(self, request: HttpRequest) -> None:
-        # In HTTP/2 it has other requests, too.
+        # An HTTP/2 connection carries other requests, too.
         is_alone = request.META.get("SERVER_PROTOCOL", "").startswith("HTTP/1")
         self.socket: socket.socket | None = request.META.get("gunicorn.socket") if is_alone else None
         self.body: Any = request.META.get("wsgi.input")
         self.declared = declared_length(request)
         self.stall = conf.current().READ_TIMEOUT.total_seconds()
         self.over = False
-        """Whether the client was too slow."""
+        """True if the client was too slow, or reading was stopped."""
         self.ended = False
-        """Whether the end of the body was seen."""
+        """True if the end of the body was seen."""
         self._timer: threading.Timer | None = None
         self._before: list[float | None] = []
 
@@ -63,7 +66,7 @@ class BodyDeadline:
         return deadline
 
     def start(self, within: float | None) -> None:
-        """Wait for the body from now on: for so many seconds in all, or for as long as its length allows."""
+        """Start the deadline: ``within`` seconds in total, else as long as the length allows."""
         self.end()
         if self.socket is None or self.over:
             return
@@ -77,7 +80,7 @@ class BodyDeadline:
             self._timer.start()
 
     def end(self) -> None:
-        """Stop waiting; the connection may get another request."""
+        """End the deadline, because the connection may carry another request."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -85,30 +88,30 @@ class BodyDeadline:
             self.socket.settimeout(self._before.pop())
 
     def check(self, received: int, error: Exception | None = None) -> None:
-        """Raise BodyTimeout if that is why there is no more."""
-        # Django wraps what the server raises.
+        """Raise BodyTimeout if the body ended because of the deadline."""
+        # Django wraps the server's exception.
         if self.over or isinstance(error and (error.__cause__ or error), TimeoutError):
             self.over = True
             raise BodyTimeout(received=received)
 
     def abandon(self) -> None:
-        """Let gunicorn close the connection: what still comes is body, and not the next request."""
+        """Make gunicorn close the connection: further bytes belong to this body, not to another request."""
         if self.socket is not None and hasattr(self.body, "failed"):
             self.body.failed = True
 
     def stop(self) -> None:
-        """End the reading now."""
+        """Stop reading now."""
         self.over = True
         if self.socket is None:
             return
         self.abandon()
         with suppress(OSError):
-            # Only reading ends: the error can still be answered. (A TLS socket's own method would end TLS.)
+            # Only reading ends, so the error response can still be sent. A TLS socket's own method would end TLS.
             socket.socket.shutdown(self.socket, socket.SHUT_RD)
 
 
 def declared_length(request: HttpRequest) -> int | None:
-    """Return the Content-Length, 0 if there is no body at all, None for chunked encoding."""
+    """Return the Content-Length, 0 if there is no body, None for chunked encoding."""
     if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         return None
     try:

@@ -1,4 +1,7 @@
-"""Digests that clients send along, checked as the bytes pass: Content-MD5 (RFC 1864), Content-Digest (RFC 9530)."""
+"""Verify digests that clients send, while the body passes.
+
+The headers are Content-MD5 (RFC 1864) and Content-Digest (RFC 9530).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ _MEMBER = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
 
 
 class Digests:
-    """What the request says its body's digests are. Nothing is hashed that nobody asked for."""
+    """The digests that a request declares for its body. Only declared digests are computed."""
 
     def __init__(self, request: HttpRequest, **others: bytes) -> None:
-        """``others`` are digests that a door knows from elsewhere, by the names that hashlib has for them."""
+        """Add ``others``, the digests that a protocol reads elsewhere, by their hashlib names."""
         expected = {ALGORITHMS[name]: value for name, value in _given(request).items()} | others
         self._expected = [(hashlib.new(name, usedforsecurity=False), value) for name, value in expected.items()]
 
@@ -34,16 +37,16 @@ class Digests:
             digest.update(block)
 
     def check(self) -> None:
-        """Raise DigestMismatch if the body was not what its sender hashed."""
+        """Raise DigestMismatch if the body does not match a declared digest."""
         for digest, value in self._expected:
             if digest.digest() != value:
                 raise DigestMismatch(algorithm=digest.name)
 
 
 def _given(request: HttpRequest) -> dict[str, bytes]:
-    """Return the digests of the headers by algorithm; of several the last counts (RFC 8941).
+    """Return the digests of the headers by algorithm; the last one counts (RFC 8941).
 
-    Raises InvalidRequest for a header that is none.
+    Raises InvalidRequest for a malformed header.
     """
     given = {}
     if md5 := request.META.get("HTTP_CONTENT_MD5"):
@@ -60,7 +63,7 @@ def _given(request: HttpRequest) -> dict[str, bytes]:
 
 
 def decode(header: str, value: str) -> bytes:
-    """Return what is base64 in a header; raise InvalidRequest if it is not."""
+    """Return the bytes of a base64 header value; raise InvalidRequest if it is not base64."""
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,4 +1,7 @@
-"""Errors of ours, of DRF and of Django, as what they mean for an upload; each door has its own words for them."""
+"""Translate errors of this app, DRF and Django into upload errors.
+
+Each protocol formats them in its own way.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,20 @@ UNPROCESSABLE = 422
 
 
 def as_upload_error(error: Exception) -> UploadError | None:
-    """Return what ``error`` means, or None if it is no business of ours."""
+    """Return the upload error for ``error``, or None if it is unrelated to uploads."""
     match error:
         case UploadError():
             return error
         case NotAuthenticated():
             return Unauthenticated()
         case AuthenticationFailed():
-            detail = error.detail  # simplejwt's is a dictionary that has the text under this name
+            detail = error.detail  # simplejwt's detail is a dictionary with the text under this name
             return Unauthenticated(first_text(detail.get("detail", detail) if isinstance(detail, dict) else detail))
         case ValidationError():
             return InvalidRequest(first_text(error.detail))
-        case DataError():  # what PostgreSQL says of a NUL in a token or name
+        case DataError():  # PostgreSQL's error for a NUL in a token or name
             return InvalidRequest()
-        case OperationalError() | InterfaceError() | InternalError():  # the last of a database that became read-only
+        case OperationalError() | InterfaceError() | InternalError():  # InternalError: the database became read-only
             return DatabaseUnavailable()
         case UploadSession.DoesNotExist():
             return SessionNotFound()
@@ -46,8 +49,11 @@ def as_upload_error(error: Exception) -> UploadError | None:
 
 
 def respond(error: UploadError, body: Any, cause: Exception) -> Response:
-    """Answer ``error`` with a door's ``body``: its status, and the headers that go with it whatever the door."""
-    set_rollback()  # As DRF's own handler does, for a portal that uses this one for its other views.
+    """Return the response to ``error`` with a protocol's ``body``.
+
+    Status and headers are the same for all protocols.
+    """
+    set_rollback()  # DRF's own handler does the same, and a portal may use this one for its other views.
     response = Response(body, error.status)
     if error.wait is not None:
         response["Retry-After"] = str(error.wait)
@@ -57,11 +63,14 @@ def respond(error: UploadError, body: Any, cause: Exception) -> Response:
 
 
 def respond_to_framework(error: APIException, body: Any) -> Response:
-    """Answer an error of REST framework's own that means nothing for an upload: a throttle's, a wrong method."""
+    """Return the response to a REST framework error without an equivalent upload error.
+
+    Examples are a throttled request and a wrong method.
+    """
     set_rollback()
     response = Response(body, error.status_code)
     wait = getattr(error, "wait", None)
-    if wait is not None:  # A throttle knows when.
+    if wait is not None:  # Throttles set it.
         response["Retry-After"] = str(int(wait) + 1)
     return response
 
@@ -77,13 +86,14 @@ def first_text(detail: Any) -> str:
 
 
 def problem(error: Exception, kinds: Mapping[type[UploadError], str] | None = None) -> Response | None:
-    """Return the answer to an error of ours, of DRF or of Django as a problem (RFC 9457), None for any other.
+    """Return an error as a problem (RFC 9457), or None if it is unknown.
 
-    ``kinds`` are the types of problems that a door's standard names.
+    Errors of this app, of DRF and of Django are known. ``kinds`` maps errors to the problem types that a protocol's
+    standard names.
     """
     known = as_upload_error(error)
     if known is not None:
-        # With 409 a client of these doors would ask where to go on; nowhere.
+        # After a 409, a client of these protocols would ask for the offset to resume at. There is none.
         status = UNPROCESSABLE if isinstance(known, CompletionFailed) else known.status
         kind = (kinds or {}).get(type(known), "about:blank")
         body = {"type": kind, "title": str(known), "status": status, "code": known.code}

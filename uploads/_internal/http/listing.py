@@ -1,4 +1,4 @@
-"""A user's open sessions, page by page."""
+"""List a user's open sessions, page by page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ PAGE = 50
 def open_sessions(
     user: Any, destination: str, after: str, folder: object = None, *, numbered: bool = False
 ) -> tuple[list[UploadSession], str | None]:
-    """Return a page of the sessions that ``user`` can go on with, in order or ``numbered``, and where the next begins.
+    """Return a page of the user's open sessions, and the key of the next page.
 
-    The newest come first. With a ``folder`` (its id), only those begun in it: a page may have fewer then. By key, not
-    by number, so that no page costs more than the first and nothing moves while one leafs. Raises InvalidRequest for an
-    ``after`` that no page gave.
+    The newest come first. ``numbered`` selects sessions for numbered chunks instead of sessions in order. With a
+    ``folder`` (its id), only sessions that began in it are returned, so a page may have fewer.
+
+    Pages are addressed by key, not by number. No page costs more than the first, and new sessions do not shift the
+    pages. Raises InvalidRequest for an ``after`` that no page returned.
     """
     alive = {"state": State.OPEN, "destination": destination, "expires_at__gt": timezone.now()}
     rows = UploadSession.objects.of(user).filter(**alive)
@@ -43,7 +45,7 @@ def open_sessions(
 
 
 def _began_in(session: UploadSession) -> str:
-    """Return the id of the folder from which a relativePath led on to the session's own."""
+    """Return the id of the folder in which the upload began, above its relativePath."""
     below = len(split_path("/".join(folders(session.metadata))))
     return str(session.path[-1 - below]) if below < len(session.path) else ""
 

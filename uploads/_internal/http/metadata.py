@@ -1,4 +1,4 @@
-"""What clients say of a file beside its bytes: its name, type, folder and path, as browsers' libraries spell them."""
+"""Read file metadata as browser libraries spell them: name, type, folder and path."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ NAMES = "filename", "name"
 TYPES = "filetype", "type"
 FOLDERS = "folderId", "folder_id"
 ABSENT = "", "null", "undefined"
-"""What JavaScript makes of a value that is not there."""
+"""Texts that JavaScript makes of a missing value."""
 UNNAMED = "upload"
 _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 
 def first_value(pairs: Mapping[str, str], keys: tuple[str, ...]) -> str:
-    """Return the first value under one of ``keys`` that says something, or empty text."""
+    """Return the first value under one of ``keys`` that is not absent, or empty text."""
     return next((pairs[key] for key in keys if pairs.get(key, "") not in ABSENT), "")
 
 
 def content_type(text: str) -> str:
-    """Return a content type without its parameters, or empty text for what is none."""
+    """Return a content type without its parameters, or empty text if it is malformed."""
     kind = text.partition(";")[0].strip().lower()
     return kind if _CONTENT_TYPE.fullmatch(kind) else ""
 
 
 def named(name: str, kind: str) -> str:
-    """Return the file's name, or one that says at least what kind of file it is."""
+    """Return the file's name; if it is blank, a default name with the type's extension."""
     return name if name.strip() else f"{UNNAMED}{mimetypes.guess_extension(kind) or ''}"
 
 
 def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> FileRequest:
-    """Return what metadata say of a file of ``size`` bytes, or None if nobody knows yet."""
+    """Return the file that the metadata describe. ``size`` is in bytes, None if unknown."""
     kind = content_type(first_value(pairs, TYPES))
     name = named(first_value(pairs, NAMES), kind)
     return FileRequest(
@@ -43,7 +43,7 @@ def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> Fi
 
 
 def folders(pairs: Mapping[str, str]) -> list[str]:
-    """Return the folders that the file's path leads through; browsers' paths end with the file itself."""
+    """Return the folders in the file's path. Browsers' paths end with the file itself."""
     *above, last = first_value(pairs, ("relativePath",)).split("/")
     name = named(first_value(pairs, NAMES), content_type(first_value(pairs, TYPES)))
     return above if last == name else [*above, last]

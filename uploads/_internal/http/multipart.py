@@ -1,4 +1,4 @@
-"""Forms (multipart/form-data) as they come: fields, and the first file as a stream."""
+"""Read forms (multipart/form-data) as streams: fields, and the first file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from uploads.exceptions import InvalidRequest
 FormEvent: TypeAlias = MultipartSegment | bytes | bytearray | None
 
 MAX_OUTSIDE = 64 * 2**10
-"""Bytes before the first and behind the last delimiter of a form (RFC 2046 5.1.1: to be ignored), in whole blocks."""
+"""Maximum bytes before the first and behind the last delimiter of a form.
+
+Such bytes are to be ignored (RFC 2046 5.1.1). They are counted in whole blocks.
+"""
 NOTHING = object()
 MAX_SEGMENTS = 100
-"""Parts of a form; clients send the file and a handful of fields."""
+"""Maximum parts of a form; clients send the file and a handful of fields."""
 
 
 def is_form(request: HttpRequest) -> bool:
@@ -39,14 +42,14 @@ def form_fields(request: HttpRequest, *, is_list: bool = False) -> dict[str, Any
 
 
 def first_file(request: HttpRequest) -> Iterator[bytes]:
-    """Yield the first file of the form; names mean nothing, clients call it what they like."""
+    """Yield the form's first file under any field name, because clients choose the name."""
     events, fields = form_events(request), FormFields()
     name_of_file(events, fields)
     yield from rest_of_file(events, fields)
 
 
 class FormFields:
-    """The fields of a form as they come, before and after its file; bounded."""
+    """The fields of a form, before and after its file, with a size limit."""
 
     def __init__(self, *, is_list: bool = False) -> None:
         self._maximum = max_fields_size(is_list=is_list)
@@ -55,7 +58,7 @@ class FormFields:
         self._size = 0
 
     def take(self, event: FormEvent) -> None:
-        """Take what the parser found; raise FieldsTooLarge."""
+        """Add an event of the parser to the fields; raise FieldsTooLarge."""
         if isinstance(event, MultipartSegment):
             self._value = self._values[as_utf8(event.name).lower()] = bytearray()
         elif event:
@@ -71,8 +74,8 @@ class FormFields:
 def name_of_file(events: Iterator[FormEvent], fields: FormFields, *, typed: bool = True) -> str:
     """Read the form up to its first file and return the file's name.
 
-    What has no file name but a content type is a file, too, unless ``typed`` is False and it is text: some libraries
-    give each field a type.
+    A part with a content type but without a file name is a file, too. If ``typed`` is False, a text part is not: some
+    libraries give each field a type.
     """
     for event in events:
         if isinstance(event, MultipartSegment):
@@ -84,9 +87,9 @@ def name_of_file(events: Iterator[FormEvent], fields: FormFields, *, typed: bool
 
 
 def rest_of_file(events: Iterator[FormEvent], fields: FormFields, *, alone: bool = False) -> Iterator[bytes]:
-    """Yield the file that has begun; read the fields after it, because only the form's end shows that it is whole.
+    """Yield the file that has begun, and read the fields after it.
 
-    Raises InvalidRequest for another file, if it has to be ``alone``.
+    Only the end of the form shows that the file is whole. Raises InvalidRequest for another file if ``alone`` is True.
     """
     inside = True
     for event in events:
@@ -102,7 +105,7 @@ def rest_of_file(events: Iterator[FormEvent], fields: FormFields, *, alone: bool
 
 
 def form_events(request: HttpRequest, blocks: Iterator[bytes] | None = None) -> Iterator[FormEvent]:
-    """Yield what the form consists of; raise NoBoundary or MalformedForm."""
+    """Yield the parser's events for a form; raise NoBoundary or MalformedForm."""
     boundary = content_type(request)[1].get("boundary")
     if not boundary:
         raise NoBoundary
@@ -123,5 +126,8 @@ def form_events(request: HttpRequest, blocks: Iterator[bytes] | None = None) -> 
 
 
 def as_utf8(text: str) -> str:
-    """Return text of a form's headers as what it nearly always is; they are read as latin-1, since any may come."""
+    """Return text of a form's headers as UTF-8, which it nearly always is.
+
+    Headers are read as latin-1, because any encoding may come.
+    """
     return text.encode("latin-1", "replace").decode("utf-8", "replace")

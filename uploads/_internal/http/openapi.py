@@ -1,4 +1,4 @@
-"""What describes views to drf-spectacular; where that is not installed, it does nothing."""
+"""Names of drf-spectacular that describe views, without effect if it is not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class _Nothing:
-    """Takes any name and any arguments."""
+    """Accept any attribute name and any arguments."""
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         return self
@@ -20,7 +20,7 @@ class _Nothing:
 
 
 class Describe(Protocol):
-    """Returns a decorator that leaves the method what it is."""
+    """Type of a function that returns a decorator, which keeps the method's type."""
 
     def __call__(self, **said: Any) -> Callable[[Method], Method]: ...
 

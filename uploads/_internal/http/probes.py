@@ -1,4 +1,4 @@
-"""What the doctor finds out by sending something to the portal's public address."""
+"""Probe the portal's public address for the doctor."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from uploads.exceptions import TransactionOpen
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would come without its body, and prove nothing."""
+    """Refuse redirects: a redirected POST would lose its body and prove nothing."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any], Any]) -> Finding:
-    """Send a body of ``size`` bytes to a door: who answers, the app or something before it?
+    """Send ``size`` bytes to a protocol and report whether the app itself answers.
 
-    ``path`` is below the portal's prefix, None if it cannot be told; ``code_of`` finds the code in the door's errors.
+    ``path`` is below the portal's prefix, or None if it depends on the request. ``code_of`` finds the code in the
+    protocol's errors.
     """
     if path is None:
         return Finding("way", ok=False, text="the URLs have no place for chunks that can be told without a request")

@@ -1,4 +1,4 @@
-"""What requests of any dialect say: their queries, the range and the name of what they carry, and files."""
+"""Read requests of any protocol: query, Content-Range, file name and file."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ if TYPE_CHECKING:
 
 _EXTENDED_NAME = re.compile(r"filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
 CHUNKS = "dztotalchunkcount", "flowtotalchunks", "resumabletotalchunks", "chunks"
-"""How Dropzone, flow.js, resumable.js and plupload say how many chunks a file has."""
+"""Fields of Dropzone, flow.js, resumable.js and plupload for the number of chunks in a file."""
 TOTALS = "dztotalfilesize", "flowtotalsize", "resumabletotalsize"
-"""How they say the size of the file, in bytes."""
+"""Fields of Dropzone, flow.js and resumable.js for the size of the file, in bytes."""
 _CONTENT_RANGE = re.compile(r"^\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class FileBody:
-    """A file that came in one request."""
+    """A file that is sent in one request."""
 
     name: str
-    """As the client calls it; empty if it does not say."""
+    """The client's name for the file; empty if the client sends none."""
     chunk: Chunk
     query: dict[str, str]
     form: FormFields | None = None
 
     @property
     def fields(self) -> dict[str, str]:
-        """Of the query and of the form, their names in lower case; those behind the file once the chunk is read."""
+        """Return the fields of the query and the form, with names in lower case.
+
+        Fields behind the file are included once the chunk is read.
+        """
         return self.query | (self.form.decoded() if self.form else {})
 
 
 def read_file(request: Request) -> FileBody:
-    """Return the file that the request carries, as the first file of a form or as the whole body."""
+    """Return the file of the request: a form's first file, or the whole body."""
     http = below(request)
     require_identity(http)
     given = read_range(http)
@@ -74,7 +77,10 @@ def read_file(request: Request) -> FileBody:
 
 
 def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None:
-    """Raise ChunkOfWidget for a form that a widget made of a chunk: taken for a whole file, it would be published."""
+    """Raise ChunkOfWidget for a form that an upload widget made of one chunk.
+
+    Otherwise the chunk would be published as a whole file.
+    """
     chunks = next((fields[name] for name in CHUNKS if name in fields), "1")
     total = next((fields[name] for name in TOTALS if name in fields), "")
     is_other = size is not None and total.isdecimal() and total.lstrip("0") != str(size or "")
@@ -83,7 +89,7 @@ def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None
 
 
 def body_options(http: HttpRequest) -> dict[str, Any]:
-    """Return what is to be said of any chunk: how much may come, and how to end or watch its coming."""
+    """Return the options of any chunk: size limits, and functions to interrupt or watch it."""
     return {
         "at_most": declared_length(http),
         "size": None if is_form(http) else declared_length(http),
@@ -93,7 +99,7 @@ def body_options(http: HttpRequest) -> dict[str, Any]:
 
 
 def disposed_name(http: HttpRequest) -> str:
-    """Return the file name that Content-Disposition says, in either of the two ways (RFC 6266); empty if none."""
+    """Return the file name of Content-Disposition in either syntax (RFC 6266); empty if none."""
     header = http.META.get("HTTP_CONTENT_DISPOSITION", "")
     options = parse_options_header(header)[1]
     extended = _EXTENDED_NAME.search(header)
@@ -103,13 +109,13 @@ def disposed_name(http: HttpRequest) -> str:
 def read_query(request: HttpRequest | Request) -> dict[str, str]:
     """Return the query with names in lower case: clients write chunkNumber, ChunkNumber, …
 
-    As it came: middleware of the host may have rewritten the names in ``request.GET``.
+    The raw query string is parsed, because the host's middleware may have renamed fields in ``request.GET``.
     """
     query: dict[str, str] | None = request.META.get("uploads.query")
     if query is None:
         text = request.META.get("QUERY_STRING", "")
         try:
-            raw = text.encode("latin-1")  # what WSGI makes of bytes
+            raw = text.encode("latin-1")  # WSGI decodes bytes as latin-1
         except UnicodeEncodeError:
             raw = text.encode()
         query = {name.lower(): str(value) for name, value in QueryDict(raw).items()}
@@ -118,7 +124,10 @@ def read_query(request: HttpRequest | Request) -> dict[str, str]:
 
 
 def read_range(request: HttpRequest) -> ByteRange | None:
-    """Return what Content-Range says (RFC 9110); raise ContentRangeInvalid for what is none."""
+    """Return the range of Content-Range (RFC 9110), or None without the header.
+
+    Raises ContentRangeInvalid for a malformed header.
+    """
     value = request.META.get("HTTP_CONTENT_RANGE")
     if value is None:
         return None
@@ -129,7 +138,7 @@ def read_range(request: HttpRequest) -> ByteRange | None:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Return the object that a body is in JSON; raise InvalidRequest if it is none."""
+    """Return the JSON object of a body; raise InvalidRequest for anything else."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:

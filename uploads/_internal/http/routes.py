@@ -1,4 +1,4 @@
-"""Where in the host's URLs a door was included, and how its routes are found from one another."""
+"""Find the place of a protocol in the host's URLs, and its other routes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_pr
 
 
 def names_of(name: str, package: str) -> Iterator[str]:
-    """Yield the names by which a route called ``name`` can be reversed whose view is in ``package``."""
+    """Yield the names that reverse a route called ``name`` whose view is in ``package``."""
     yield from _names(get_resolver(), (), name, package)
 
 
@@ -25,24 +25,28 @@ def _names(resolver: URLResolver, namespaces: tuple[str, ...], name: str, packag
 
 
 def is_of(view: Any, package: str) -> bool:
-    """Tell whether a view is one of ``package``."""
+    """Return whether a view belongs to ``package``."""
     return str(getattr(getattr(view, "cls", None), "__module__", "")).startswith(f"{package}.")
 
 
 def sibling(request: HttpRequest, name: str, *own: str, **kwargs: object) -> str:
-    """Return the path of another route of the include that ``request`` came through; raise NoReverseMatch.
+    """Return the path of another route in the include that ``request`` came through.
 
-    The path parameters before the include are kept; ``own`` are those of the door's routes, which are not.
+    Path parameters before the include are kept. ``own`` names parameters of the protocol's routes, which are dropped.
+    Raises NoReverseMatch.
     """
     match = request.resolver_match
-    given_along: dict[str, Any] = getattr(match, "extra_kwargs", {})  # by include(); no part of the path
+    given_along: dict[str, Any] = getattr(match, "extra_kwargs", {})  # by include(), not in the path
     before = {} if match is None else {name: value for name, value in match.kwargs.items() if name not in own}
     before = {name: value for name, value in before.items() if name not in given_along}
     return reverse(":".join([*(match.namespaces if match else []), name]), kwargs=before | kwargs)
 
 
 def below_prefix(name: str, package: str) -> str | None:
-    """Return the route's path below the portal's own prefix, or None if it is not there or depends on the request."""
+    """Return the route's path below the portal's own prefix.
+
+    Return None if the route is not included, or if its path depends on the request.
+    """
     for found in names_of(name, package):
         with suppress(NoReverseMatch):
             return reverse(found).removeprefix(get_script_prefix())

@@ -1,4 +1,7 @@
-"""Limit how many requests of a client a process reads at a time, so that slow clients cannot occupy every thread."""
+"""Limit the requests of a client that a process reads at a time.
+
+Without a limit, slow clients could occupy every thread.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from uploads._internal.forks import after_fork
 from uploads._internal.http.exceptions import TooManyRequests
 
 ANONYMOUS = 4
-"""Requests of one address that send a body before a login."""
+"""Maximum number of concurrent requests of one address that send a body before a login."""
 REFUSED = 4
-"""Refused requests of all clients together whose remaining body is read, so that they can read their answer."""
+"""Maximum number of refused requests, of all clients, whose remaining body is read concurrently.
+
+Their clients can read the response only after the body.
+"""
 
 _lock = threading.Lock()
 _held: Counter[str] = Counter()
@@ -26,21 +32,24 @@ def _reset() -> None:
 
 
 class RequestSlot:
-    """The place of one request among those of its user or address."""
+    """The slot of one request among the slots of its user or address."""
 
     def __init__(self) -> None:
         self._key: str | None = None
 
     def acquire(self, owner_key: str) -> None:
-        """Acquire a slot of a user unless the request has one; raise TooManyRequests if all are taken."""
+        """Acquire a slot of a user unless the request has one; raise TooManyRequests."""
         self._acquire(owner_key, conf.current().UPLOAD_THREADS)
 
     def acquire_for_address(self, address: str) -> None:
-        """Acquire a slot of a client that is not logged in; raise TooManyRequests if all are taken."""
+        """Acquire a slot of a client that is not logged in; raise TooManyRequests."""
         self._acquire(f"address {address}", ANONYMOUS)
 
     def acquire_to_drain(self) -> bool:
-        """Acquire a slot to read the rest of a refused request; return whether the request has one."""
+        """Acquire a slot to read the rest of a refused request.
+
+        Return whether the request has a slot.
+        """
         try:
             self._acquire("refused", REFUSED)
         except TooManyRequests:

@@ -1,4 +1,4 @@
-"""What every door needs of REST framework and no dialect says: who calls, how the body is treated, when it is over."""
+"""The REST framework base of all protocols: authentication, slots, body handling and logging."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ RETRY_COMPLETION_AFTER = 5
 
 
 def file_status(session: UploadSession, completed: int = 201) -> int:
-    """Return the status that answers for all bytes: ``completed``, or 202 while the file is being completed.
+    """Return the status after all bytes: ``completed``, or 202 while the file is being completed.
 
-    Raises the error that says why there will be no file.
+    Raises the error that prevents the file.
     """
     sessions.require_no_failure(session)
     return completed if session.state == State.COMPLETED else 202
 
 
 def exempt_from_csrf(request: HttpRequest) -> None:
-    """Look for no CSRF token in a request that cannot be forged; to look for one in a form would spool it to disk.
+    """Skip the CSRF check of a request that cannot be forged.
 
-    It names a session by its unguessable id, or has a header or a type that pages of other origins cannot send unless
-    the portal lets them.
+    Looking for a token in a form would spool the form to disk. The request names a session by its unguessable id, or it
+    has a special header or content type. Pages of other origins can send those only with the portal's permission.
     """
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001 - REST framework's own way
 
 
 def get_or_404(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
-    """Return the one of ``sessions`` that a URL names; raise SessionNotFound."""
+    """Return the session that a URL names; raise SessionNotFound."""
     try:
         return sessions.get(pk=uuid.UUID(hex=session_id))
     except (UploadSession.DoesNotExist, ValueError) as error:
@@ -69,12 +69,12 @@ def get_or_404(sessions: UploadSessionQuerySet, session_id: str) -> UploadSessio
 
 
 def _printable(text: str) -> str:
-    """Return text of a client's as one line of a log."""
+    """Return a client's text as one line of a log."""
     return text.encode("unicode_escape").decode("ascii")
 
 
 class JSONAlways(BaseContentNegotiation):
-    """Answer JSON whatever the client accepts: clients of the protocol send all kinds of Accept headers."""
+    """Always answer JSON, because clients of the protocol send all kinds of Accept headers."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]
@@ -86,7 +86,10 @@ class JSONAlways(BaseContentNegotiation):
 
 
 class NothingParsed(BaseParser):
-    """Leave the body to the view: DRF would parse it for a CSRF token, and it can be read only once."""
+    """Leave the body to the view.
+
+    DRF would parse it for a CSRF token, and it can be read only once.
+    """
 
     media_type = "*/*"
 
@@ -95,23 +98,23 @@ class NothingParsed(BaseParser):
 
 
 class UploadView(ViewSet):
-    """What all endpoints share. The host's authenticators apply; everything else is the protocol's."""
+    """Base of all endpoints. The host's authenticators apply; everything else belongs to the protocol."""
 
     permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
     renderer_classes = (JSONRenderer,)
     parser_classes = (NothingParsed,)
     content_negotiation_class = JSONAlways
-    versioning_class = None  # The protocol has its version in its path, and the host's are not for it.
+    versioning_class = None  # The protocol has its version in its path, so the host's versioning does not apply.
     scope = "uploads"
     named_session: UploadSession | None = None
     """The session of the request, once it is found."""
     named_file: str = ""
-    """The name of the file that the request is to begin, once it is known."""
-    _ignore_model_permissions = True  # REST framework's switch: permissions of a model's rows mean nothing here.
+    """The name of the file that the request begins, once it is known."""
+    _ignore_model_permissions = True  # REST framework's switch: model permissions do not apply here.
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        # What is answered must be committed: ATOMIC_REQUESTS is for other views.
+        # A response must report only committed state, so ATOMIC_REQUESTS does not apply.
         view = super().as_view(*args, **kwargs)
         view._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
         return view
@@ -121,11 +124,11 @@ class UploadView(ViewSet):
         try:
             with answering():
                 return super().dispatch(request, *args, **kwargs)
-        except Exception:  # Whoever answers it, the client must be able to read the answer.
+        except Exception:  # Whichever handler responds, the client must be able to read the response.
             self._drain(request)
             raise
         finally:
-            self.slot.release()  # Only now what was left of the body is read, too.
+            self.slot.release()  # Only now is the rest of the body read, too.
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in SAFE_METHODS:
@@ -137,13 +140,13 @@ class UploadView(ViewSet):
         called_by(request)
 
     def acquire_slot(self, request: Request) -> None:
-        """Acquire the slot in which the body is read; raise TooManyRequests."""
+        """Acquire the slot for reading the body; raise TooManyRequests."""
         if request.user.is_authenticated:
             self.slot.acquire(owners.key_of(request.user))
 
     @property
     def throttle_scope(self) -> str | None:
-        """Return the scope for DRF's ScopedRateThrottle where the portal has set a rate for it."""
+        """Return the scope for DRF's ScopedRateThrottle if the portal has set its rate."""
         return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
@@ -158,7 +161,10 @@ class UploadView(ViewSet):
         return response
 
     def _log_refusal(self, error: Exception, response: Response) -> None:
-        """Log a refused request in one line: what the user will quote, and what the operator needs to find it."""
+        """Log a refused request in one line.
+
+        The line has the error that the user will quote, and the data that the operator needs to find it.
+        """
         request, session = below(self.request), self.named_session
         known = as_upload_error(error)
         user = getattr(self.request, "_user", None)
@@ -177,10 +183,10 @@ class UploadView(ViewSet):
             _printable(str(known or error)),
             f" ({_printable(cause_of(error))})" if known is not error or error.__cause__ else "",
         )
-        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own mark: its line says less
+        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own flag: its line says less
 
     def _drain(self, request: HttpRequest) -> None:
-        """Read what is left of the body if the request has a slot or gets one of those for refused requests."""
+        """Read the rest of the body in the request's slot, or in one for refused requests."""
         if request.method in SAFE_METHODS or not has_unread_body(request):
             return
         if self.slot.acquire_to_drain():
@@ -189,14 +195,14 @@ class UploadView(ViewSet):
             leave_unread(request)
 
     def get_permissions(self) -> Any:
-        # What a portal demands of all its views (a second factor, a tenant) holds here, too.
+        # Permissions that a portal demands for all views (a second factor, a tenant) apply here, too.
         named = conf.current().PERMISSION_CLASSES
         demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES if named is None else map(import_string, named)
         return [permission() for permission in (*self.permission_classes, *demanded)]
 
     @property
     def destination(self) -> str:
-        """Return the alias that the URL names, by a parameter or by what was given along to ``include``."""
+        """Return the alias in the URL: a path parameter or an argument of ``include``."""
         return str(self.kwargs.get("destination", DEFAULT_ALIAS))
 
     def open(self, folder_id: str, file: FileRequest) -> UploadSession:
@@ -205,16 +211,16 @@ class UploadView(ViewSet):
         return sessions.create(self.user, folder_id, replace(file, destination=self.destination))
 
     def folder_of(self, file: FileRequest) -> str:
-        """Return the folder that the URL names, or the client; empty if neither does."""
+        """Return the folder of the URL, else the client's; empty if neither names one."""
         return str(self.kwargs.get("folder_id") or first_value(file.metadata, FOLDERS))
 
     def file_url(self, session: UploadSession) -> str | None:
-        """Return the URL of the file that the session has become, if it is there and the portal told."""
+        """Return the file's URL, or None until the file exists and has one."""
         url = (session.result or {}).get("url")
         return self.request.build_absolute_uri(url) if url else None
 
     def end(self, session_id: str) -> None:
-        """End the caller's session. What becomes of the file of a finished one is the destination's to say."""
+        """End the user's session. The destination decides about the file of a completed session."""
         session = self.find(session_id)
         if session.state == State.COMPLETED:
             destination_of(session).withdraw(session)
@@ -222,11 +228,11 @@ class UploadView(ViewSet):
             sessions.abort(session, who=owners.key_of(self.request.user))
 
     def find(self, session_id: str) -> UploadSession:
-        """Return the caller's session; a foreign one does not exist for the caller."""
+        """Return the user's session; a session of another user raises SessionNotFound."""
         session = self.named_session = get_or_404(UploadSession.objects.of(self.request.user), session_id)
         return session
 
     @property
     def user(self) -> AbstractBaseUser:
-        """Return who calls; the permissions have seen to it that it is somebody."""
+        """Return the user; the permissions have refused anonymous requests."""
         return cast("AbstractBaseUser", self.request.user)

@@ -1,4 +1,4 @@
-"""What clients get, said once: these make the answers, and the description of them."""
+"""Serializers of responses, which also generate their OpenAPI description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Moment(serializers.DateTimeField):
 
 
 class Session(serializers.Serializer[Any]):
-    """The ``<session>`` object. ``location`` always has a ``?``: clients append ``&…`` to it."""
+    """The ``<session>`` object. ``location`` always has a ``?``, because clients append ``&…`` to it."""
 
     id = serializers.CharField(source="id.hex", help_text="32 hexadecimal digits.")
     path = serializers.ListField(help_text="Folder ids from the root, integers or strings.")
@@ -46,8 +46,9 @@ class Session(serializers.Serializer[Any]):
 class Progress(Session):
     """The ``<session>`` object after a chunk.
 
-    In order, the ``location`` says where the next chunk starts, so that a chunk sent twice to it is noticed.
-    Only here: a client that keeps the first location for all chunks must not be held to its offset.
+    For chunks in order, ``location`` has the offset of the next chunk, so that a chunk sent twice to it is noticed.
+    Other responses omit the offset: a client that keeps the first location for all chunks must not be bound to one
+    offset.
     """
 
     path = serializers.SerializerMethodField(help_text="The folder's id.")  # type: ignore[assignment]
@@ -61,7 +62,7 @@ class Progress(Session):
 
 
 class FutureFile(serializers.Serializer[Any]):
-    """What the REST route answers to a chunk that is not the last: the future file, not the session."""
+    """The REST response to a chunk before the last: the future file, not the session."""
 
     id = serializers.SerializerMethodField(help_text="Of the file that is replaced, else 0.")
     folderId = serializers.JSONField(source="folder", help_text="An integer or text.")
@@ -79,7 +80,7 @@ class FutureFile(serializers.Serializer[Any]):
 
 
 class File(serializers.Serializer[Any]):
-    """The published file of a completed session, its URLs made absolute for this client."""
+    """The published file of a completed session, with absolute URLs for this client."""
 
     id = serializers.JSONField(source="result.id", help_text="An integer or text.")
     folderId = serializers.JSONField(source="result.folder_id", help_text="An integer or text.")
@@ -101,14 +102,14 @@ class File(serializers.Serializer[Any]):
 
 
 class FileOfAPI(File):
-    """The same under ``/api/2.0``, where one name is written in another way."""
+    """The published file under ``/api/2.0``, where one field has another spelling."""
 
     provider_key = None  # type: ignore[assignment]
     providerKey = serializers.SerializerMethodField(method_name="get_provider_key")
 
 
 class WholeFile(serializers.Serializer[Any]):
-    """The file object that answers an upload in one request, whatever else the portal says of its files."""
+    """The file object that answers an upload in one request, with the portal's details."""
 
     id = serializers.JSONField(source="result.id", help_text="An integer or text.")
     folderId = serializers.JSONField(source="result.folder_id", help_text="An integer or text.")
@@ -120,7 +121,7 @@ class WholeFile(serializers.Serializer[Any]):
 
 
 class ErrorDetail(serializers.Serializer[Any]):
-    """The API's ``error`` object; ``stack`` and ``hresult`` are there because one client's schema demands them."""
+    """The API's ``error`` object. One client's schema demands ``stack`` and ``hresult``."""
 
     message = serializers.CharField()
     type = serializers.CharField(help_text="A stable code.")
@@ -140,7 +141,7 @@ class Error(serializers.Serializer[Any]):
 
 
 def described(details: dict[str, Any], request: Any) -> dict[str, Any]:
-    """Return what the portal says of a file, its URLs made absolute for this client."""
+    """Return the portal's description of a file, with absolute URLs for this client."""
     return {
         name: request.build_absolute_uri(value) if isinstance(value, str) and value.startswith("/") else value
         for name, value in details.items()

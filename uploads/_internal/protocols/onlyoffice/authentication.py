@@ -1,6 +1,6 @@
-"""Authenticators for clients of the protocol, for portals to add to ``DEFAULT_AUTHENTICATION_CLASSES``.
+"""Authenticators for clients of the protocol, to add to ``DEFAULT_AUTHENTICATION_CLASSES``.
 
-The token classes look tokens up like DRF's ``TokenAuthentication``; set ``model`` for another table.
+The token classes look tokens up like DRF's ``TokenAuthentication``. Set ``model`` for another table.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ COOKIE = "asc_auth_key"
 
 
 class BearerAuthentication(TokenAuthentication):
-    """``Authorization: Bearer <token>``, or the header ``ApiKeyBearer`` that one SDK sends."""
+    """Accept ``Authorization: Bearer <token>``, or the header ``ApiKeyBearer`` that one SDK sends."""
 
     keyword = "Bearer"
 
     def authenticate(self, request: Request) -> Any:
-        # One vendor's library always sends both, the scheme included; the header that everybody knows counts first.
+        # One vendor's library always sends both, including the scheme. The standard header takes precedence.
         words = request.META.get("HTTP_APIKEYBEARER", "").split()
         return super().authenticate(request) or (self.authenticate_credentials(words[-1]) if words else None)
 
 
 class RawTokenAuthentication(TokenAuthentication):
-    """``Authorization: <token>``, without a scheme."""
+    """Accept ``Authorization: <token>``, without a scheme."""
 
     def authenticate(self, request: Request) -> Any:
         words = request.META.get("HTTP_AUTHORIZATION", "").split()
@@ -35,11 +35,11 @@ class RawTokenAuthentication(TokenAuthentication):
 
 
 class CookieTokenAuthentication(TokenAuthentication):
-    """The token in the cookie ``asc_auth_key``.
+    """Accept the token in the cookie ``asc_auth_key``.
 
-    A browser sends cookies along with forged requests too, so one that changes something is taken only if
-    the browser vouches that a page of this origin made it. Programs send the cookie, too, one SDK without its
-    name; they are no browsers, and so say nothing of origins.
+    A browser sends cookies with forged requests, too. A request that changes something is therefore accepted only if
+    the browser confirms that a page of this origin made it. Programs send the cookie, too, one SDK without its name.
+    They are no browsers, so they send no origin headers.
     """
 
     def authenticate(self, request: Request) -> Any:
@@ -47,7 +47,7 @@ class CookieTokenAuthentication(TokenAuthentication):
         if not (nameless or named):
             return None
         user = self.authenticate_credentials(named or nameless or "")
-        # Browsers say with every request that changes something where it comes from.
+        # Browsers send the origin of every request that changes something.
         from_program = not {"Origin", "Sec-Fetch-Site", "Referer"} & set(request.headers)
         if not (from_program or is_exempt(request) or is_same_origin(request)):
             raise PermissionDenied(CROSS_ORIGIN)
@@ -55,7 +55,10 @@ class CookieTokenAuthentication(TokenAuthentication):
 
 
 class SameOriginSessionAuthentication(SessionAuthentication):
-    """Django's session, without a CSRF token where the browser vouches that a page of this origin asks."""
+    """Accept Django's session, without a CSRF token for pages of this origin.
+
+    The browser must confirm the origin.
+    """
 
     def enforce_csrf(self, request: Request) -> None:
         if not is_same_origin(request):
@@ -63,7 +66,7 @@ class SameOriginSessionAuthentication(SessionAuthentication):
 
 
 def is_same_origin(request: Request) -> bool:
-    """Tell whether the browser says that the request comes from a page of this very origin."""
+    """Return whether the browser confirms that a page of this origin sent the request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site == "same-origin"
@@ -71,7 +74,7 @@ def is_same_origin(request: Request) -> bool:
 
 
 def is_exempt(request: Request) -> bool:
-    """Tell whether a forged request could do no harm: it only reads, or names an unguessable session."""
+    """Return whether a forged request is harmless: it only reads, or names an unguessable session."""
     return request.method in SAFE_METHODS or getattr(request, "_dont_enforce_csrf_checks", False)
 
 

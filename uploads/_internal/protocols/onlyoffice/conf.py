@@ -1,4 +1,4 @@
-"""The door's own settings, and what they mean for a chunk."""
+"""Settings of the protocol, and its rules for chunks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from uploads._internal.conf import MIB, is_size, is_size_or_none, setting
 from uploads._internal.sessions.rules import Rules
 
 LONGEST_TITLE = 170
-"""Characters of a file or folder title, as the protocol's own servers cut it."""
+"""Maximum characters of a file or folder title; the protocol's own servers cut there."""
 
 
 @dataclass(frozen=True)
 class OnlyofficeSettings:
-    """The part of ``settings.UPLOADS`` that is this door's."""
+    """The part of ``settings.UPLOADS`` that belongs to this protocol."""
 
     MIN_CHUNK_SIZE: int = setting(10 * MIB, 6, "bytes", "A chunk that is not the last has at least this size.", is_size)
     CHUNK_MULTIPLE: int = setting(512, 7, "bytes", "A chunk that is not the last is a multiple of this.", is_size)
@@ -31,14 +31,17 @@ class OnlyofficeSettings:
 
     @property
     def chunk_size(self) -> int:
-        """Return the size of chunk that clients are told to send, in bytes."""
+        """Return the chunk size that the app recommends to clients, in bytes."""
         wanted = max(10 * MIB, self.MIN_CHUNK_SIZE)
         wanted = min(wanted, self.MAX_CHUNK_SIZE or wanted)
         return max(wanted // self.CHUNK_MULTIPLE, 1) * self.CHUNK_MULTIPLE
 
     @property
     def rules(self) -> Rules:
-        """Return what is demanded of a chunk (protocol: a multiple of 512 bytes and at least 10 MiB)."""
+        """Return the rules for a chunk.
+
+        The protocol itself demands a multiple of 512 bytes and at least 10 MiB.
+        """
         return Rules(least=self.MIN_CHUNK_SIZE, multiple=self.CHUNK_MULTIPLE, most=self.MAX_CHUNK_SIZE)
 
 

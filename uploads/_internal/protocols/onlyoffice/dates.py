@@ -1,4 +1,4 @@
-"""Dates as the protocol's clients write and read them."""
+"""Dates in the forms that the protocol's clients write and read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SPARE_DIGITS = re.compile(r"(\.\d{6})\d+")
 
 
 def format_date(moment: datetime) -> str:
-    """Return ``moment`` in UTC with seven fractional digits, which some clients count on."""
+    """Return ``moment`` in UTC with seven fractional digits, which some clients expect."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}0Z"
 
 
 def parse(text: str) -> datetime:
-    """Return the moment that an ISO date or time says; raise ValueError if it says none.
+    """Return the moment of an ISO date or time; raise ValueError if it is malformed.
 
-    Also takes the protocol's own ``2008-04-10T06-30-00.000Z``. Without an offset it is in the current time zone.
+    Also accepts the protocol's own ``2008-04-10T06-30-00.000Z``. Without an offset, the current time zone applies.
     """
     iso = _SPARE_DIGITS.sub(r"\1", _DASHED_TIME.sub(r"\1T\2:\3:\4\5", text.strip()))
     moment = parse_datetime(iso)
@@ -31,7 +31,7 @@ def parse(text: str) -> datetime:
             raise ValueError(msg)
         moment = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - made aware below
     aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
-    # An offset may push the first or last day of the calendar out of it.
+    # An offset may move the first or last day of the calendar out of range.
     try:
         return aware.astimezone(UTC)
     except OverflowError as error:

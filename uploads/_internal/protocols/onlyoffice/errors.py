@@ -1,4 +1,4 @@
-"""Errors on the wire: the real HTTP status, and a body that clients of either dialect understand."""
+"""Error responses: the real HTTP status, and a body for clients of both dialects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = {
     "encrypted": "Encrypted",
     "filestitle": "filesTitle",
 }
-"""Fields as the documentation writes them; they are looked up in lower case."""
+"""Field names as documented. Requests are matched in lower case."""
 
 
 def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,7 +33,10 @@ def body(message: str, code: str, status: int, details: dict[str, Any] | None = 
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer an error of ours, of DRF or of Django; None leaves any other to Django."""
+    """Return the response to an error of this app, DRF or Django.
+
+    None leaves any other error to Django.
+    """
     domain = as_upload_error(error)
     if domain is not None:
         message = _documented(str(domain)) if isinstance(error, ValidationError) else str(domain)
@@ -50,7 +53,10 @@ def _documented(message: str) -> str:
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer JSON to unknown paths of the API, a page to others: ``handler404`` of the portal's URLconf."""
+    """Return JSON for unknown paths of the API, a page for others.
+
+    Set it as ``handler404`` in the portal's URLconf.
+    """
     if request.path_info.lower().startswith("/api/2.0"):
         return JsonResponse(body(NotFound.text, NotFound.code, 404), status=404)
     return defaults.page_not_found(request, exception)

@@ -1,4 +1,4 @@
-"""Where the location is in this portal: under whatever namespaces and path parameters it was included."""
+"""Build the location's URL under the namespaces and path parameters of its include."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from uploads._internal.http.exceptions import LocationUnknown
 
 
 def location_url(request: Request) -> str:
-    """Return the location's URL without its query, included as the requested view is; raise LocationUnknown."""
+    """Return the location's URL without its query; raise LocationUnknown.
+
+    The location is looked up in the include of the requested view.
+    """
     try:
         path = routes.sibling(below(request), "location", "folder_id", "file_id", "session_id")
     except NoReverseMatch as error:

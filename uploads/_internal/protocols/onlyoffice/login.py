@@ -1,5 +1,6 @@
-"""The protocol's login for portals that use ``rest_framework.authtoken``; include it before the protocol's URLs.
+"""The protocol's login for portals that use ``rest_framework.authtoken``.
 
+Include it before the protocol's URLs:
 ``path("api/2.0/authentication", TokenLogin.as_view({"post": "create", "get": "check"}))``
 """
 
@@ -26,7 +27,7 @@ from uploads._internal.protocols.onlyoffice.responses import enveloped
 from uploads._internal.protocols.onlyoffice.views import LoginViewSet
 
 TOKEN_LIFETIME = timedelta(days=365)
-"""What clients are told; tokens of ``rest_framework.authtoken`` do not expire."""
+"""Lifetime reported to clients; tokens of ``rest_framework.authtoken`` do not expire."""
 
 
 class Credentials(serializers.Serializer[Any]):
@@ -54,7 +55,7 @@ class TokenLogin(LoginViewSet):
     throttle_classes = (LoginThrottle,)
 
     def get_authenticators(self) -> Any:
-        # There is no request while the schema is made.
+        # There is no request while the schema is generated.
         return [] if getattr(self.request, "method", "POST") == "POST" else super().get_authenticators()
 
     def acquire_slot(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""What this door brings along for ``manage.py check`` and for the doctor."""
+"""Register the protocol's checks and probes for ``manage.py check`` and the doctor."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def probe(url: str) -> Iterator[Finding]:
 
 
 def _way(url: str) -> Finding:
-    """Send a chunk to a session that does not exist: who answers, the app or something before it?"""
+    """Send a chunk to a missing session and report whether the app itself answers."""
     below = routes.below_prefix("location", PACKAGE)
     path = None if below is None else f"{below}?uid={uuid.uuid4().hex}"
     return probe_upload(url, path, conf.current().chunk_size, lambda body: body["error"]["type"])

@@ -1,4 +1,4 @@
-"""What the protocol's requests say: their fields and chunks, in whatever spelling."""
+"""Read the protocol's requests: their fields and chunks, in any spelling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_chunk(request: Request) -> Chunk:
-    """Return the chunk that the request carries, as the first file of a form or as the whole body."""
+    """Return the chunk of the request: a form's first file, or the whole body."""
     http = below(request)
     require_identity(http)
     return Chunk(
@@ -36,7 +36,10 @@ def read_chunk(request: Request) -> Chunk:
 
 
 def read_chunk_number(request: Request) -> int | None:
-    """Return the number of the chunk, or None if it has none; raise InvalidRequest if one was meant but not said."""
+    """Return the number of the chunk, or None without one.
+
+    Raises InvalidRequest if the query has a similar field instead of chunkNumber.
+    """
     number = read_number(request, "chunknumber")
     meant = [name for name in read_query(request) if number is None and re.search("chunk|number|part|index", name)]
     if meant:
@@ -46,7 +49,7 @@ def read_chunk_number(request: Request) -> int | None:
 
 
 def read_number(request: Request, name: str) -> int | None:
-    """Return a number of the query, or None if it is not there; raise InvalidRequest if it is none."""
+    """Return a number of the query, or None without it; raise InvalidRequest if malformed."""
     text = read_query(request).get(name)
     if text is None:
         return None
@@ -57,10 +60,10 @@ def read_number(request: Request, name: str) -> int | None:
 
 
 def read_fields(request: Request, *, is_list: bool = False) -> dict[str, Any]:
-    """Return the fields of the query and of a form or JSON body, their names in lower case.
+    """Return the fields of the query and of a form or JSON body.
 
-    Clients of the protocol spell names in any case and some send no or a wrong Content-Type for JSON. ``is_list`` as
-    in ``read_fields_body``.
+    Clients of the protocol spell names in any case, so names are returned in lower case. Some clients send a wrong
+    Content-Type or none for JSON. ``is_list`` works as in ``read_fields_body``.
     """
     http = below(request)
     return read_query(http) | {name.lower(): value for name, value in _body_fields(http, is_list=is_list).items()}

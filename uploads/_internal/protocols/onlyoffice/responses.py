@@ -1,4 +1,4 @@
-"""How answers are sent: their envelopes, statuses and headers."""
+"""Build responses: their envelopes, statuses and headers."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from uploads.models import Mode, State, UploadSession
 
 
 def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:
-    """Answer under ``/api/2.0``; ``beside`` are the top-level names that some clients read instead."""
+    """Return a response for ``/api/2.0``.
+
+    ``beside`` are top-level fields that some clients read instead.
+    """
     count = len(data) if isinstance(data, list) else 1
     envelope = {"response": data, "count": count, "links": [], "status": 0, "statusCode": status}
     return Response({**envelope, **beside}, status)
 
 
 def nothing() -> Response:
-    """Answer under ``/api/2.0`` without a ``response``."""
+    """Return a response for ``/api/2.0`` without a ``response`` field."""
     return Response({"count": 0, "links": [], "status": 0, "statusCode": 200})
 
 
 def plain(data: Any, *, status: int = 200) -> Response:
-    """Answer at the location; ``message`` must be there even if empty."""
+    """Return a response of the location; ``message`` must be there even if it is empty."""
     return Response({"success": True, "data": data, "message": ""}, status)
 
 
 def progress_status(session: UploadSession) -> int:
-    """Return the status that answers a chunk: 201 completed, 202 being completed, 200 go on."""
+    """Return the status after a chunk: 201 completed, 202 being completed, 200 more expected."""
     return 200 if session.state == State.OPEN else file_status(session)
 
 
 def with_progress(response: Response, session: UploadSession) -> Response:
-    """Add the headers that tell a client where to continue, or when to ask again."""
+    """Add the headers with the position to continue at, or the time to ask again."""
     if session.is_finishing:
         response["Retry-After"] = str(RETRY_COMPLETION_AFTER)
     if session.mode == Mode.SEQUENTIAL and session.bytes_stored:

@@ -1,6 +1,6 @@
-"""The OpenAPI description of the endpoints, for drf-spectacular where it is installed (extra ``openapi``).
+"""The endpoints' OpenAPI description, used if drf-spectacular is installed (extra ``openapi``).
 
-Every status that a route can give is declared here; the tests hold the routes to it.
+Every possible status of a route is declared here; the tests enforce that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RECEIVING = (400, 401, 404, 405, 409, 410, 411, 413, 423, 429, 503)
 
 class SessionInData(serializers.Serializer[Any]):
     success = serializers.BooleanField()
-    data: Any = answers.Session()  # any, because serializers have an attribute of that name
+    data: Any = answers.Session()  # Any, because serializers have an attribute of that name
 
 
 class SessionBody(serializers.Serializer[Any]):
@@ -73,7 +73,7 @@ def located(name: str, data: Any) -> Any:
 
 
 def responses(errors: tuple[int, ...], **success: Any) -> dict[int, Any]:
-    """Return the responses of a route: ``s200=…`` and the errors."""
+    """Return the responses of a route: successes as ``s200=…``, and errors."""
     good = {int(name[1:]): OpenApiResponse(body) for name, body in success.items()}
     return good | {status: OpenApiResponse(answers.Error, description=TEXTS[status]) for status in errors}
 
@@ -83,7 +83,7 @@ def query(name: str, kind: Any = OpenApiTypes.STR, text: str = "", *, required: 
 
 
 def fields(body: type[serializers.Serializer[Any]]) -> dict[str, Any]:
-    """Return the ways in which a body of fields may come."""
+    """Return ``body`` for each content type in which fields may come."""
     return dict.fromkeys(("application/json", "application/x-www-form-urlencoded", "multipart/form-data"), body)
 
 

@@ -1,4 +1,4 @@
-"""How the door's authenticators are called in OpenAPI; imported where drf-spectacular is installed."""
+"""OpenAPI names of the protocol's authenticators, imported if drf-spectacular is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients send. Answers are worded in ``responses``: request is not response."""
+"""Fields that clients send. ``answers`` has the fields of responses, which differ."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from uploads._internal.sessions import FileRequest
 
 
 def file_request(**said: Any) -> FileRequest:
-    """Return what a client says of its file, and what this door demands."""
+    """Return the file that a client describes, with this protocol's rules."""
     return FileRequest(**said, rules=conf.current().rules, longest_title=conf.LONGEST_TITLE)
 
 
 class SizeField(serializers.IntegerField):
-    """Bytes; a number or its decimal text."""
+    """A number of bytes, or its decimal text."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or (isinstance(data, float) and not (math.isfinite(data) and data.is_integer())):
@@ -36,7 +36,10 @@ class FlagField(serializers.BooleanField):
 
 
 class MomentField(serializers.Field[Any, Any, Any, Any]):
-    """A date in any form that clients of the protocol write; ``{}`` and empty text mean none."""
+    """A date in any form that the protocol's clients write.
+
+    ``{}`` and empty text mean None.
+    """
 
     default_error_messages = {"invalid": "not a date that can be read"}
 
@@ -77,7 +80,7 @@ class InitiateRequest(serializers.Serializer[Any]):
 
 
 class WholeFileRequest(serializers.Serializer[Any]):
-    """The name in the form, and the fields of the query or of the form before the file."""
+    """The file's name in the form, and the fields of the query or form."""
 
     filename = serializers.CharField(trim_whitespace=False, max_length=4096, default="", allow_blank=True)
     title = serializers.CharField(trim_whitespace=False, max_length=4096, default="", allow_blank=True)
@@ -90,7 +93,7 @@ class WholeFileRequest(serializers.Serializer[Any]):
 
 
 class SessionRequest(serializers.Serializer[Any]):
-    """The body of create_session; field names are looked up in lower case."""
+    """The body of create_session. Field names are matched in lower case."""
 
     filename = serializers.CharField(trim_whitespace=False, max_length=4096)
     filesize = SizeField(default=0, min_value=0)

@@ -1,4 +1,4 @@
-"""The endpoints of the upload protocol: parse, call one verb, answer."""
+"""The protocol's endpoints: parse the request, call one function of sessions, respond."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from uploads.models import UploadSession
 
 
 class OnlyofficeView(UploadView):
-    """Answers errors in the protocol's words."""
+    """Base of the endpoints. Errors have the protocol's form."""
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
     def serialize(self, kind: type[Serializer[Any]], session: UploadSession) -> dict[str, Any]:
-        """Return what is said of a session in the protocol's words."""
+        """Return the protocol's representation of a session."""
         return dict(kind(session, context={"request": self.request}).data)
 
     def edit(self, file_id: str, size: int | None, at_most: int | None = None) -> UploadSession:
@@ -51,7 +51,7 @@ class OnlyofficeView(UploadView):
 
 
 class OnlyofficeCreateViewSet(OnlyofficeView):
-    """Open upload sessions, and what clients ask before they do."""
+    """Open upload sessions, and answer the questions that clients ask before."""
 
     scope = "uploads-create"
 
@@ -60,7 +60,7 @@ class OnlyofficeCreateViewSet(OnlyofficeView):
 
     @schema.CREATE_SESSION
     def create_session(self, request: Request, folder_id: str, **_: str) -> Response:
-        """Open a session for a file in the folder; send its chunks to the ``location`` it answers."""
+        """Open a session for a file in the folder; send chunks to the returned ``location``."""
         return self._doubly_enveloped(self._create(request, folder_id))
 
     @schema.CREATE_PLAIN
@@ -78,7 +78,7 @@ class OnlyofficeCreateViewSet(OnlyofficeView):
 
     @schema.CHECK
     def check(self, request: Request, folder_id: str, **_: str) -> Response:
-        """Tell which of the titles files of the folder have already."""
+        """Return the titles that files of the folder already have."""
         fields = CheckRequest(data=read_fields(request, is_list=True))
         fields.is_valid(raise_exception=True)
         cleaned = {title: _cleaned(title) for title in fields.validated_data["filestitle"]}
@@ -89,7 +89,7 @@ class OnlyofficeCreateViewSet(OnlyofficeView):
 
     @schema.ADVERTISE
     def advertise(self, request: Request, **_: str) -> Response:
-        """Tell clients how large chunks should be and how many to send at a time."""
+        """Return the recommended size of chunks and the number to send at a time."""
         config = conf.current()
         return enveloped(
             {
@@ -107,30 +107,30 @@ class OnlyofficeCreateViewSet(OnlyofficeView):
         return self.open(folder_id, fields.file_request())
 
     def _doubly_enveloped(self, session: UploadSession) -> Response:
-        """Answer in the envelope and beside it: clients read either."""
+        """Return the session in the envelope and beside it, because clients read either."""
         data = self.serialize(answers.Session, session)
         return enveloped({"success": True, "data": data}, success=True, data=data)
 
 
 class LoginViewSet(OnlyofficeView):
-    """What clients ask before anything else."""
+    """The endpoint that clients call before any other."""
 
     permission_classes = (AllowAny,)
 
     @schema.LOGIN_CHECK
     def check(self, request: Request, **_: str) -> Response:
-        """Tell whether the credentials that came along are good."""
+        """Return whether the credentials of the request are valid."""
         return enveloped(request.user.is_authenticated)
 
 
 class OnlyofficeFileViewSet(OnlyofficeView):
-    """Files in one request, through the same sessions; and what is known of a file."""
+    """Store files in one request, through the same sessions; describe files."""
 
     scope = "uploads-create"
 
     @schema.FILE_RETRIEVE
     def retrieve(self, request: Request, file_id: str, **_: str) -> Response:
-        """Tell what the portal knows of a file."""
+        """Return the portal's description of a file."""
         return enveloped(answers.described(get_destination(self.destination).describe(self.user, file_id), request))
 
     @schema.FILE_UPLOAD
@@ -151,7 +151,7 @@ class OnlyofficeFileViewSet(OnlyofficeView):
 
     @schema.FILE_SAVE
     def save_edited(self, request: Request, file_id: str, **_: str) -> Response:
-        """Store what an editor made of a file."""
+        """Store a file that an editor changed."""
         return self.update(request, file_id)
 
     def _insert(self, folder_id: str) -> UploadSession:
@@ -170,16 +170,16 @@ class OnlyofficeFileViewSet(OnlyofficeView):
         if progress_status(session) == 202:
             return with_progress(enveloped(self.serialize(answers.Session, session), status=202), session)
         data = self.serialize(answers.WholeFile, session)
-        # Since 3.7 the protocol's own servers answer a list, which only the clients made for them understand.
+        # Since 3.7 the protocol's own servers return a list, which only the clients generated for them understand.
         generated = self.request.META.get("HTTP_USER_AGENT", "").startswith("OpenAPI-Generator")
         return enveloped([data] if several and generated else data)
 
 
 class SessionView(OnlyofficeView):
-    """What the endpoints of one session share."""
+    """Base of the endpoints of one session."""
 
     scope = "uploads-chunk"
-    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for chunks.
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user must not apply to chunks.
     initiates = False
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
@@ -191,7 +191,7 @@ class SessionView(OnlyofficeView):
 
     @property
     def is_capability(self) -> bool:
-        """Tell whether knowing the session is enough, so that a token that ran out does not matter."""
+        """Return whether the session's id is enough, so that an expired token does not matter."""
         return conf.current().LOCATION_AUTH == "capability" and not self.initiates
 
     def get_authenticators(self) -> Any:
@@ -202,7 +202,10 @@ class SessionView(OnlyofficeView):
         return [AllowAny()] if open_to_all else super().get_permissions()
 
     def find(self, session_id: str) -> UploadSession:
-        """Return the session that the client may continue: its own, or any whose id it knows (``LOCATION_AUTH``)."""
+        """Return the session that the client may continue.
+
+        This is a session of its own, or any session whose id it knows (``LOCATION_AUTH``).
+        """
         if not self.is_capability:
             return super().find(session_id)
         session = self.named_session = get_or_404(UploadSession.objects.all(), session_id)
@@ -211,15 +214,18 @@ class SessionView(OnlyofficeView):
         return session
 
     def look(self, session_id: str) -> UploadSession:
-        """Return the session as it is: a question takes it from nobody, however often a page asks."""
+        """Return the session without interrupting a request that writes to it, even if pages poll."""
         return sessions.require_live(self.find(session_id))
 
     def store(self, session_id: str) -> UploadSession:
-        """Store the chunk that comes next and return its session."""
+        """Store the next chunk and return its session."""
         return sessions.receive(self.find(session_id), read_chunk(self.request))
 
     def store_numbered(self, session_id: str) -> UploadSession:
-        """Store the chunk whose number the query says, or the next one; ``finalize`` completes the file."""
+        """Store the chunk with the number in the query, or the next one.
+
+        Only ``finalize`` completes the file.
+        """
         session, number = self.find(session_id), read_chunk_number(self.request)
         chunk = read_chunk(self.request)
         if number is None:
@@ -231,11 +237,11 @@ class SessionView(OnlyofficeView):
 
 
 class SessionViewSet(SessionView):
-    """The REST routes of one session; the folder in the path is not looked at."""
+    """The REST routes of one session. The folder in the path is ignored."""
 
     @schema.SESSION_RETRIEVE
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
-        """Tell the session's state; ``bytes_uploaded`` is where to continue."""
+        """Return the session's state; continue at ``bytes_uploaded``."""
         return enveloped(self.serialize(answers.Session, self.look(session_id)))
 
     @schema.SESSION_RECEIVE
@@ -245,12 +251,12 @@ class SessionViewSet(SessionView):
 
     @schema.SESSION_RECEIVE_NUMBERED
     def receive_numbered(self, request: Request, session_id: str, **_: str) -> Response:
-        """Store the chunk ``chunkNumber``; the same number again replaces it."""
+        """Store the chunk ``chunkNumber``, replacing an earlier chunk with the same number."""
         return enveloped(self.serialize(answers.Progress, self.store_numbered(session_id)))
 
     @schema.SESSION_FINALIZE
     def finalize(self, request: Request, session_id: str, **_: str) -> Response:
-        """Complete the file: 201, or 409 naming the chunks that are missing."""
+        """Complete the file: 201, or 409 with the missing chunks."""
         return self._progress(sessions.finalize(self.find(session_id), conf.current().rules))
 
     @schema.SESSION_DESTROY
@@ -266,7 +272,7 @@ class SessionViewSet(SessionView):
 
 
 class LocationViewSet(SessionView):
-    """``ChunkedUploader.ashx``: everything about one session at one URL, told apart by the query."""
+    """``ChunkedUploader.ashx``: one URL for all operations of a session; the query selects one."""
 
     @schema.LOCATION_DISPATCH_POST
     def dispatch_post(self, request: Request, **_: str) -> Response:
@@ -280,7 +286,7 @@ class LocationViewSet(SessionView):
 
     @schema.LOCATION_RECEIVE
     def receive(self, request: Request, **_: str) -> Response:
-        """Store the chunk that comes next."""
+        """Store the next chunk."""
         return self._progress(self.store(self._uid()))
 
     def upload(self, request: Request) -> Response:
@@ -302,7 +308,7 @@ class LocationViewSet(SessionView):
 
     @schema.LOCATION_RETRIEVE
     def retrieve(self, request: Request, **_: str) -> Response:
-        """Tell the session's state; ``bytes_uploaded`` is where to continue."""
+        """Return the session's state; continue at ``bytes_uploaded``."""
         session = self.look(self._uid())
         return with_progress(plain(self.serialize(answers.Session, session)), session)
 

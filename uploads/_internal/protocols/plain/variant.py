@@ -1,4 +1,4 @@
-"""Plain uploads: a POST or PUT carries a file as a whole, without a header of any protocol."""
+"""Plain uploads: a POST or PUT carries a whole file without any protocol's headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Plain(Variant):
         self._others = others
 
     def state(self, session: UploadSession) -> dict[str, str]:
-        """Describe the upload in all protocols: the request does not tell which one its client understands."""
+        """Return the headers of all protocols, because the client's own protocol is unknown."""
         described: dict[str, str] = {}
         for other in self._others:
             described |= other.state(session)

@@ -1,4 +1,4 @@
-"""What the protocols that share these URLs say differently: the base class of their variants."""
+"""The base class of the protocol variants that share these URLs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uploads.models import PAST_SENDING, State, UploadSession
 
 
 def limit(session: UploadSession | None = None, lifetime: str = "max-age") -> str:
-    """Return Upload-Limit: what holds for any upload, or for this one, whose ``lifetime`` is called so."""
+    """Return Upload-Limit for any upload, or for ``session``; ``lifetime`` names its remaining lifetime."""
     bounds = {"max-size": largest_ever(), "min-size": 0}
     if session is not None:
         if not session.size_known:
@@ -27,25 +27,28 @@ def limit(session: UploadSession | None = None, lifetime: str = "max-age") -> st
 
 
 class Variant:
-    """The protocol variant of a request. Subclasses are protocols, and theirs are versions of these."""
+    """The protocol variant of a request.
+
+    Subclasses are protocols, and their subclasses are versions of the protocol.
+    """
 
     appended = 204
-    """The status of the response to a chunk after which more is to come."""
+    """Status of the response to a chunk before the last."""
     state_status = 204
-    """The status of the response to HEAD."""
+    """Status of the response to HEAD."""
     of_errors: ClassVar[tuple[str, ...]] = ()
-    """Headers of an upload's progress that errors have, too."""
+    """Progress headers of an upload that errors have, too."""
     is_custom = True
-    """Whether the request has headers that pages of other origins cannot send unless the portal lets them."""
+    """True if the request has headers that other origins cannot send without the portal's permission."""
     has_absolute_location = False
     completes_when_asked = False
-    """Whether HEAD completes an upload that has all its bytes."""
+    """True if HEAD completes an upload that has all its bytes."""
     resumes_after_get = False
-    """Whether a client may go on at the offset that GET tells."""
+    """True if a client may resume at the offset that GET returns."""
     ends_inconsistent = False
-    """Whether an upload ends with a chunk that contradicts its length."""
+    """True if a chunk that contradicts the upload's length ends the upload."""
     knows_interim = False
-    """Whether the client understands 104 (Upload Resumption Supported)."""
+    """True if the client understands 104 (Upload Resumption Supported)."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
@@ -56,7 +59,7 @@ class Variant:
         return {}
 
     def number(self, header: str) -> int | None:
-        """Return a header's number, None if it has none; raise InvalidRequest if it is no number."""
+        """Return a header's number, None without one; raise InvalidRequest if it is malformed."""
         return headers.number(self.request, header)
 
     def always(self) -> dict[str, str]:
@@ -64,7 +67,7 @@ class Variant:
         return {}
 
     def require_sense(self) -> None:
-        """Raise an UploadError for a request about an upload that has no meaning in the protocol."""
+        """Raise an UploadError if the request is invalid in the protocol for an existing upload."""
 
     def of_error(self, response: Response, error: UploadError) -> None:
         """Add protocol headers to an error response."""
@@ -76,7 +79,7 @@ class Variant:
             response.data |= {"expected-offset": expected, "provided-offset": provided}
 
     def progress(self, session: UploadSession) -> dict[str, str]:
-        """Return the headers that tell how much of an upload is stored."""
+        """Return the headers that report the stored size of an upload."""
         return {"Upload-Offset": str(session.bytes_stored)}
 
     def limit(self, session: UploadSession) -> str:
@@ -89,27 +92,33 @@ class Variant:
         return self.progress(session) | length
 
     def resumes(self, *, interim: bool) -> bool:
-        """Tell whether the upload that the request begins can go on after it; ``interim`` if the client gets a 104."""
+        """Return whether the client can resume the upload that the request begins.
+
+        ``interim`` is True if the client gets a 104.
+        """
         return False
 
     def whole_size(self) -> int | None:
-        """Return the size of a file that comes as a whole, if the request declares it beside its body's length."""
+        """Return the size that the request declares for a whole file, besides its body's length."""
         return None
 
     def file(self) -> FileRequest:
-        """Return what the request says of the file that it begins."""
+        """Return the file that the request begins."""
         raise NotImplementedError
 
     def first_chunk(self) -> Chunk | None:
-        """Return what comes of the file with the request that begins it, if anything does."""
+        """Return the chunk in the request that begins the file, or None."""
         raise NotImplementedError
 
     def chunk(self, session: UploadSession) -> Chunk:
-        """Return what the request appends."""
+        """Return the chunk that the request appends."""
         raise NotImplementedError
 
     def offset(self, session: UploadSession) -> int:
-        """Return where the request appends; raise OffsetMismatch if an upload that has all its bytes ends elsewhere."""
+        """Return the offset at which the request appends; raise InvalidRequest if it is missing.
+
+        Raises OffsetMismatch if the upload has all its bytes and ends at another offset.
+        """
         start = self.number("Upload-Offset")
         if start is None:
             message = "Upload-Offset is missing."
@@ -120,5 +129,5 @@ class Variant:
         return start
 
     def is_final(self, session: UploadSession) -> bool:
-        """Tell whether a stored chunk is answered with the file that the upload has become."""
+        """Return whether the response to a stored chunk is the completed file."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Settings of these protocols, and what they demand of a chunk."""
+"""Settings of these protocols, and their rules for chunks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from uploads._internal.conf import setting
 from uploads._internal.sessions import Rules
 
 TUS_BYTES = "application/offset+octet-stream"
-"""The content type of a chunk of tus."""
+"""Content type of a tus chunk."""
 KEEPING = Rules(progressive=True, accepts_resends=False, preemptible=True)
-"""What came of a chunk stays, whatever ends it."""
+"""Keep the bytes that arrived, however the chunk ends."""
 WHOLE = Rules(accepts_resends=False, preemptible=True)
-"""A chunk whose sender hashed it counts only if it is what he hashed."""
+"""Count a chunk with a digest only if it matches the digest."""
 
 
 @dataclass(frozen=True)
 class ResourceSettings:
-    """The part of ``settings.UPLOADS`` that is this door's."""
+    """The part of ``settings.UPLOADS`` that belongs to this protocol."""
 
     INTERIM_RESPONSES: bool = setting(
         False,  # noqa: FBT003 - a setting's value

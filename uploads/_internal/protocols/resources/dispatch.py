@@ -1,4 +1,4 @@
-"""Find the protocol variant of a request by its headers: the protocols share their URLs."""
+"""Find the protocol variant of a request by its headers, because protocols share their URLs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ _OF_TUS = {"Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Co
 
 
 def variant_of(request: HttpRequest) -> Variant:
-    """Return the variant; tus counts first: some systems add headers of the other protocol by themselves."""
+    """Return the protocol variant of a request.
+
+    tus takes precedence, because some systems add headers of the other protocol on their own.
+    """
     sent = {*request.headers}
     if "Tus-Resumable" in sent:
         return Tus(request)
     resumable = _resumable(request)
     if request.method in ("POST", "PUT"):
-        if sent & _OF_RESUMABLE:  # A flag that is none counts as not sent: the file comes whole.
+        if sent & _OF_RESUMABLE:  # An invalid flag counts as missing: the request has the whole file.
             return Plain(request) if resumable.says_complete is None else resumable
         return Tus(request) if sent & _OF_TUS else Plain(request)
     if sent & _OF_RESUMABLE or content_type(request)[0] == BYTES:

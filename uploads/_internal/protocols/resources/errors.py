@@ -1,4 +1,4 @@
-"""What only these protocols refuse, and the problems that the standard names."""
+"""Errors that only these protocols raise, and the problem types of the standard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TYPES = {
     ChunkBeyondFile: "https://iana.org/assignments/http-problem-types#inconsistent-upload-length",
     LengthInconsistent: "https://iana.org/assignments/http-problem-types#inconsistent-upload-length",
 }
-"""Problems that the standard names."""
+"""Problem types that the standard names."""
 
 
 class VersionUnsupported(UploadError):

@@ -1,4 +1,4 @@
-"""Headers of either protocol: numbers, booleans, dates."""
+"""Read and write headers of both protocols: numbers, booleans and dates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from uploads.models import UploadSession
 
 LONGEST_NUMBER = 18
-"""Digits; what has more is larger than any file, and counts as the smallest of these."""
+"""Maximum digits of a number. A longer number exceeds any file and counts as ``10**18``."""
 
 
 def number(request: HttpRequest, name: str) -> int | None:
-    """Return the header's number, None if it is not there; raise InvalidRequest if it is none."""
+    """Return the header's number, None without the header; raise InvalidRequest if it is malformed."""
     text = request.headers.get(name)
     if text is None:
         return None
@@ -33,19 +33,22 @@ def number(request: HttpRequest, name: str) -> int | None:
 _PARAMETERS = r"""(?x:(?: ; [ ]* [a-z*][a-z0-9_.*-]* (?: =
     (?: -?\d{1,15} | -?\d{1,12}\.\d{1,3} | @-?\d{1,15} | \?[01] | :[A-Za-z0-9+/=]*:
       | "(?:[ !\#-\[\]-~]|\\["\\])*" | [A-Za-z*][A-Za-z0-9:/!\#$%&'*+.^_`|~-]* ) )? )*)"""
-"""Parameters mean nothing here, but have to be some (RFC 9651, 3.1.2)."""
+"""Parameters are ignored, but must be well-formed (RFC 9651, 3.1.2)."""
 _INTEGER = re.compile(r"(\d{1,15})" + _PARAMETERS)
 _BOOLEAN = re.compile(r"\?([01])" + _PARAMETERS)
 
 
 def integer(request: HttpRequest, name: str) -> int | None:
-    """Return the number of a structured field (RFC 9651); what is none counts as not sent, says the draft."""
+    """Return the integer of a structured field (RFC 9651).
+
+    A malformed field counts as missing, as the draft demands.
+    """
     match = _INTEGER.fullmatch(request.headers.get(name, "").strip(" "))
     return int(match[1]) if match else None
 
 
 def boolean(request: HttpRequest, name: str) -> bool | None:
-    """Return the boolean of a structured field, likewise."""
+    """Return the boolean of a structured field; a malformed field counts as missing."""
     match = _BOOLEAN.fullmatch(request.headers.get(name, "").strip(" "))
     return match[1] == "1" if match else None
 
@@ -59,5 +62,5 @@ def _digits(text: str) -> int | None:
 
 
 def expires(session: UploadSession) -> str:
-    """Return when an unfinished upload expires, as HTTP writes dates."""
+    """Return the expiry of an unfinished upload as an HTTP date."""
     return http_date(session.expires_at.timestamp())

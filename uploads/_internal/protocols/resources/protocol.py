@@ -1,4 +1,4 @@
-"""What this door brings along for ``manage.py check`` and for the doctor."""
+"""Register the protocol's checks and probes for ``manage.py check`` and the doctor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uploads._internal.registry import Finding
 
 PACKAGE = "uploads._internal.protocols.resources"
 CHUNK = 10 * 2**20
-"""Bytes of a body that any server on the way has to let through."""
+"""Bytes of a body that every server before the app must let through."""
 QUESTION = (
     "OPTIONS {path} HTTP/1.1\r\nHost: {host}\r\nUpload-Draft-Interop-Version: 8\r\n"
     "User-Agent: {agent}\r\nConnection: close\r\n\r\n"
@@ -29,7 +29,7 @@ def is_included() -> bool:
 
 
 def check() -> Iterator[CheckMessage]:
-    """Find nothing: no order, place or size of this door is wrong."""
+    """Yield nothing: any order, place and size is valid for this protocol."""
     yield from ()
 
 
@@ -42,7 +42,10 @@ def probe(url: str) -> Iterator[Finding]:
 
 
 def way_of_interim(url: str) -> Finding:
-    """Ask for an interim response: does it come as one, or does something on the way take it for the answer?"""
+    """Probe whether a 104 arrives as an interim response.
+
+    An intermediary may take it for the final response.
+    """
     below = routes.below_prefix("uploads", PACKAGE)
     if below is None:
         return Finding("interim", ok=False, text="where uploads begin depends on the request: ask by hand")
@@ -57,7 +60,10 @@ def way_of_interim(url: str) -> Finding:
 
 
 def _statuses(address: str) -> list[int]:
-    """Return the status of each response that comes to OPTIONS; Python's own client takes any 104 for the last."""
+    """Return the status of each response to OPTIONS.
+
+    Python's own client takes any 104 for the final response.
+    """
     parts = urlsplit(address)
     secure, host = parts.scheme == "https", parts.hostname or ""
     with socket.create_connection((host, parts.port or (443 if secure else 80)), timeout=30) as plain:

@@ -1,4 +1,4 @@
-"""Uploads as resources: a POST or PUT begins one, HEAD tells its offset, PATCH appends, DELETE ends it."""
+"""Uploads as resources: POST or PUT begins, HEAD returns the offset, PATCH appends, DELETE ends."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from uploads.models import Mode, State, UploadSession
 
 
 class ResourceView(UploadView):
-    """What both URLs share: which protocol is spoken, and errors in it."""
+    """Base of both URLs: find the request's protocol, and return errors in its form."""
 
-    schema = None  # These protocols say by headers what OpenAPI says by bodies.
+    schema = None  # These protocols use headers, and OpenAPI describes bodies.
     session: UploadSession | None = None
-    """What the request appends to, once it is found."""
+    """The session to which the request appends, once it is found."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         request.method = request.headers.get("X-HTTP-Method-Override", "").upper() or request.method
@@ -60,7 +60,7 @@ class ResourceView(UploadView):
         return response
 
     def _say_state(self, response: Response) -> None:
-        """Say of the upload that the request was for what its protocol wants of errors, too."""
+        """Add the upload's progress headers that its protocol demands of errors."""
         if self.session is None:
             return
         with suppress(Error):
@@ -83,7 +83,7 @@ class ResourceView(UploadView):
         return answer
 
     def discover(self, request: Request, **_: str) -> Response:
-        """Tell what is spoken here, and within which limits."""
+        """Return the supported protocols and their limits."""
         headers: dict[str, str] = {}
         for protocol in PROTOCOLS:
             headers |= protocol.discovery()
@@ -93,17 +93,20 @@ class ResourceView(UploadView):
 
     @property
     def speaks_interim(self) -> bool:
-        """Whether the client understands interim responses, and gets them."""
+        """Return whether the client understands interim responses and can get them."""
         return (
             self.variant.knows_interim and conf.current().INTERIM_RESPONSES and interim.can_send(self.variant.request)
         )
 
     def address(self, session: UploadSession) -> str:
-        """Return the path of the session's own URL, under whatever namespace and parameters the door is included."""
+        """Return the path of the session's own URL in the include of the request.
+
+        Namespace and path parameters are kept.
+        """
         return routes.sibling(self.variant.request, "upload", session_id=session.id.hex)
 
     def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
-        """Store a chunk, telling a client that wants to know how far it is meanwhile."""
+        """Store a chunk, and report progress to clients that understand interim responses."""
         if self.speaks_interim:
             chunk = replace(chunk, blocks=self._telling(session, chunk.blocks))
         return sessions.receive(session, chunk)
@@ -120,7 +123,7 @@ class ResourceView(UploadView):
         interim.send(self.variant.request, 104, "Upload Resumption Supported", self.variant.always() | headers)
 
     def final(self, session: UploadSession) -> Response:
-        """Answer with the file that the session has become, or say that it is on its way."""
+        """Return the completed file, or 202 while the file is being completed."""
         headers = self.variant.progress(session) | {"Location": self.absolute(session)} | self.place(session)
         status = file_status(session)
         if status == 202:
@@ -131,12 +134,12 @@ class ResourceView(UploadView):
         return self.request.build_absolute_uri(self.address(session))
 
     def place(self, session: UploadSession) -> dict[str, str]:
-        """Return the header that says where the file is, once it is and if the portal told."""
+        """Return a header with the URL of the completed file, if the portal reports one."""
         url = self.file_url(session)
         return {"Content-Location": url} if url else {}
 
     def described(self, session: UploadSession) -> dict[str, Any]:
-        """Return what is known of an upload; ``file`` is what the portal says of the finished one."""
+        """Return the description of an upload; ``file`` is the portal's description of the completed file."""
         result = session.result
         told = ("id", "folder_id", "title", "version", "details")
         file = result and {name: result[name] for name in told} | {
@@ -161,13 +164,16 @@ class ResourceView(UploadView):
 
 
 def _stored_crc32(session: UploadSession) -> dict[str, Any]:
-    """Return the CRC-32 of the bytes up to the offset, by which a client knows that it still has the same file."""
+    """Return the CRC-32 of the bytes up to the offset.
+
+    With it, a client verifies that it still has the same file.
+    """
     rows = sessions.stored_of(session)
     return {"offset": sum(row.size for row in rows), "crc32": f"{sessions.whole_crc32(rows):08x}"}
 
 
 def _code_of(session: UploadSession) -> str:
-    """Return the code of the error that a failed session ended with, else empty text."""
+    """Return the error code of a failed session, else empty text."""
     try:
         sessions.require_no_failure(session)
     except UploadError as error:
@@ -176,7 +182,7 @@ def _code_of(session: UploadSession) -> str:
 
 
 class CollectionViewSet(ResourceView):
-    """Where uploads begin."""
+    """The endpoint that begins and lists uploads."""
 
     scope = "uploads-create"
 
@@ -186,7 +192,7 @@ class CollectionViewSet(ResourceView):
         return super().initialize_request(request, *args, **kwargs)
 
     def create(self, request: Request, **_: str) -> Response:
-        """Begin an upload; with all of the file in the request, also finish it."""
+        """Begin an upload; complete it if the request has the whole file."""
         if not self.variant.resumes(interim=self.speaks_interim):
             return self._whole(request)
         file, chunk = self.variant.file(), self.variant.first_chunk()
@@ -201,9 +207,9 @@ class CollectionViewSet(ResourceView):
         return Response(status=201, headers=self._begun(session) | self.place(session))
 
     def list(self, request: Request, **_: str) -> Response:
-        """Tell which uploads of the caller can go on, newest first: for pages that were closed meanwhile.
+        """Return the user's uploads that can resume, newest first, for pages that were closed.
 
-        ``after`` is the ``next`` of the page before; ``numbered`` asks for those of numbered chunks instead.
+        ``after`` is the ``next`` of the previous page. ``numbered`` selects uploads in numbered chunks instead.
         """
         named, folder = self.kwargs.get("folder_id"), None
         if named:
@@ -215,12 +221,15 @@ class CollectionViewSet(ResourceView):
         return Response({"uploads": [self.described(session) for session in page], "next": after})
 
     def _begun(self, session: UploadSession) -> dict[str, str]:
-        # The same as in a 104; browsers know the way to the portal better than the portal.
+        # An absolute location repeats that of the 104. Otherwise, a path avoids a wrong guess of the portal's origin.
         location = self.absolute(session) if self.variant.has_absolute_location else self.address(session)
         return {"Location": location} | self.variant.progress(session)
 
     def _receive_first(self, session: UploadSession, chunk: Chunk) -> UploadSession:
-        """Store what comes with the creation; an upload of which the client cannot learn is not left open."""
+        """Store the chunk of the request that begins the upload.
+
+        After an error, abort the upload if the client cannot discover its URL.
+        """
         try:
             return self.receive(session, chunk)
         except BaseException as error:
@@ -229,12 +238,12 @@ class CollectionViewSet(ResourceView):
             if isinstance(error, UploadError) and error.passing and not isinstance(error, DatabaseUnavailable):
                 session.refresh_from_db()
                 if session.state == State.OPEN and not session.is_whole:
-                    return session  # The answer says how much of it is stored.
+                    return session  # The response reports the stored size.
             sessions.give_up(session)
             raise
 
     def _whole(self, request: Request) -> Response:
-        """Store a file that its client cannot go on with: it comes whole or not at all."""
+        """Store a file whole or not at all, because its client cannot resume it."""
         body = read_file(request)
         kind = metadata.content_type(request.headers.get("Content-Type", ""))
         kind = "" if kind in ("multipart/form-data", "application/x-www-form-urlencoded") else kind
@@ -250,10 +259,10 @@ class CollectionViewSet(ResourceView):
 
 
 class UploadViewSet(ResourceView):
-    """One upload."""
+    """The endpoint of one upload."""
 
     scope = "uploads-chunk"
-    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for chunks.
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user must not apply to chunks.
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         exempt_from_csrf(request)
@@ -264,7 +273,7 @@ class UploadViewSet(ResourceView):
         self.variant.require_sense()
 
     def head(self, request: Request, session_id: str, **_: str) -> Response:
-        """Tell where to go on; an older request that still writes lets go."""
+        """Return the offset at which to resume; an older request that still writes stops."""
         session = self._ask(session_id)
         if self.variant.completes_when_asked and session.state == State.OPEN and session.is_whole:
             session = self.receive(session, Chunk(iter(()), start=session.file_size, rules=conf.KEEPING))
@@ -272,9 +281,9 @@ class UploadViewSet(ResourceView):
         return Response(status=self.variant.state_status, headers=self._state(session))
 
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
-        """Tell what is known of the upload: how far it is, why it failed, which file it has become."""
+        """Return the state of the upload: its offset, its failure, its completed file."""
         session = sessions.require_live(self.find(session_id))
-        if session.mode == Mode.NUMBERED:  # Begun through another door; there is no offset to go on at.
+        if session.mode == Mode.NUMBERED:  # Begun through another protocol; there is no offset to resume at.
             return Response(self.described(session))
         if self.variant.resumes_after_get:
             session = self._ask(session_id)
@@ -284,16 +293,16 @@ class UploadViewSet(ResourceView):
         return Response(described, headers=self._state(session))
 
     def append(self, request: Request, session_id: str, **_: str) -> Response:
-        """Store what comes next of the file."""
+        """Store the next bytes of the file."""
         self.session = session = self.find(session_id)
         try:
             session = self.receive(session, self.variant.chunk(session))
         except ChunkBeyondFile:
-            if self.variant.ends_inconsistent:  # The client does not know what it sends (draft, section 4.4).
+            if self.variant.ends_inconsistent:  # The client contradicts itself (draft, section 4.4).
                 sessions.give_up(session)
             raise
         except SessionClosed as error:
-            if self.variant.ends_inconsistent:  # Only the end of a body without a length told that it has bytes.
+            if self.variant.ends_inconsistent:  # Only reading a body without a length showed that it has bytes.
                 raise LengthInconsistent(total="more", known=session.file_size) from error
             raise
         if self.variant.is_final(session):
@@ -302,7 +311,7 @@ class UploadViewSet(ResourceView):
         return Response(status=self.variant.appended, headers=self.variant.progress(session) | self.place(session))
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
-        """End the upload. The file of a finished one is the portal's, and stays."""
+        """End the upload. The file of a completed upload belongs to the portal and stays."""
         sessions.require_live(self.find(session_id))
         self.end(session_id)
         return Response(status=204)

@@ -1,6 +1,6 @@
-"""Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload): the standard to be, and its drafts.
+"""Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload): the future standard and its drafts.
 
-The class of the standard is first; each draft overrides what it says differently from the one after it.
+The class of the standard is first. Each draft overrides its differences from the next newer one.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from uploads.exceptions import (
 from uploads.models import PAST_SENDING, State, UploadSession
 
 BYTES = "application/partial-upload"
-"""The content type of a chunk."""
+"""Content type of a chunk."""
 
 
 class Resumable(Variant):
-    """The standard, which has no interop version; also what an unknown version gets."""
+    """The standard, which has no interop version. Unknown versions are treated like it."""
 
     version: int | None = None
     """Interop version of the draft."""
     flag = "Upload-Complete"
     is_negated = False
-    """Whether the flag says the opposite of "complete"."""
+    """True if the flag means the opposite of "complete"."""
     lifetime = "max-age"
-    """What Upload-Limit calls the rest of an upload's lifetime."""
+    """Name of an upload's remaining lifetime in Upload-Limit."""
     has_absolute_location = True
     resumes_after_get = True
     ends_inconsistent = True
@@ -61,7 +61,7 @@ class Resumable(Variant):
 
     @property
     def says_complete(self) -> bool | None:
-        """Whether the file ends with this request; None if it does not say, or something that is no boolean."""
+        """Return whether the file ends with this request; None without a valid flag."""
         name, negated = self.flag, self.is_negated
         if name not in self.request.headers and "Upload-Incomplete" in self.request.headers:
             name, negated = "Upload-Incomplete", True
@@ -70,7 +70,7 @@ class Resumable(Variant):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the file ends with this request; raises InvalidRequest if it does not say."""
+        """Return whether the file ends with this request; raise InvalidRequest without a valid flag."""
         complete = self.says_complete
         if complete is None:
             message = f"{self.flag} must be ?1 or ?0."
@@ -78,7 +78,7 @@ class Resumable(Variant):
         return complete
 
     def is_file(self, session: UploadSession) -> bool:
-        """Tell whether the upload counts as complete: when its file is there."""
+        """Return whether the upload counts as complete, which it does when its file exists."""
         return session.state == State.COMPLETED
 
     def limit(self, session: UploadSession) -> str:
@@ -93,12 +93,15 @@ class Resumable(Variant):
             response[self.flag] = self._flag(complete=self.is_complete_at(error))
         processed = isinstance(error, CompletionFailed | FileRefused | FileUncheckable)
         if processed and self.request.method != "HEAD" and self.is_complete:
-            response[self.flag] = self._flag(complete=True)  # All came; what follows it failed.
+            response[self.flag] = self._flag(complete=True)  # All bytes arrived; the completion failed.
         if isinstance(error, FileTooLarge):
             response["Upload-Limit"] = limit()
 
     def is_complete_at(self, error: OffsetMismatch) -> bool:
-        """Tell whether the request with a wrong offset completed the upload, which it did not."""
+        """Return the completeness to report for a wrong offset.
+
+        The refused request itself did not complete the upload.
+        """
         return False
 
     def progress(self, session: UploadSession) -> dict[str, str]:
@@ -127,7 +130,10 @@ class Resumable(Variant):
         return FileRequest(name=name, size=self.length(0), content_type=kind, rules=conf.KEEPING)
 
     def length(self, start: int = 0) -> int | None:
-        """Return the file's size as the request says or implies it; raise LengthInconsistent for two of them."""
+        """Return the file's size that the request declares or implies.
+
+        Raises LengthInconsistent if the two differ.
+        """
         declared, body = self.number("Upload-Length"), declared_length(self.request)
         if not self.is_complete or body is None:
             return declared
@@ -139,7 +145,7 @@ class Resumable(Variant):
         return self._chunk(0) if self.is_complete or declared_length(self.request) != 0 else None
 
     def require_type(self) -> None:
-        """Raise ContentTypeUnsupported unless the chunk is called one."""
+        """Raise ContentTypeUnsupported unless the request has the content type of a chunk."""
         if content_type(self.request)[0] != BYTES:
             raise ContentTypeUnsupported(expected=BYTES)
 
@@ -177,7 +183,7 @@ class Version9(Version10):
 
 
 class Version8(Version9):
-    """An upload is complete when all its bytes are there."""
+    """An upload counts as complete when all its bytes are stored."""
 
     version = 8
 
@@ -190,9 +196,9 @@ class Version7(Version8):
 
 
 class Version6(Version7):
-    """A PATCH that does not say so is the last, and HEAD and DELETE have no headers of chunks.
+    """A PATCH without the flag is the last one; HEAD and DELETE reject chunk headers.
 
-    A chunk after which more is to come is answered with 201, an upload that ended with 404; errors tell the offset.
+    A chunk before the last is answered with 201, an ended upload with 404. Errors report the offset.
     """
 
     version = 6
@@ -222,7 +228,7 @@ class Version6(Version7):
 
 
 class Version5(Version6):
-    """A chunk has no content type of its own."""
+    """Chunks have no content type of their own."""
 
     version = 5
 
@@ -235,7 +241,7 @@ class Version4(Version5):
 
 
 class Version3(Version4):
-    """The flag says the opposite."""
+    """The flag has the opposite meaning."""
 
     version = 3
     flag = "Upload-Incomplete"

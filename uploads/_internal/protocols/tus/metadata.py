@@ -1,4 +1,4 @@
-"""Upload-Metadata of tus, as text and as pairs."""
+"""Parse and serialize Upload-Metadata of tus."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _KEY = re.compile(r"[!-+\--~]+")
 """ASCII without space and comma."""
 
 BINARY = "data:;base64,"
-"""How values that are no text are kept: as a URL of their bytes."""
+"""Prefix of stored values that are not text: they are kept as a data URL."""
 
 
 def parse(header: str) -> dict[str, str]:
     """Return the pairs of Upload-Metadata: ``key base64, key base64, key`` (tus 1.0, creation extension).
 
-    Raises InvalidRequest for what is no key, not base64, or there twice.
+    Raises InvalidRequest for a malformed or repeated key, and for a value that is not base64.
     """
     pairs: dict[str, str] = {}
     for pair in header.split(",") if header.strip() else ():
@@ -41,13 +41,13 @@ def _decoded(key: str, value: str) -> str:
         message = f"Upload-Metadata: the value of {key} is not base64."
         raise InvalidRequest(message) from error
     text = data.decode(errors="replace")
-    if text.encode() != data or "\0" in text or text.startswith(BINARY):  # no text that databases store
+    if text.encode() != data or "\0" in text or text.startswith(BINARY):  # databases cannot store it as text
         return f"{BINARY}{value}"
     return text
 
 
 def serialize(pairs: Mapping[str, str]) -> str:
-    """Return the pairs as Upload-Metadata has them."""
+    """Return the pairs as a value of Upload-Metadata."""
     return ",".join(f"{key} {_encoded(value)}".strip() for key, value in pairs.items() if _KEY.fullmatch(key))
 
 
@@ -58,7 +58,7 @@ def _encoded(value: str) -> str:
 
 
 def decode_text(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Return the pairs with what can be read of binary values."""
+    """Return the pairs with binary values decoded; unreadable characters are replaced."""
     return {
         key: base64.b64decode(value.removeprefix(BINARY)).decode(errors="replace").replace("\0", "\ufffd")
         if value.startswith(BINARY)

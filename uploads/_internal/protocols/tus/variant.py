@@ -27,9 +27,9 @@ from uploads.exceptions import InvalidRequest, UploadError
 from uploads.models import State, UploadSession
 
 CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
-"""Algorithms of Upload-Checksum, and what hashlib calls them."""
+"""Algorithms of Upload-Checksum and their hashlib names."""
 CHECKSUM_MISMATCH = 460
-"""The status that tus 1.0 has for a chunk that is not what its client hashed."""
+"""Status of tus 1.0 for a chunk that does not match its checksum."""
 
 
 class Tus(Variant):
@@ -79,7 +79,7 @@ class Tus(Variant):
         return True
 
     def require_version(self, *, lenient: bool = False) -> None:
-        """Raise VersionUnsupported unless the request is of this version; ``lenient`` if it need not say."""
+        """Raise VersionUnsupported for another version; if ``lenient``, the header may be missing."""
         version = self.request.headers.get("Tus-Resumable")
         if version != self.VERSION and not (lenient and version is None):
             raise VersionUnsupported

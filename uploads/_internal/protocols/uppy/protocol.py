@@ -1,4 +1,4 @@
-"""What this door brings along for ``manage.py check`` and for the doctor: that it is there."""
+"""Register the protocol for ``manage.py check`` and the doctor, without checks of its own."""
 
 from __future__ import annotations
 

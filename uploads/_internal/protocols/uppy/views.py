@@ -1,4 +1,4 @@
-"""The companion's endpoints: parts are numbered chunks, and nobody but us signs anything."""
+"""The endpoints of a Companion: parts are numbered chunks, and only the app signs URLs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,30 @@ from uploads.exceptions import InvalidRequest, SessionAborted, SessionNotFound
 from uploads.models import State, UploadSession
 
 RULES = Rules(least=MIN_PART_SIZE)
-"""Parts as the plugin makes them for S3."""
+"""Rules for parts as the plugin makes them for S3."""
 SALT = "uploads.companion.file"
 SIGNED_FOR = 24 * 3600
-"""Seconds in which a file may be sent whose sending was asked for."""
+"""Seconds for which a signed URL accepts the file."""
 SIZES = ("size", "fileSize")
-"""Where a page may tell the file's size, which the plugin keeps to itself; needed where users have quotas."""
+"""Metadata in which a page may send the file's size; the plugin sends none.
+
+Portals with user quotas need the size.
+"""
 
 
 class UppyView(UploadView):
-    """Answers errors as problems: the plugin shows their status alone."""
+    """Return errors as problems; the plugin shows only their status."""
 
-    schema = None  # It is the plugin's protocol, for the plugin.
+    schema = None  # Only the plugin uses its protocol.
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return lambda error, _: problem(error)
 
     def address(self, name: str, **given: object) -> str:
-        """Return the path of another endpoint, under whatever namespace and parameters the door is included."""
+        """Return the path of another endpoint in the include of the request.
+
+        Namespace and path parameters are kept.
+        """
         return routes.sibling(below(self.request), name, "session_id", "number", **given)
 
     def location(self, session: UploadSession) -> str | None:
@@ -51,7 +57,7 @@ class UppyView(UploadView):
 
 
 class UppyCreateViewSet(UppyView):
-    """Where uploads begin."""
+    """Endpoints that begin uploads."""
 
     scope = "uploads-create"
 
@@ -70,7 +76,10 @@ class UppyCreateViewSet(UppyView):
         return Response({"key": session.file_name, "uploadId": session.id.hex})
 
     def sign_file(self, request: Request, **_: str) -> Response:
-        """Tell where to send a file in one request: a form that must not be forged, so the URL is signed."""
+        """Return the URL for a file in one request.
+
+        The file is sent as a form that must not be forged, so the URL is signed.
+        """
         query = request.query_params
         pairs = {name[len("metadata[") : -1]: value for name, value in query.items() if name.startswith("metadata[")}
         said = {"filename": query.get("filename", ""), "type": query.get("type", ""), "metadata": pairs}
@@ -80,7 +89,7 @@ class UppyCreateViewSet(UppyView):
 
 
 class UppyFileViewSet(UppyView):
-    """A file in one request, as a form."""
+    """The endpoint for a file in one request, sent as a form."""
 
     scope = "uploads-create"
 
@@ -107,41 +116,41 @@ class UppyFileViewSet(UppyView):
 
 
 class UppyUploadViewSet(UppyView):
-    """One upload in parts."""
+    """The endpoints of one upload in parts."""
 
     scope = "uploads-chunk"
-    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user is not meant for parts.
+    throttle_classes = (ScopedRateThrottle,)  # A rate for all requests of a user must not apply to parts.
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
-        """Tell where to send a part."""
+        """Return the URL for a part."""
         sessions.require_live(self.find(session_id))
         path = self.address("part", session_id=session_id, number=number)
         return Response({"url": request.build_absolute_uri(path)})
 
     def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
-        """Store a part; the same number again replaces it."""
+        """Store a part, replacing an earlier part with the same number."""
         session = self.find(session_id)
         http = below(request)
         require_identity(http)
         chunk = Chunk(read_blocks(http), rules=RULES, **body_options(http))
         session = sessions.receive_numbered(session, chunk, number)
         stored = _etags(session, number)
-        if number not in stored:  # Aborted right after it was stored.
+        if number not in stored:  # The session was aborted right after the part was stored.
             raise SessionAborted
         return Response(headers={"ETag": stored[number][0]})
 
     def list_parts(self, request: Request, session_id: str, **_: str) -> Response:
-        """Tell which parts are stored."""
+        """Return the stored parts."""
         session = sessions.require_live(self.find(session_id))
         parts = _etags(session).items()
         return Response([{"PartNumber": number, "Size": size, "ETag": etag} for number, (etag, size) in parts])
 
     def complete(self, request: Request, session_id: str, **_: str) -> Response:
-        """Make the parts the file."""
+        """Complete the file from its parts."""
         session = self.find(session_id)
         named = _named(json_object(read_fields_body(below(request), is_list=True)))
         if session.state == State.OPEN:
@@ -154,7 +163,7 @@ class UppyUploadViewSet(UppyView):
         return Response(body, file_status(session, completed=200))
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
-        """End the upload. The file of a finished one is the portal's, and stays."""
+        """End the upload. The file of a completed upload belongs to the portal and stays."""
         self.end(session_id)
         return Response({})
 
@@ -164,13 +173,16 @@ def _is_json(request: HttpRequest) -> bool:
 
 
 def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:
-    """Return a name of the content, and the size in bytes, of each part that is stored."""
+    """Return the ETag (a name of the content) and the size of each stored part.
+
+    The size is in bytes.
+    """
     rows = session.numbered_chunks.filter(crc32__isnull=False, **({"number__in": numbers} if numbers else {}))
     return {row.number: (f'"{row.crc32:08x}-{row.size:x}"', row.size or 0) for row in rows}
 
 
 def _file_request(said: dict[str, Any]) -> FileRequest:
-    """Return what the plugin says of a file: its name, type and metadata."""
+    """Return the file that the plugin describes: its name, type and metadata."""
     given = said.get("metadata") or {}
     if not isinstance(given, dict):
         message = "metadata must be an object."
@@ -186,12 +198,12 @@ def _file_request(said: dict[str, Any]) -> FileRequest:
 
 
 def _storable(value: object) -> str:
-    """Return text as any database stores it: JSON may have halves of characters, and NUL."""
+    """Return text that any database stores: JSON may have unpaired surrogates and NUL."""
     return str(value).encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _named(said: dict[str, Any]) -> dict[int, str]:
-    """Return the numbers and ETags of the parts that the client names."""
+    """Return the numbers and ETags of the parts that the client names; raise InvalidRequest."""
     try:
         named = {part["PartNumber"]: str(part["ETag"]).strip('"') for part in said["parts"]}
     except (KeyError, TypeError) as error:
