@@ -1,7 +1,8 @@
-"""A model of one geometry: a file is parts of one size, and a part's number follows from its offset.
+"""A model of the upload geometry.
 
-Nothing of it is the app's; it is what the engine has to keep to. Sizes are single bytes, so that a few random requests
-meet every border. ``tests/model/test_geometry.py`` plays it against stores that delay, lose and refuse calls.
+A file consists of parts of one size, so that a part's number follows from its offset. The model shares no code with
+the app; it states the rules that the engine must follow. Sizes are single bytes, so that a few random requests meet
+every boundary. ``tests/model/test_geometry.py`` plays it against stores that delay, lose and refuse calls.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from dataclasses import dataclass, field
 
 
 class Refused(Exception):
-    """The store completes nothing."""
+    """The store refuses to complete the upload."""
 
 
 class Unknown(Exception):
-    """No answer came: the call took effect, will, or never does."""
+    """No response arrived: the call took effect, will take effect, or never does."""
 
 
 @dataclass
 class Call:
-    """A part on its way, which may arrive long after its sender is gone."""
+    """A part in flight, which may arrive long after its sender is gone."""
 
     index: int
     data: bytes
@@ -29,10 +30,13 @@ class Call:
 
 @dataclass
 class Store:
-    """A multipart upload as S3 promises it: a part may be written again, and Complete names what it means."""
+    """A multipart upload as S3 specifies it.
+
+    A part may be written again; Complete names the write to use by its ETag.
+    """
 
     names_writes: bool = False
-    """Whether the same bytes written twice have two ETags (SSE-KMS, S3 Express)."""
+    """Give each write a new ETag, even for identical bytes (SSE-KMS, S3 Express)."""
     refuses_unlisted: bool = False
     lists: bool = True
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -58,7 +62,10 @@ class Store:
 
 @dataclass
 class Session:
-    """The row, and what a worker does with it. ``outcomes`` decides what becomes of each write of a part."""
+    """A session's row and the operations of a worker on it.
+
+    ``outcomes`` determines the outcome of each write of a part.
+    """
 
     store: Store
     size: int
@@ -66,15 +73,15 @@ class Session:
     stored: int = 0
     etags: dict[int, str] = field(default_factory=dict)
     fragments: dict[int, bytes] = field(default_factory=dict)
-    """Bytes without a part by their offset; none goes over a border of parts."""
+    """Bytes outside parts, by offset; no fragment crosses a part boundary."""
     dirty: set[int] = field(default_factory=set)
-    """Parts that a writer of unknown outcome may still touch."""
+    """Parts that a write of unknown outcome may still change."""
 
     def extent(self, index: int) -> range:
         return range(index * self.part, min((index + 1) * self.part, self.size))
 
     def put(self, index: int, data: bytes, outcome: str) -> str:
-        """Write a part: noted on the row first, settled only by a clear answer."""
+        """Mark a part as dirty, then write it; only a clear response settles it."""
         self.dirty.add(index)
         call = Call(index, data)
         if outcome == "late":
@@ -87,8 +94,8 @@ class Session:
         return etag
 
     def append(self, data: bytes, outcomes: Iterator[str], *, dies: bool) -> None:
-        """Take the next bytes of the file: all of them or none."""
-        data = data[: self.size - self.stored]  # Nothing behind the end goes to the store.
+        """Append the next bytes of the file, all of them or none."""
+        data = data[: self.size - self.stored]  # Bytes beyond the end of the file never go to the store.
         foreign = set(self.dirty)
         etags, fragments = dict(self.etags), dict(self.fragments)
         at = self.stored
@@ -110,7 +117,7 @@ class Session:
     def _join(
         self, at: int, foreign: set[int], etags: dict[int, str], fragments: dict[int, bytes], outcomes: Iterator[str]
     ) -> None:
-        """Write the part that ends at ``at``, unless somebody else may still be writing it."""
+        """Write the part that ends at ``at``, unless another writer may still write it."""
         index = (at - 1) // self.part
         extent = self.extent(index)
         if at != extent.stop or index in foreign:
@@ -121,9 +128,10 @@ class Session:
             del fragments[offset]
 
     def complete(self, outcomes: Iterator[str], *, dies: bool = False) -> None:
-        """Make parts of what is left in fragments, and the file; a straggler costs an attempt, never the file.
+        """Make parts of the remaining fragments and complete the file.
 
-        Fragments of dirty parts stay until Complete has succeeded: the part is written again from them.
+        A straggler costs one attempt, never the file. Fragments of dirty parts stay until Complete has succeeded,
+        because the part is written again from them.
         """
         for index in sorted({offset // self.part for offset in self.fragments}):
             if index in self.etags and not self._changed(index):
@@ -142,13 +150,16 @@ class Session:
             raise
 
     def _changed(self, index: int) -> bool:
-        """Tell whether a straggler wrote the part since; where the store lists none, a refusal has told it."""
+        """Return whether a straggler overwrote the part.
+
+        If the store lists no parts, only a refused Complete reveals it.
+        """
         return self.store.lists and self.store.parts.get(index, ("", b""))[0] != self.etags[index]
 
 
 @dataclass
 class Row:
-    """A numbered chunk that is stored: some of its bytes are parts, the others fragments by offset in the file."""
+    """A stored numbered chunk: parts, and fragments by their offset in the file."""
 
     data: bytes
     etags: dict[int, str]
@@ -157,21 +168,24 @@ class Row:
 
 @dataclass
 class Attempt:
-    """A request with a numbered chunk, at work beside others, of the same number, too."""
+    """A request with a numbered chunk, concurrent with others, even of the same number."""
 
     number: int
     data: bytes
     todo: list[tuple[int, bytes]]
-    """What is still to be written: offset in the file, and bytes that cross no border of parts."""
+    """Unwritten bytes with their offset in the file, cut at part boundaries."""
     writes_parts: bool
     row: Row
     unsettled: set[int] = field(default_factory=set)
-    """Parts that it noted on the chunk's row before writing them."""
+    """Parts noted on the chunk's row before they were written."""
 
 
 @dataclass
 class Numbered:
-    """A session of numbered chunks of one size. There is no lease: rows of chunks keep attempts apart."""
+    """A session of numbered chunks of one size.
+
+    There is no lease: the rows of chunks keep attempts apart.
+    """
 
     session: Session
     chunk: int
@@ -179,7 +193,10 @@ class Numbered:
     attempts: list[Attempt] = field(default_factory=list)
 
     def begin(self, number: int, data: bytes) -> Attempt | None:
-        """Begin an attempt; None if the chunk is stored already. The first open attempt of a number writes parts."""
+        """Begin an attempt, or return None if the same chunk is stored already.
+
+        Only the first open attempt at a number that is not stored yet writes parts.
+        """
         if number in self.rows and self.rows[number].data == data:
             return None
         start = (number - 1) * self.chunk
@@ -193,7 +210,10 @@ class Numbered:
         return attempt
 
     def step(self, attempt: Attempt, outcome: str) -> None:
-        """Write the next bytes of an attempt: a part if they are all of one that nobody else may touch."""
+        """Write the next bytes of an attempt as a part or a fragment.
+
+        They become a part if they fill one that no other writer may change.
+        """
         at, fragment = attempt.todo.pop(0)
         index = at // self.session.part
         whole = len(fragment) == len(self.session.extent(index))
@@ -204,17 +224,23 @@ class Numbered:
         attempt.row.etags[index] = self.session.put(index, fragment, outcome)
 
     def commit(self, attempt: Attempt) -> None:
-        """Let the attempt's bytes be those of its number; its parts are settled, for all its calls ended clearly."""
+        """Store the attempt's bytes under its number.
+
+        Its parts are settled, because all its calls ended with a clear response.
+        """
         self.attempts.remove(attempt)
         self.rows[attempt.number] = attempt.row
         self.session.dirty -= attempt.unsettled
 
     def give_up(self, attempt: Attempt) -> None:
-        """Forget an attempt that failed or died; what it may have written stays dirty."""
+        """Forget an attempt that failed or died; its unsettled parts stay dirty."""
         self.attempts.remove(attempt)
 
     def finalize(self, outcomes: Iterator[str]) -> None:
-        """Complete the file of the chunks that are stored, from what their rows name; attempts at work are late."""
+        """Complete the file from the parts and fragments of stored chunks.
+
+        Attempts that are still in progress come too late.
+        """
         session = self.session
         session.etags = session.etags or {}
         for row in self.rows.values():

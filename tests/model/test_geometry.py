@@ -1,4 +1,4 @@
-"""The model of the geometry, against stores that delay, lose and refuse calls, and against all small cases."""
+"""Play the model of the geometry against stores that delay, lose and refuse calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ OUTCOMES = st.lists(st.sampled_from(["ok"] * 5 + ["answer lost", "late", "never"
 
 
 class Uploads(RuleBasedStateMachine):
-    """One session in order: its client repeats what failed, with the same or with other bytes."""
+    """One session of ordered chunks.
+
+    The client repeats failed requests, with the same or with other bytes.
+    """
 
     @initialize(
         size=st.integers(0, 40),
@@ -68,7 +71,7 @@ class Uploads(RuleBasedStateMachine):
         assert self.session.stored == len(self.acknowledged)
 
     def teardown(self) -> None:
-        """Once nothing fails any more, the file is completed, and is what was acknowledged."""
+        """Stop all failures; the file then completes with the acknowledged bytes."""
         if not hasattr(self, "session") or not self.is_open:
             return
         rest = self.session.size - len(self.acknowledged)
@@ -86,14 +89,17 @@ class Uploads(RuleBasedStateMachine):
         assert self.session.store.content == self.acknowledged + data
 
 
-def test_stragglers_never_damage_a_file() -> None:
+def test_stragglers_never_corrupt_a_file() -> None:
     run_state_machine_as_test(
         Uploads, settings=settings(stateful_step_count=30, max_examples=20 * settings().max_examples)
     )
 
 
 class NumberedUploads(RuleBasedStateMachine):
-    """Chunks in any order and side by side, the same number with other bytes, too; the last commit counts."""
+    """Numbered chunks in any order, sent concurrently.
+
+    A number may be sent again with other bytes; its last commit counts.
+    """
 
     @initialize(chunk=st.integers(1, 9), count=st.integers(1, 3), part=st.integers(1, 4), names_writes=st.booleans())
     def begin(self, chunk: int, count: int, part: int, *, names_writes: bool) -> None:
@@ -118,7 +124,10 @@ class NumberedUploads(RuleBasedStateMachine):
     @precondition(lambda self: self.chunks.attempts)
     @rule(data=st.data(), outcomes=st.lists(st.sampled_from(["ok", "late", "ok", "answer lost", "ok"]), max_size=9))
     def go_on(self, data: Any, outcomes: list[str]) -> None:
-        """Let an attempt make some steps; one that has none left commits, one that fails or dies is given up."""
+        """Advance an attempt by some steps.
+
+        An attempt without remaining steps commits; one that fails or dies is given up.
+        """
         attempt = data.draw(st.sampled_from(self.chunks.attempts))
         try:
             for outcome in outcomes:
@@ -129,7 +138,7 @@ class NumberedUploads(RuleBasedStateMachine):
             return
         if not outcomes:
             self.chunks.give_up(attempt)
-        elif not attempt.todo and not self.finalizing:  # A session that is completing takes no more.
+        elif not attempt.todo and not self.finalizing:  # A completing session accepts no more commits.
             self.chunks.commit(attempt)
             self.last[attempt.number] = attempt.data
 
@@ -150,7 +159,7 @@ class NumberedUploads(RuleBasedStateMachine):
         assert content in (None, b"".join(self.last[number] for number in sorted(self.last)))
 
     def teardown(self) -> None:
-        """Once nothing fails any more, and also if nobody comes back, the file is completed."""
+        """Stop all failures; the file then completes, even if open attempts never return."""
         if not hasattr(self, "chunks"):
             return
         session = self.chunks.session
@@ -172,6 +181,6 @@ class NumberedUploads(RuleBasedStateMachine):
         assert session.store.content == b"".join(self.last[number] for number in sorted(self.last))
 
 
-def test_numbered_chunks_side_by_side_never_mix() -> None:
+def test_concurrent_numbered_chunks_never_mix() -> None:
     examples = 20 * settings().max_examples
     run_state_machine_as_test(NumberedUploads, settings=settings(stateful_step_count=40, max_examples=examples))

@@ -1,4 +1,4 @@
-"""What people do by hand: folders, names, versions; and what becomes of the bytes."""
+"""Manual changes to folders, names and versions, and their effect on stored objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def upload(uploader: Uploader, content: bytes, name: str = "a.txt") -> File:
     return File.objects.get(title=name)
 
 
-def test_folders_are_made_renamed_moved_and_deleted(
+def test_folders_are_created_renamed_moved_and_deleted(
     browser: Client, root: Folder, uploader: Uploader, file_store: Store, django_capture_on_commit_callbacks: Any
 ) -> None:
     for title in ("one", "two", "one"):
@@ -40,7 +40,8 @@ def test_folders_are_made_renamed_moved_and_deleted(
     assert (one.title, one.path) == ("first", [root.pk, two.pk, one.pk])
     deeper = Folder.objects.get(title="deeper")
     assert deeper.path == [root.pk, two.pk, one.pk, deeper.pk]
-    browser.post(f"/folders/{two.pk}/change", {"title": "two", "parent": deeper.pk})  # into itself
+    # A folder cannot move into itself.
+    browser.post(f"/folders/{two.pk}/change", {"title": "two", "parent": deeper.pk})
     two.refresh_from_db()
     assert two.parent == root
     name = str(File.objects.get().content.name)
@@ -51,7 +52,7 @@ def test_folders_are_made_renamed_moved_and_deleted(
     assert browser.post(f"/folders/{root.pk}/change", {"delete": "1"}).status_code == 404
 
 
-def test_a_file_is_renamed_restored_and_deleted(
+def test_file_is_renamed_restored_and_deleted(
     browser: Client, uploader: Uploader, file_store: Store, django_capture_on_commit_callbacks: Any
 ) -> None:
     upload(uploader, b"old")
@@ -74,7 +75,7 @@ def test_a_file_is_renamed_restored_and_deleted(
     assert not any(file_store.stat(name) for name in names)
 
 
-def test_nothing_of_others_is_changed(browser: Client, other_user: User, uploader: Uploader) -> None:
+def test_foreign_files_and_folders_cannot_be_changed(browser: Client, other_user: User, uploader: Uploader) -> None:
     file = upload(uploader, b"mine")
     browser.force_login(other_user)
     for url in (f"/files/{file.pk}/", f"/folders/{file.folder_id}/", f"/folders/{file.folder_id}/change"):
@@ -82,20 +83,20 @@ def test_nothing_of_others_is_changed(browser: Client, other_user: User, uploade
     assert File.objects.get().title == "a.txt"
 
 
-def test_images_that_are_safe_are_shown(browser: Client, uploader: Uploader) -> None:
+def test_only_safe_images_are_shown(browser: Client, uploader: Uploader) -> None:
     assert "<img" in browser.get(f"/files/{upload(uploader, b'x', 'a.png').pk}/").content.decode()
     assert "<img" not in browser.get(f"/files/{upload(uploader, b'x', 'a.svg').pk}/").content.decode()
 
 
-def test_a_page_that_is_not_there(browser: Client) -> None:
+def test_unknown_page_answers_404(browser: Client) -> None:
     page = browser.get("/nowhere")
     assert (page.status_code, "There is nothing here" in page.content.decode()) == (404, True)
 
 
-def test_downloads_come_from_the_store_where_it_can_be_reached(
+def test_downloads_redirect_to_the_store(
     client: Client, user: User, root: Folder, uploader: Uploader, s3_store: Store, settings: Any
 ) -> None:
-    """By a link that is good for a minute and that nobody is to keep; HEAD is answered by the portal."""
+    """Redirect to an uncached link valid for one minute; the portal itself answers HEAD."""
     settings.PRESIGNED_DOWNLOADS = True
     file = upload(uploader, b"0123456789", "a page.html")
     client.force_login(user)

@@ -19,7 +19,7 @@ def upload(uploader: Uploader, data: bytes, **fields: object) -> dict[str, objec
     return dict(answer.json()["data"])
 
 
-def test_the_same_name_again_is_a_new_version(uploader: Uploader, file_store: Store) -> None:
+def test_same_name_creates_a_new_version(uploader: Uploader, file_store: Store) -> None:
     first, second = upload(uploader, b"one"), upload(uploader, b"two!")
     assert (second["id"], second["version"]) == (first["id"], 2)
     file = File.objects.get()
@@ -28,23 +28,23 @@ def test_the_same_name_again_is_a_new_version(uploader: Uploader, file_store: St
     assert b"".join(file_store.read(str(before.content.name))) == b"one"
 
 
-def test_create_new_if_exist_finds_a_free_title(uploader: Uploader) -> None:
+def test_create_new_if_exist_numbers_titles(uploader: Uploader) -> None:
     titles = [upload(uploader, b"x", createNewIfExist=True)["title"] for _ in range(3)]
     assert titles == ["report.tar.gz", "report.tar (1).gz", "report.tar (2).gz"]
 
 
-def test_a_free_title_is_not_longer_than_a_title_may_be(open_session: OpenSession) -> None:
+def test_numbered_title_respects_length_limit(open_session: OpenSession) -> None:
     name = "x" * 300 + ".docx"
     titles = [sessions.receive(open_session(1, name, create_new=True), chunk_of(b"x")).result for _ in range(2)]
     assert [len(result["title"]) for result in titles if result] == [255, 255]
 
 
-def test_the_object_is_adopted_as_it_is(open_session: OpenSession, file_store: Store) -> None:
+def test_object_is_adopted_under_its_name(open_session: OpenSession, file_store: Store) -> None:
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     assert File.objects.get().content.name == session.object_name
 
 
-def test_a_folder_that_went_away_fails_the_session(open_session: OpenSession, root: Folder) -> None:
+def test_deleted_folder_fails_the_session(open_session: OpenSession, root: Folder) -> None:
     session = open_session(3)
     root.delete()
     session = sessions.receive(session, chunk_of(b"abc"))

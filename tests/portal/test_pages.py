@@ -23,17 +23,17 @@ def browser(client: Client, user: User) -> Client:
     return client
 
 
-def test_the_home_page_is_the_root_folder(browser: Client, user: User) -> None:
+def test_home_page_shows_the_root_folder(browser: Client, user: User) -> None:
     response = browser.get("/", follow=True)
     assert response.request["PATH_INFO"] == Folder.objects.get(owner=user).get_absolute_url()
     assert "My documents" in response.content.decode()
 
 
-def test_visitors_are_asked_to_log_in(client: Client, db: None) -> None:
+def test_visitors_are_redirected_to_login(client: Client, db: None) -> None:
     assert client.get("/", follow=True).request["PATH_INFO"] == "/login/"
 
 
-def test_a_folder_shows_files_and_folders(browser: Client, uploader: Uploader, file_store: Store) -> None:
+def test_folder_page_lists_files_and_folders(browser: Client, uploader: Uploader, file_store: Store) -> None:
     uploader.send(uploader.create(2048, name="one.txt"), bytes(2048))
     uploader.send(uploader.create(1, name="two.txt", RelativePath="sub"), b"x")
     page = browser.get("/", follow=True).content.decode()
@@ -43,7 +43,7 @@ def test_a_folder_shows_files_and_folders(browser: Client, uploader: Uploader, f
     assert "two.txt" not in page
 
 
-def test_foreign_folders_and_files_do_not_exist(
+def test_foreign_folders_and_files_are_not_found(
     client: Client, other_user: User, uploader: Uploader, file_store: Store, root: Folder
 ) -> None:
     uploader.send(uploader.create(1), b"x")
@@ -64,7 +64,7 @@ def test_foreign_folders_and_files_do_not_exist(
         ("lines=1-2", 200, b"0123456789", None),
     ],
 )
-def test_download_and_ranges(
+def test_downloads_support_byte_ranges(
     store: Store,
     api: APIClient,
     uploader: Uploader,
@@ -81,7 +81,7 @@ def test_download_and_ranges(
     assert b"".join(response) == body
 
 
-def test_nobody_joins_two_versions_or_sees_an_old_one(file_store: Store, api: APIClient, uploader: Uploader) -> None:
+def test_etags_prevent_stale_or_mixed_versions(file_store: Store, api: APIClient, uploader: Uploader) -> None:
     uploader.send(uploader.create(10), b"0123456789")
     url = File.objects.get().get_absolute_url()
     first = api.get(url)
@@ -103,7 +103,7 @@ def test_nobody_joins_two_versions_or_sees_an_old_one(file_store: Store, api: AP
         ("übel.bin", "attachment; filename*=utf-8''%C3%BCbel.bin"),
     ],
 )
-def test_files_are_saved_unless_known_to_be_safe(
+def test_only_safe_types_are_shown_inline(
     file_store: Store, api: APIClient, uploader: Uploader, name: str, disposition: str
 ) -> None:
     response = api.get(uploader.send(uploader.create(1, name=name), b"x").json()["data"]["file"]["viewUrl"])
@@ -113,19 +113,22 @@ def test_files_are_saved_unless_known_to_be_safe(
 
 @pytest.fixture
 def health(client: Client, transactional_db: None) -> Iterator[Callable[[], Any]]:
-    """Ask /healthz; the connections of its threads to a database in memory are closed by nobody but the collector."""
+    """Return a function that requests /healthz.
+
+    Only the garbage collector closes its threads' connections to an in-memory database.
+    """
     yield lambda: client.get("/healthz")
     gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-def test_health(health: Callable[[], Any], store: Store) -> None:
+def test_health_answers_ok(health: Callable[[], Any], store: Store) -> None:
     response = health()
     assert (response.status_code, response.json()["store"]) == (200, "ok")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-def test_health_names_what_is_wrong(
+def test_health_names_the_store_error(
     health: Callable[[], Any], s3_storage: dict[str, Any], use_storage: Callable[..., Store]
 ) -> None:
     s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"

@@ -1,4 +1,4 @@
-"""The OpenAPI description, and an adversary that holds every route to it."""
+"""The OpenAPI description, and fuzz tests of every route against it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKS = (
 
 @pytest.fixture
 def portal_schema(db: None) -> Iterator[Any]:
-    # As Django's own test client does: the requests must not close the connection of the test's transaction.
+    # Like Django's test client, prevent requests from closing the connection of the test's transaction.
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield schemathesis.openapi.from_wsgi("/api/schema", application)
@@ -37,7 +37,7 @@ def portal_schema(db: None) -> Iterator[Any]:
         signal.connect(close_old_connections)
 
 
-def test_doors_without_a_description_do_not_break_the_portals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undescribed_protocols_do_not_break_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectacular_settings, "PREPROCESSING_HOOKS", [])
     generator: Any = SchemaGenerator
     paths = generator().get_schema(request=None, public=True)["paths"]
@@ -81,7 +81,7 @@ def test_every_route_is_described(portal_schema: Any) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.usefixtures("file_store", "small_chunks")
-def test_no_undeclared_status_and_no_500(
+def test_routes_answer_only_declared_statuses(
     portal_schema: Any, operation: str, token: str, root: Folder, open_session: Callable[..., UploadSession]
 ) -> None:
     @settings(derandomize=True, database=None)

@@ -1,4 +1,7 @@
-"""Whatever is sent in whatever order: the row tells what is stored, and a refusal changes nothing."""
+"""Play random requests against a model of a session.
+
+The row always reports what is stored, and a refused request changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,20 @@ from uploads.exceptions import UploadError
 from uploads.models import Mode, State, UploadSession
 
 PART, MINIMUM = 8, 4
-"""Bytes; small, so that a few random chunks make parts, remainders and fragments."""
+"""Sizes in bytes, so small that a few chunks produce parts, remainders and fragments."""
 DATA = st.binary(min_size=1, max_size=3 * PART) | st.just(b"")
 SELDOM = st.integers(0, 5).map(lambda number: number == 5)
 AROUND = st.integers(0, 2)
-"""Bytes of a body that are not the chunk's."""
+"""Bytes of a request body outside the chunk, such as a form's boundaries."""
 
 
 @dataclass
 class Model:
-    """What a session must be."""
+    """The expected state of a session."""
 
     size: int
     chunk: int = 1
-    """Bytes of most numbered chunks."""
+    """Size of most numbered chunks, in bytes."""
     state: State = State.OPEN
     sent: bytes = b""
     numbered: dict[int, bytes] = field(default_factory=dict)
@@ -53,7 +56,7 @@ class Model:
 
 
 class Sessions(RuleBasedStateMachine):
-    """Sessions of one user, each beside its model."""
+    """Sessions of one user, each paired with its model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +171,7 @@ def blocks(body: bytes, cut: bool) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", ["numbers-parts", "writes-anywhere"])
 @pytest.mark.django_db
-def test_sessions_are_what_their_rows_say(
+def test_rows_match_the_model(
     file_store: Store,
     small_chunks: None,
     uploads_settings: Callable[..., None],

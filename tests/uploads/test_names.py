@@ -22,12 +22,12 @@ from uploads.exceptions import InvalidName
         ("x." + "y" * 300, ("x." + "y" * 300)[:170]),
     ],
 )
-def test_clean(sent: str, title: str) -> None:
+def test_clean_replaces_characters_and_truncates(sent: str, title: str) -> None:
     assert names.clean(sent, LONGEST_TITLE) == title
 
 
 @pytest.mark.parametrize("sent", ["", "   ", ".", "..", "\t"])
-def test_nothing_usable_is_refused(sent: str) -> None:
+def test_names_without_usable_characters_are_refused(sent: str) -> None:
     with pytest.raises(InvalidName):
         names.clean(sent)
 

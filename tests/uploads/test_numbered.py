@@ -53,7 +53,7 @@ def send(session: UploadSession, number: int, data: bytes, size: int | None = No
         pytest.param(0, 1, 1, id="empty"),
     ],
 )
-def test_chunks_in_any_order_become_the_file(
+def test_chunks_in_any_order_form_the_file(
     store: Store,
     open_session: OpenSession,
     uploads_settings: Callable[..., None],
@@ -75,7 +75,7 @@ def test_chunks_in_any_order_become_the_file(
     assert finalize(UploadSession.objects.get()).result == session.result
 
 
-def test_nothing_but_the_file_is_left(
+def test_finalize_leaves_only_the_file(
     s3_store: Store, small_chunks: None, open_session: OpenSession, s3_keys: Callable[[], set[str]]
 ) -> None:
     session = open_session(4)
@@ -86,7 +86,7 @@ def test_nothing_but_the_file_is_left(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_the_same_number_again_replaces(store: Store, open_session: OpenSession) -> None:
+def test_resent_number_replaces_its_chunk(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(21 * MIB)
     session = open_session(len(data))
     send(session, 1, bytes(10 * MIB))
@@ -97,7 +97,7 @@ def test_the_same_number_again_replaces(store: Store, open_session: OpenSession)
     assert b"".join(store.read(session.object_name)) == data
 
 
-def test_a_failed_replacement_keeps_what_was_there(store: Store, open_session: OpenSession) -> None:
+def test_failed_replacement_keeps_the_stored_chunk(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(20 * MIB)
     session = open_session(len(data))
     for number, chunk in split(data, 10 * MIB).items():
@@ -113,7 +113,7 @@ def test_a_failed_replacement_keeps_what_was_there(store: Store, open_session: O
     assert b"".join(store.read(session.object_name)) == data
 
 
-def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session: OpenSession) -> None:
+def test_repeated_attempts_exhaust_no_part_numbers(s3_store: Store, open_session: OpenSession) -> None:
     data = some_bytes(15 * MIB)
     session = open_session(len(data))
     for attempt in range(4):
@@ -125,7 +125,7 @@ def test_many_attempts_at_one_chunk_never_run_out(s3_store: Store, open_session:
     assert b"".join(s3_store.read(session.object_name)) == data
 
 
-def test_nothing_is_left_of_a_chunk_that_was_cut(file_store: Store, open_session: OpenSession, tmp_path: Path) -> None:
+def test_truncated_chunk_leaves_no_fragments(file_store: Store, open_session: OpenSession, tmp_path: Path) -> None:
     session = open_session(40 * MIB)
 
     def cut() -> Iterator[bytes]:
@@ -137,7 +137,7 @@ def test_nothing_is_left_of_a_chunk_that_was_cut(file_store: Store, open_session
     assert [path.name for path in tmp_path.rglob("*fragment*")] == []
 
 
-def test_the_largest_chunk_does_not_limit_the_file(
+def test_max_chunk_size_does_not_limit_file(
     file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(MAX_CHUNK_SIZE=2)
@@ -147,9 +147,7 @@ def test_the_largest_chunk_does_not_limit_the_file(
     assert finalize(session).state == State.COMPLETED
 
 
-def test_chunks_without_a_number_wait_for_finalize(
-    file_store: Store, small_chunks: None, open_session: OpenSession
-) -> None:
+def test_unnumbered_chunks_wait_for_finalize(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     session = open_session(3)
     for byte in (b"a", b"b", b"c"):
         assert sessions.receive(session, chunk_of(byte), completes=False).state == State.OPEN
@@ -159,7 +157,7 @@ def test_chunks_without_a_number_wait_for_finalize(
 
 
 @pytest.mark.parametrize("numbers", [(1, 3), (1, 2), ()])
-def test_finalize_names_what_is_missing(
+def test_finalize_names_missing_chunks(
     file_store: Store, small_chunks: None, open_session: OpenSession, numbers: tuple[int, ...]
 ) -> None:
     session = open_session(3)
@@ -174,7 +172,7 @@ def test_finalize_names_what_is_missing(
 
 
 @pytest.mark.parametrize("number", [0, 4, 10**9, 10**30])
-def test_chunk_numbers_out_of_range(
+def test_out_of_range_numbers_are_refused(
     file_store: Store, small_chunks: None, open_session: OpenSession, number: int
 ) -> None:
     with pytest.raises(ChunkNumberInvalid):
@@ -183,10 +181,10 @@ def test_chunk_numbers_out_of_range(
         send(open_session(0), 2, b"")
 
 
-def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession) -> None:
+def test_chunk_size_limits_are_enforced(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(25 * MIB)
     with pytest.raises(ChunkTooSmall):
-        send(session, 1, bytes(MIB))  # number 1 of a longer file cannot be the last
+        send(session, 1, bytes(MIB))  # Chunk 1 of a longer file cannot be the last.
     send(session, 1, bytes(15 * MIB))
     send(session, 2, bytes(10 * MIB))
     with pytest.raises(ChunkBeyondFile):
@@ -204,7 +202,7 @@ def test_the_rules_for_chunks_hold(file_store: Store, open_session: OpenSession)
         pytest.param({1: 10}, 3, 25, id="larger-at-the-end"),
     ],
 )
-def test_chunks_of_another_size_are_refused(
+def test_differing_chunk_sizes_are_refused(
     store: Store, small_chunks: None, open_session: OpenSession, sizes: dict[int, int], number: int, size: int
 ) -> None:
     session = open_session(45)
@@ -216,7 +214,7 @@ def test_chunks_of_another_size_are_refused(
     assert UploadSession.objects.get().bytes_stored == sum(sizes.values())
 
 
-def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+def test_numbered_and_ordered_chunks_conflict(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     numbered = send(open_session(2), 1, b"a")
     with pytest.raises(ModeConflict):
         sessions.receive(numbered, chunk_of(b"b"))
@@ -227,7 +225,7 @@ def test_the_two_ways_do_not_mix(file_store: Store, small_chunks: None, open_ses
         finalize(ordered)
 
 
-def test_a_chunk_that_comes_after_finalize_is_refused(
+def test_chunk_overtaken_by_finalize_is_refused(
     file_store: Store, small_chunks: None, open_session: OpenSession
 ) -> None:
     session = send(open_session(1), 1, b"a")
@@ -241,7 +239,7 @@ def test_a_chunk_that_comes_after_finalize_is_refused(
     assert b"".join(file_store.read(session.object_name)) == b"a"
 
 
-def test_attempts_at_the_same_moment_do_not_damage_each_other(s3_store: Store, open_session: OpenSession) -> None:
+def test_concurrent_attempts_do_not_corrupt_a_chunk(s3_store: Store, open_session: OpenSession) -> None:
     data = some_bytes(10 * MIB)
     session = open_session(len(data))
 
@@ -256,7 +254,7 @@ def test_attempts_at_the_same_moment_do_not_damage_each_other(s3_store: Store, o
     assert b"".join(s3_store.read(done.object_name)) == data
 
 
-def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+def test_three_chunks_complete_in_every_order(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     for order in itertools.permutations((1, 2, 3)):
         session = open_session(6, create_new=True)
         for number in order:
@@ -264,7 +262,7 @@ def test_orders_of_three_chunks(file_store: Store, small_chunks: None, open_sess
         assert b"".join(file_store.read(finalize(session).object_name)) == b"112233"
 
 
-def test_attempts_that_come_to_nothing_leave_nothing_more(
+def test_failed_attempts_do_not_accumulate_bytes(
     s3_store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]]
 ) -> None:
     data = some_bytes(20 * MIB)
@@ -286,8 +284,8 @@ def test_attempts_that_come_to_nothing_leave_nothing_more(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_large_chunks_are_parts(s3_store: Store, open_session: OpenSession) -> None:
-    """As soon as the size of all chunks is known, each byte is written once."""
+def test_large_chunks_become_parts_directly(s3_store: Store, open_session: OpenSession) -> None:
+    """Once the chunk size is known, each byte is written only once."""
     session = open_session(20 * 2**30)
     data = some_bytes(64 * MIB)
     for number in (1, 3, 2, 320):
@@ -297,7 +295,7 @@ def test_large_chunks_are_parts(s3_store: Store, open_session: OpenSession) -> N
     sessions.abort(session)
 
 
-def test_a_file_whose_size_is_known_at_the_end(store: Store, open_session: OpenSession) -> None:
+def test_finalize_fixes_an_unknown_file_size(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(23 * MIB)
     session = open_session(None)
     for number, chunk in split(data, 10 * MIB).items():
@@ -312,7 +310,7 @@ def test_a_file_whose_size_is_known_at_the_end(store: Store, open_session: OpenS
 
 
 @pytest.mark.parametrize("size", [None, 20 * MIB], ids=["undeclared", "declared"])
-def test_a_chunk_that_is_too_long_touches_no_other(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
+def test_oversized_chunk_changes_no_other_chunk(proxy: Proxy, open_session: OpenSession, size: int | None) -> None:
     proxy.store = ForeignStore(refuses_unlisted=True)
     data = some_bytes(35 * MIB)
     session = open_session(len(data))
@@ -326,8 +324,8 @@ def test_a_chunk_that_is_too_long_touches_no_other(proxy: Proxy, open_session: O
     assert b"".join(get_store("default").read(session.object_name)) == data
 
 
-def test_a_stored_chunk_of_undeclared_size_does_not_shrink(proxy: Proxy, open_session: OpenSession) -> None:
-    """Its parts would stay in the upload, which some stores do not complete then."""
+def test_chunk_of_undeclared_size_cannot_shrink(proxy: Proxy, open_session: OpenSession) -> None:
+    """The superseded parts would stay in the upload; some stores then refuse Complete."""
     proxy.store = ForeignStore(refuses_unlisted=True)
     session = open_session(None)
     for number in (1, 2):
@@ -338,7 +336,7 @@ def test_a_stored_chunk_of_undeclared_size_does_not_shrink(proxy: Proxy, open_se
     assert session.state == State.COMPLETED, session.failure
 
 
-def test_chunks_of_undeclared_size_beyond_one_upload_are_refused(
+def test_undeclared_file_beyond_one_upload_is_refused(
     s3_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 2}})
@@ -348,7 +346,7 @@ def test_chunks_of_undeclared_size_beyond_one_upload_are_refused(
         send(session, 1, bytes(10 * MIB), size=10 * MIB)
 
 
-def test_a_chunk_larger_than_the_file_decides_nothing(s3_store: Store, open_session: OpenSession) -> None:
+def test_oversized_chunk_does_not_fix_chunk_size(s3_store: Store, open_session: OpenSession) -> None:
     data = some_bytes(20 * MIB)
     session = open_session(len(data))
     with pytest.raises(ChunkBeyondFile):
@@ -358,7 +356,7 @@ def test_a_chunk_larger_than_the_file_decides_nothing(s3_store: Store, open_sess
     assert b"".join(s3_store.read(finalize(UploadSession.objects.get()).object_name)) == data
 
 
-def test_an_upload_that_begins_while_its_session_is_aborted_is_released(
+def test_abort_with_stale_row_releases_upload(
     s3_store: Store, open_session: OpenSession, s3_uploads: Callable[[], set[str]]
 ) -> None:
     session = open_session(40 * MIB)
@@ -369,8 +367,8 @@ def test_an_upload_that_begins_while_its_session_is_aborted_is_released(
     assert s3_uploads() == set()
 
 
-def test_replacing_a_chunk_of_a_wrong_size_keeps_its_neighbours(store: Store, open_session: OpenSession) -> None:
-    """It came before the size of all chunks was known, and would have reached into the next one."""
+def test_replacing_wrongly_sized_chunk_keeps_neighbors(store: Store, open_session: OpenSession) -> None:
+    """The chunk arrived before the chunk size was known and overlaps its successor."""
     data = some_bytes(53 * MIB)
     session = open_session(len(data))
     send(session, 2, bytes(17 * MIB))

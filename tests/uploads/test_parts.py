@@ -12,7 +12,7 @@ from uploads._internal.parts import UploadPlan
 
 
 @given(first=st.binary(), second=st.binary())
-def test_combined_crc32_is_that_of_both(first: bytes, second: bytes) -> None:
+def test_combined_crc32_matches_the_concatenation(first: bytes, second: bytes) -> None:
     combined = parts.combine_crc32(zlib.crc32(first), zlib.crc32(second), len(second))
     assert combined == zlib.crc32(first + second)
 
@@ -26,7 +26,7 @@ MIB = 2**20
     preferred=st.integers(parts.MIN_PART_SIZE, 64 * MIB),
     most=st.sampled_from([12, 1000, 10_000]),
 )
-def test_plan_stays_within_the_limits_of_s3(size: int, chunk: int | None, preferred: int, most: int) -> None:
+def test_plan_stays_within_s3_limits(size: int, chunk: int | None, preferred: int, most: int) -> None:
     plan = UploadPlan.of(size, chunk, preferred=preferred, least=parts.MIN_PART_SIZE, most=most)
     assert parts.MIN_PART_SIZE <= plan.part_size <= parts.MAX_PART_SIZE
     if plan.segment_parts:
@@ -46,7 +46,7 @@ def test_part_size_divides_chunks(chunk: int | None, part: float) -> None:
 
 
 def test_size_of_chunks_is_never_wrong() -> None:
-    """All orders of the chunks of all files of up to 13 bytes, sent in up to five chunks."""
+    """Try all orders of up to five chunks of files of up to 13 bytes."""
     for file_size in range(1, 14):
         for size in range(-(-file_size // 5), file_size + 1):
             count = -(-file_size // size)
@@ -60,6 +60,6 @@ def test_size_of_chunks_is_never_wrong() -> None:
 
 
 @pytest.mark.parametrize(("most", "tib"), [(10_000, 48.8), (1_000, 4.7)])
-def test_the_largest_file_is_as_many_copies(most: int, tib: float) -> None:
+def test_copies_cover_the_largest_file(most: int, tib: float) -> None:
     plan = UploadPlan.of(2**50, None, preferred=10 * MIB, least=5 * MIB, most=most)
     assert most * plan.copy_parts * plan.part_size >= tib * 2**40

@@ -1,4 +1,7 @@
-"""Chunks of which all that arrives stays, as doors for whole files in one request want it."""
+"""Progressive chunks keep every byte that arrives.
+
+Protocols that send a whole file in one request depend on this.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def row(session: UploadSession) -> UploadSession:
 
 
 def blocks_of(data: bytes, *, cut: int | None = None, block: int = MIB // 4) -> Iterator[bytes]:
-    """Yield ``data`` as a client would send it whose connection is cut after so many bytes."""
+    """Yield ``data`` in blocks; simulate a lost connection after ``cut`` bytes."""
     came = data if cut is None else data[:cut]
     for start in range(0, len(came), block):
         yield came[start : start + block]
@@ -59,7 +62,7 @@ def content(session: UploadSession) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 31 * MIB + 7], ids=str)
 @pytest.mark.parametrize("known", [True, False], ids=["length-known", "length-unknown"])
-def test_a_file_in_one_chunk(store: Store, open_session: OpenSession, size: int, *, known: bool) -> None:
+def test_one_chunk_completes_the_file(store: Store, open_session: OpenSession, size: int, *, known: bool) -> None:
     data = some_bytes(size)
     session = open_session(size) if known else open_session(None, at_most=64 * MIB)
     options: dict[str, Any] = {} if known else {"is_last": True, "at_most": None}
@@ -69,7 +72,7 @@ def test_a_file_in_one_chunk(store: Store, open_session: OpenSession, size: int,
 
 
 @pytest.mark.parametrize("cut", [0, 1, MIB, 5 * MIB, 10 * MIB + 1, 24 * MIB + 3], ids=str)
-def test_what_came_of_a_cut_chunk_stays(store: Store, open_session: OpenSession, cut: int) -> None:
+def test_truncated_chunk_keeps_received_bytes(store: Store, open_session: OpenSession, cut: int) -> None:
     data = some_bytes(25 * MIB)
     session = open_session(len(data))
     with pytest.raises(IncompleteBody):
@@ -80,7 +83,7 @@ def test_what_came_of_a_cut_chunk_stays(store: Store, open_session: OpenSession,
     assert content(session) == data
 
 
-def test_progress_is_seen_inside_one_request(
+def test_progress_is_committed_during_a_request(
     store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads._internal.sessions.progressive.COMMIT_EVERY", 0)
@@ -99,7 +102,7 @@ def test_progress_is_seen_inside_one_request(
     assert seen[-1] >= 30 * MIB
 
 
-def test_a_store_that_fails_takes_nothing_back(proxy: Proxy, open_session: OpenSession) -> None:
+def test_store_failure_keeps_committed_parts(proxy: Proxy, open_session: OpenSession) -> None:
     data = some_bytes(60 * MIB)
     session = open_session(len(data))
     proxy.inject("UploadPart", refuse, times=100, skip=3)
@@ -111,7 +114,7 @@ def test_a_store_that_fails_takes_nothing_back(proxy: Proxy, open_session: OpenS
     assert content(session) == data
 
 
-def test_a_place_that_is_not_the_end_is_refused(file_store: Store, open_session: OpenSession) -> None:
+def test_wrong_offset_is_refused(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(10)
     with pytest.raises(IncompleteBody):
         send(session, b"0123456789", cut=4)
@@ -120,7 +123,7 @@ def test_a_place_that_is_not_the_end_is_refused(file_store: Store, open_session:
             sessions.receive(row(session), Chunk(iter([b"x"]), start=start, rules=PROGRESSIVE))
 
 
-def test_what_goes_beyond_the_file_is_refused(file_store: Store, open_session: OpenSession) -> None:
+def test_bytes_beyond_file_size_are_refused(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(10)
     with pytest.raises(ChunkBeyondFile):
         sessions.receive(session, Chunk(iter([b"0123456789", b"x"]), start=0, rules=PROGRESSIVE))
@@ -155,10 +158,10 @@ def test_each_byte_is_written_at_most_twice(
     assert written <= (2.1 if chunk < 5 * MIB else 1.01) * total
 
 
-def test_a_fragment_that_a_row_may_name_is_kept(
+def test_fragment_of_uncertain_commit_is_kept(
     store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to the last COMMIT is lost, and the database is away when it is asked what came of it."""
+    """Lose the response to COMMIT and cut off the database before the outcome is queried."""
     data = some_bytes(2 * MIB)
     session = open_session(len(data))
 
@@ -182,7 +185,7 @@ def losing_answers() -> Iterator[None]:
     raise OperationalError
 
 
-def test_a_store_call_that_hangs_holds_nobody(
+def test_hanging_store_call_blocks_no_request(
     file_store: Store, open_session: OpenSession, uploads_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uploads_settings(STORE_TIMEOUT=timedelta(milliseconds=200))
@@ -207,10 +210,13 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("where", ["s3_store", "file_store"])
-def test_progressive_and_atomic_chunks_against_a_model(
+def test_mixed_progressive_and_atomic_chunks_match_model(
     request: pytest.FixtureRequest, open_session: OpenSession, where: str
 ) -> None:
-    """Doors may be mixed: what is stored is always what was sent, as far as its door says that it stays."""
+    """Mix protocols in one session.
+
+    A truncated progressive chunk keeps the received bytes, an atomic one keeps none.
+    """
     request.getfixturevalue(where)
     data = some_bytes(24 * MIB)
 

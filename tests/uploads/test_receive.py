@@ -31,9 +31,9 @@ OpenSession = Callable[..., UploadSession]
 
 
 def state_of(session: UploadSession) -> dict[str, Any]:
-    """Everything about a session that a refused chunk must leave alone."""
+    """Return all state of a session that a refused chunk must not change."""
     row = UploadSession.objects.values().get(pk=session.pk)
-    # The way of sending and the layout are decided with the first bytes that go to the store.
+    # The first bytes sent to the store fix mode and layout, even if their chunk fails.
     for name in ("fence", "updated_at", "layout", "upload_id", "mode"):
         del row[name]
     return row | {
@@ -54,7 +54,7 @@ def state_of(session: UploadSession) -> dict[str, Any]:
         pytest.param([0], id="empty-file"),
     ],
 )
-def test_chunks_of_any_size_become_the_file(
+def test_chunks_of_any_size_form_the_file(
     store: Store, small_chunks: None, open_session: OpenSession, sizes: list[int]
 ) -> None:
     data = some_bytes(sum(sizes))
@@ -70,7 +70,7 @@ def test_chunks_of_any_size_become_the_file(
     assert sum(session.parts.values_list("size", flat=True)) == len(data)
 
 
-def test_tails_do_not_stay_behind(
+def test_completion_leaves_no_fragments(
     s3_store: Store, small_chunks: None, open_session: OpenSession, s3_keys: Callable[[], set[str]]
 ) -> None:
     session = open_session(6 * MIB)
@@ -89,7 +89,7 @@ def test_tails_do_not_stay_behind(
         pytest.param(3500, ChunkBeyondFile, id="beyond-the-file"),
     ],
 )
-def test_a_refused_chunk_changes_nothing(
+def test_refused_chunk_changes_nothing(
     file_store: Store,
     uploads_settings: Callable[..., None],
     open_session: OpenSession,
@@ -105,7 +105,7 @@ def test_a_refused_chunk_changes_nothing(
     assert sessions.receive(session, chunk_of(some_bytes(2976))).state == "completed"
 
 
-def test_a_cut_chunk_changes_nothing_and_can_be_sent_again(store: Store, open_session: OpenSession) -> None:
+def test_truncated_chunk_changes_nothing(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(21 * MIB)
 
     def cut() -> Iterator[bytes]:
@@ -121,7 +121,7 @@ def test_a_cut_chunk_changes_nothing_and_can_be_sent_again(store: Store, open_se
     assert b"".join(store.read(session.object_name)) == data
 
 
-def test_each_chunk_puts_off_the_expiry(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+def test_each_chunk_extends_the_expiry(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     session = open_session(2)
     UploadSession.objects.update(expires_at=timezone.now() + timedelta(seconds=60))
     session.refresh_from_db()
@@ -129,7 +129,7 @@ def test_each_chunk_puts_off_the_expiry(file_store: Store, small_chunks: None, o
     assert session.expires_at > timezone.now() + timedelta(hours=11)
 
 
-def test_an_expired_or_aborted_session_takes_no_chunk(file_store: Store, open_session: OpenSession) -> None:
+def test_expired_and_aborted_sessions_refuse_chunks(file_store: Store, open_session: OpenSession) -> None:
     session = open_session()
     UploadSession.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     session.refresh_from_db()
@@ -140,7 +140,9 @@ def test_an_expired_or_aborted_session_takes_no_chunk(file_store: Store, open_se
         sessions.receive(session, chunk_of(b"a" * 100))
 
 
-def test_a_writer_at_work_keeps_others_out(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
+def test_active_writer_excludes_other_requests(
+    file_store: Store, small_chunks: None, open_session: OpenSession
+) -> None:
     session = open_session(4)
 
     def slow() -> Iterator[bytes]:
@@ -153,7 +155,7 @@ def test_a_writer_at_work_keeps_others_out(file_store: Store, small_chunks: None
     assert b"".join(file_store.read(done.object_name)) == b"abcd"
 
 
-def test_a_dead_writer_is_taken_over_and_cannot_commit(
+def test_writer_without_lease_cannot_commit(
     store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     session = open_session(4)
@@ -163,7 +165,7 @@ def test_a_dead_writer_is_taken_over_and_cannot_commit(
         UploadSession.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         newcomer = sessions.receive(UploadSession.objects.get(pk=session.pk), chunk_of(b"ab"))
         assert newcomer.bytes_stored == 2
-        uploads_settings(LEASE_DURATION=timedelta(microseconds=1))  # by its own clock, its time is up
+        uploads_settings(LEASE_DURATION=timedelta(microseconds=1))  # The lease ends by the old writer's clock, too.
         yield b"zz"
 
     with pytest.raises(LeaseLost):
@@ -173,9 +175,7 @@ def test_a_dead_writer_is_taken_over_and_cannot_commit(
     assert b"".join(store.read(session.object_name)) == b"abcd"
 
 
-def test_a_row_read_while_another_wrote_cannot_be_acted_on(
-    store: Store, small_chunks: None, open_session: OpenSession
-) -> None:
+def test_stale_row_accepts_no_chunk(store: Store, small_chunks: None, open_session: OpenSession) -> None:
     session = open_session(4)
     stale: list[UploadSession] = []
 
@@ -190,9 +190,7 @@ def test_a_row_read_while_another_wrote_cannot_be_acted_on(
     assert b"".join(store.read(done.object_name)) == b"abcd"
 
 
-def test_a_receiver_of_signals_that_fails_does_no_harm(
-    file_store: Store, small_chunks: None, open_session: OpenSession
-) -> None:
+def test_failing_signal_receiver_does_no_harm(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     def fails(**_: Any) -> None:
         msg = "a mistake of the portal's"
         raise RuntimeError(msg)
@@ -211,16 +209,14 @@ def test_a_receiver_of_signals_that_fails_does_no_harm(
     assert b"".join(file_store.read(session.object_name)) == b"ab"
 
 
-def test_a_repeated_last_chunk_gets_the_same_file(
-    file_store: Store, small_chunks: None, open_session: OpenSession
-) -> None:
+def test_resent_last_chunk_returns_same_file(file_store: Store, small_chunks: None, open_session: OpenSession) -> None:
     first = sessions.receive(open_session(3), chunk_of(b"abc"))
     again = sessions.receive(UploadSession.objects.get(pk=first.pk), chunk_of(b"abc"))
     assert again.result == first.result
 
 
 @pytest.mark.parametrize("parts", [1, 5])
-def test_queries_per_chunk_do_not_grow_with_the_parts(
+def test_query_count_is_independent_of_parts(
     file_store: Store,
     open_session: OpenSession,
     django_assert_max_num_queries: Any,

@@ -1,4 +1,4 @@
-"""The routes besides create_session and the location, and portals whose ids are not numbers."""
+"""API routes besides create_session and the location, and portals with text ids."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def upload(api: APIClient, url: str, data: bytes) -> Any:
     return api.generic("POST", url, data, content_type="application/octet-stream")
 
 
-def test_in_order(api: APIClient, base: str, session: Any, root: Folder) -> None:
+def test_ordered_chunks_complete_the_file(api: APIClient, base: str, session: Any, root: Folder) -> None:
     url = f"{base}/session/{session['id']}"
     answer = upload(api, url, b"ab")
     assert (answer.status_code, answer["Range"]) == (200, "0-1")
@@ -59,7 +59,7 @@ def test_in_order(api: APIClient, base: str, session: Any, root: Folder) -> None
     assert api.put(f"{url}/finalize").json()["response"] == file
 
 
-def test_numbered(api: APIClient, base: str, session: Any, root: Folder) -> None:
+def test_numbered_chunks_complete_on_finalize(api: APIClient, base: str, session: Any, root: Folder) -> None:
     url = f"{base}/session/{session['id']}"
     for query, data in [("ChunkNumber=2", b"cd"), ("chunkNumber=1", b"ab")]:
         answer = upload(api, f"{url}/upload?{query}", data)
@@ -70,12 +70,12 @@ def test_numbered(api: APIClient, base: str, session: Any, root: Folder) -> None
 
 
 @pytest.mark.parametrize("number", ["0", "abc", "-1", "99", "1.5", "9" * 30])
-def test_bad_chunk_numbers(api: APIClient, base: str, session: Any, number: str) -> None:
+def test_invalid_chunk_numbers_are_refused(api: APIClient, base: str, session: Any, number: str) -> None:
     answer = upload(api, f"{base}/session/{session['id']}/upload?chunkNumber={number}", b"ab")
     assert error_of(answer)[0] == 400
 
 
-def test_finalize_names_the_missing_chunks(api: APIClient, base: str, session: Any) -> None:
+def test_finalize_names_missing_chunks(api: APIClient, base: str, session: Any) -> None:
     url = f"{base}/session/{session['id']}"
     upload(api, f"{url}/upload?chunkNumber=3", b"c")
     answer = api.put(f"{url}/finalize")
@@ -83,7 +83,7 @@ def test_finalize_names_the_missing_chunks(api: APIClient, base: str, session: A
     assert answer.json()["message"] == "The file is not complete: 1 of 4 bytes are stored; missing chunks: 1, 2."
 
 
-def test_abort(api: APIClient, base: str, session: Any) -> None:
+def test_abort_is_repeatable_and_final(api: APIClient, base: str, session: Any) -> None:
     url = f"{base}/session/{session['id']}"
     assert api.get(f"{url}.json").status_code == 200
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_abort(api: APIClient, base: str, session: Any) -> None:
         ("chars 0-1/4", 400, "content_range_invalid"),
     ],
 )
-def test_content_range(api: APIClient, session: Any, header: str, status: int, code: str) -> None:
+def test_content_range_is_validated(api: APIClient, session: Any, header: str, status: int, code: str) -> None:
     answer = api.generic("POST", session["location"], b"ab", headers={"Content-Range": header})
     if status == 200:
         assert answer.status_code == 200
@@ -115,14 +115,14 @@ def test_content_range(api: APIClient, session: Any, header: str, status: int, c
 
 
 @pytest.mark.parametrize("by", ["range", "offset"])
-def test_a_chunk_of_which_some_is_new_is_not_taken_for_stored(api: APIClient, session: Any, by: str) -> None:
+def test_partly_new_chunk_is_no_resend(api: APIClient, session: Any, by: str) -> None:
     def put(first: int, data: bytes) -> Any:
         said = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/4"} if by == "range" else {}
         url = session["location"] if by == "range" else f"{session['location']}&offset={first}"
         return api.generic("PUT", url, data, headers=said)
 
     assert put(0, b"abc").status_code == 200
-    assert put(1, b"bc").status_code == 200  # Its answer was lost, say.
+    assert put(1, b"bc").status_code == 200  # A resend after a lost response.
     answer = put(2, b"cd")
     assert error_of(answer) == (409, "offset_mismatch")
     assert answer.json()["error"]["details"]["expected"] == 3
@@ -130,7 +130,7 @@ def test_a_chunk_of_which_some_is_new_is_not_taken_for_stored(api: APIClient, se
 
 
 @pytest.mark.parametrize("how", ["query", "body", "both"])
-def test_edit_session_replaces_the_content_of_the_same_version(
+def test_edit_session_replaces_content_of_same_version(
     api: APIClient, uploader: Uploader, file_store: Any, how: str
 ) -> None:
     first = uploader.send(uploader.create(3, name="edited.txt"), b"one").json()["data"]
@@ -143,7 +143,7 @@ def test_edit_session_replaces_the_content_of_the_same_version(
     assert b"".join(file_store.read(str(File.objects.get().content.name))) == b"three"
 
 
-def test_a_foreign_file_is_not_edited(uploader: Uploader, other_user: Any) -> None:
+def test_foreign_file_cannot_be_edited(uploader: Uploader, other_user: Any) -> None:
     file = uploader.send(uploader.create(1), b"x").json()["data"]
     stranger = APIClient()
     stranger.force_authenticate(other_user)
@@ -151,7 +151,7 @@ def test_a_foreign_file_is_not_edited(uploader: Uploader, other_user: Any) -> No
     assert error_of(answer) == (404, "file_not_found")
 
 
-def test_check_tells_which_titles_are_taken(api: APIClient, base: str, uploader: Uploader) -> None:
+def test_check_lists_taken_titles(api: APIClient, base: str, uploader: Uploader) -> None:
     uploader.send(uploader.create(1, name="here?.txt"), b"x")
     titles = ["here?.txt", "there.txt", "here_.txt", "..", ""]
     answer = api.post(f"{base}/upload/check", {"filesTitle": titles[:4]}, format="json").json()
@@ -160,12 +160,12 @@ def test_check_tells_which_titles_are_taken(api: APIClient, base: str, uploader:
     assert error_of(api.post(f"{base}/upload/check", {"filesTitle": "x"}, format="json"))[0] == 400
 
 
-def test_settings_are_for_everybody() -> None:
+def test_settings_need_no_login() -> None:
     answer = APIClient().get("/api/2.0/files/settings.json").json()["response"]
     assert (answer["chunkUploadSize"], answer["maxUploadThreadCount"]) == (10 * 2**20, 15)
 
 
-def test_throttles_are_the_portals(
+def test_throttle_classes_of_the_portal_apply(
     api: APIClient, uploader: Uploader, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     cache.clear()
@@ -179,7 +179,7 @@ def test_throttles_are_the_portals(
 
 
 class NamedFolders(destinations.Destination):
-    """The smallest portal: folders have names, files are numbered by what they are called."""
+    """A minimal destination whose folder and file ids are names."""
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> destinations.Folder:
         return destinations.Folder(folder_id, ["root", folder_id])
@@ -190,7 +190,7 @@ class NamedFolders(destinations.Destination):
         )
 
 
-def test_a_portal_with_ids_that_are_text(api: APIClient, uploads_settings: Callable[..., None]) -> None:
+def test_portal_ids_may_be_text(api: APIClient, uploads_settings: Callable[..., None]) -> None:
     uploads_settings(DESTINATION=f"{NamedFolders.__module__}.{NamedFolders.__qualname__}")
     there = Uploader(api, "sbox-42")
     session = there.create(1, name="a")
@@ -209,7 +209,7 @@ def test_a_portal_with_ids_that_are_text(api: APIClient, uploads_settings: Calla
 
 
 @pytest.mark.parametrize("sent", ["raw", "form"])
-def test_a_digest_of_the_body_is_checked_before_the_chunk_counts(
+def test_body_digest_is_verified_before_commit(
     file_store: Store, small_chunks: None, uploader: Uploader, sent: str
 ) -> None:
     session = uploader.create(6)

@@ -1,4 +1,4 @@
-"""Resumable Uploads for HTTP in all its drafts, and files in one plain request, on the URLs of tus."""
+"""All drafts of Resumable Uploads for HTTP, and plain uploads, on the tus URLs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.django_db]
 
 
 class Client:
-    """A client of one draft on Django's test client."""
+    """A client of one draft, based on Django's test client."""
 
     def __init__(self, api: APIClient, version: str) -> None:
         self.api, self.version = api, version
@@ -84,7 +84,7 @@ def problem(answer: Any) -> tuple[int, str]:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("size", [0, 1, 11 * MIB], ids=str)
-def test_a_file_in_one_request(client_of: Client, method: str, size: int) -> None:
+def test_one_request_uploads_a_file(client_of: Client, method: str, size: int) -> None:
     data = some_bytes(size)
     answer = client_of.create(data, complete=True, method=method)
     assert (answer.status_code, client_of.is_complete(answer)) == (201, True)
@@ -93,7 +93,7 @@ def test_a_file_in_one_request(client_of: Client, method: str, size: int) -> Non
     assert File.objects.get().content_type == "text/plain"
 
 
-def test_a_file_in_several_requests(client_of: Client) -> None:
+def test_several_requests_upload_a_file(client_of: Client) -> None:
     data = some_bytes(20 * MIB)
     answer = client_of.create(data[: 6 * MIB], complete=False, HTTP_UPLOAD_LENGTH=len(data))
     assert (answer.status_code, client_of.is_complete(answer)) == (201, False)
@@ -111,7 +111,7 @@ def test_a_file_in_several_requests(client_of: Client) -> None:
         assert answer["Upload-Draft-Interop-Version"] == client_of.version
 
 
-def test_a_file_whose_length_is_known_at_the_end(client_of: Client) -> None:
+def test_final_append_fixes_an_unknown_length(client_of: Client) -> None:
     url = client_of.create(b"", complete=False)["Location"]
     assert "Upload-Length" not in client_of.head(url)
     assert client_of.append(url, 0, b"abc", complete=False).status_code == client_of.appended
@@ -133,7 +133,7 @@ def test_known_length_completes_without_final_flag(client_of: Client, *, at_crea
     assert File.objects.count() == 1
 
 
-def test_an_offset_that_is_not_the_end(client_of: Client) -> None:
+def test_wrong_offset_is_refused(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     for offset in (0, 2, 4):
         answer = client_of.append(url, offset, b"d", complete=True)
@@ -142,7 +142,7 @@ def test_an_offset_that_is_not_the_end(client_of: Client) -> None:
         assert (answer["Upload-Offset"], client_of.is_complete(answer)) == ("3", False)
 
 
-def test_lengths_that_contradict_each_other(client_of: Client) -> None:
+def test_inconsistent_lengths_are_refused(client_of: Client) -> None:
     assert problem(client_of.create(b"abc", complete=True, HTTP_UPLOAD_LENGTH=4)) == (400, INCONSISTENT)
     assert not UploadSession.objects.unfinished().exists()
     url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
@@ -152,7 +152,7 @@ def test_lengths_that_contradict_each_other(client_of: Client) -> None:
     assert client_of.append(url, 3, b"def", complete=True).status_code == 201
     assert problem(client_of.append(url, 6, b"more", complete=True)) == (400, INCONSISTENT)
     assert problem(client_of.append(url, 6, b"", complete=False)) == (400, INCONSISTENT)
-    again = client_of.append(url, 3, b"def", complete=True)  # Its answer was lost, say.
+    again = client_of.append(url, 3, b"def", complete=True)  # A resend after a lost response.
     assert (problem(again), again["Upload-Offset"]) == ((409, MISMATCH), "6")
     assert client_of.is_complete(again) == client_of.is_early
 
@@ -162,7 +162,7 @@ def chunked(data: bytes) -> dict[str, Any]:
     return said | {"wsgi.input": io.BytesIO(data)}
 
 
-def test_the_end_of_a_body_tells_as_much_as_its_length(client_of: Client) -> None:
+def test_chunked_encoding_follows_content_length_rules(client_of: Client) -> None:
     too_long = client_of.create(b"", complete=True, HTTP_UPLOAD_LENGTH=3, **chunked(b"abcdef"))
     assert problem(too_long) == (400, INCONSISTENT)
     url = client_of.create(b"abc", complete=False)["Location"]
@@ -173,7 +173,7 @@ def test_the_end_of_a_body_tells_as_much_as_its_length(client_of: Client) -> Non
     assert problem(client_of.append(url, 3, b"", complete=True, **chunked(b"more"))) == (400, INCONSISTENT)
 
 
-def test_an_error_says_where_to_go_on_in_early_versions(client_of: Client) -> None:
+def test_errors_report_offset_in_early_versions(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=9)["Location"]
     answer = client_of.append(url, 3, b"", complete=True, **chunked(b"de"))
     assert problem(answer) == (400, INCONSISTENT)
@@ -181,7 +181,7 @@ def test_an_error_says_where_to_go_on_in_early_versions(client_of: Client) -> No
     assert client_of.head(url)["Upload-Offset"] == "5"
 
 
-def test_a_question_carries_nothing_in_early_versions(client_of: Client) -> None:
+def test_early_versions_refuse_superfluous_upload_headers(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     for method in ("HEAD", "DELETE"):
         said = client_of.headers(complete=True, HTTP_UPLOAD_OFFSET=3)
@@ -189,13 +189,13 @@ def test_a_question_carries_nothing_in_early_versions(client_of: Client) -> None
         assert (answer.status_code == 400) == client_of.is_early
 
 
-def test_a_file_begins_at_its_beginning(client_of: Client) -> None:
+def test_creation_with_nonzero_offset_is_refused(client_of: Client) -> None:
     assert client_of.create(b"abc", complete=False, HTTP_UPLOAD_OFFSET=5).status_code == 400
     assert client_of.create(b"abc", complete=False, HTTP_UPLOAD_OFFSET=0).status_code == 201
 
 
 @pytest.mark.parametrize("flag", ["true", "1", "yes", "", "?1;", "?1;A=1", "?1 ;a", '?1;a="'])
-def test_a_flag_that_is_none_counts_as_not_sent(client_of: Client, flag: str) -> None:
+def test_malformed_flag_is_ignored(client_of: Client, flag: str) -> None:
     said = client_of.headers(complete=None, HTTP_UPLOAD_LENGTH=3)
     answer = client_of.api.generic("POST", "/tus/", b"abc", **said, HTTP_UPLOAD_COMPLETE=flag)
     assert (answer.status_code, answer.json()["state"]) == (201, "completed")
@@ -205,7 +205,7 @@ def test_a_flag_that_is_none_counts_as_not_sent(client_of: Client, flag: str) ->
     ("length", "told"),
     [("6;a=b", "6"), ("06", "6"), ("abc", None), ("-6", None), ("6;", None), ("6;A", None), ("9" * 16, None)],
 )
-def test_a_length_is_a_structured_field(client_of: Client, length: str, told: str | None) -> None:
+def test_length_is_parsed_as_structured_field(client_of: Client, length: str, told: str | None) -> None:
     answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=length)
     assert answer.status_code == 201
     assert client_of.head(answer["Location"]).get("Upload-Length") == told
@@ -213,16 +213,14 @@ def test_a_length_is_a_structured_field(client_of: Client, length: str, told: st
     assert huge.status_code == 413
 
 
-def test_a_chunk_is_told_from_tus_by_its_type(client_of: Client) -> None:
+def test_content_type_distinguishes_append_from_tus(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, HTTP_UPLOAD_OFFSET="3")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
 @pytest.mark.usefixtures("not_awaited")
-def test_what_is_being_checked_is_complete_in_drafts_that_mean_the_bytes(
-    client_of: Client, uploads_settings: Any
-) -> None:
+def test_complete_flag_during_scan_follows_draft(client_of: Client, uploads_settings: Any) -> None:
     uploads_settings(DESTINATION="tests.uploads.test_check.Checks", CHECK_WAIT=timedelta(0))
     url = client_of.create(b"", complete=False)["Location"]
     answer = client_of.append(url, 0, b"away", complete=True)
@@ -231,22 +229,20 @@ def test_what_is_being_checked_is_complete_in_drafts_that_mean_the_bytes(
         assert client_of.is_complete(told) == (client_of.version in ("3", "4", "5", "6", "8"))
 
 
-def test_more_than_the_file_ends_the_upload(client_of: Client) -> None:
+def test_excess_bytes_end_the_upload(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
     assert problem(client_of.append(url, 3, b"defg", complete=False)) == (400, INCONSISTENT)
     assert client_of.head(url).status_code == client_of.gone
 
 
-def test_a_truncated_body_without_a_length_is_not_the_file(client_of: Client) -> None:
+def test_truncated_chunked_body_is_refused(client_of: Client) -> None:
     answer = client_of.create(b"", complete=True, HTTP_UPLOAD_LENGTH=10, **chunked(b"abc"))
     assert problem(answer) == (400, INCONSISTENT)
     assert not File.objects.exists()
     assert not UploadSession.objects.unfinished().exists()
 
 
-def test_what_fails_after_all_has_come_is_told_from_what_has_not_come(
-    client_of: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publish_failure_reports_a_complete_upload(client_of: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse_it(*_: Any) -> None:
         raise QuotaExceeded(size=3, free=0, reserved=0)
 
@@ -258,7 +254,7 @@ def test_what_fails_after_all_has_come_is_told_from_what_has_not_come(
 
 
 @pytest.mark.usefixtures("not_awaited")
-def test_a_file_that_is_refused_has_come(client_of: Client, uploads_settings: Any) -> None:
+def test_file_refused_by_scan_is_complete(client_of: Client, uploads_settings: Any) -> None:
     uploads_settings(DESTINATION="tests.uploads.test_check.Checks", CHECK_WAIT=timedelta(0))
     url = client_of.create(b"", complete=False)["Location"]
     assert client_of.append(url, 0, b"bad", complete=True).status_code == 202
@@ -267,7 +263,7 @@ def test_a_file_that_is_refused_has_come(client_of: Client, uploads_settings: An
     assert (answer.status_code, answer.json()["code"], client_of.is_complete(answer)) == (422, "file_refused", True)
 
 
-def test_a_length_that_is_not_known_has_its_own_limit(client_of: Client, uploads_settings: Any) -> None:
+def test_unknown_length_obeys_max_file_size(client_of: Client, uploads_settings: Any) -> None:
     uploads_settings(MAX_FILE_SIZE=10)
     created = client_of.create(b"", complete=False)
     assert created["Upload-Limit"].startswith("max-size=10,")
@@ -275,7 +271,7 @@ def test_a_length_that_is_not_known_has_its_own_limit(client_of: Client, uploads
 
 
 @pytest.mark.parametrize("flag", [None, "1", "?2", "true"])
-def test_a_chunk_must_say_whether_it_is_the_last(latest: Client, flag: str | None) -> None:
+def test_append_requires_a_valid_complete_flag(latest: Client, flag: str | None) -> None:
     url = latest.create(b"", complete=False)["Location"]
     headers: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": "9", "HTTP_UPLOAD_OFFSET": "0"}
     if flag is not None:
@@ -284,7 +280,7 @@ def test_a_chunk_must_say_whether_it_is_the_last(latest: Client, flag: str | Non
     assert latest.head(url)["Upload-Offset"] == "0"
 
 
-def test_a_chunk_that_does_not_say_is_the_last_in_early_versions(client_of: Client) -> None:
+def test_missing_flag_means_last_in_early_versions(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     said = client_of.headers(complete=None, HTTP_UPLOAD_OFFSET=3)
     answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, **said)
@@ -293,14 +289,14 @@ def test_a_chunk_that_does_not_say_is_the_last_in_early_versions(client_of: Clie
         assert client_of.content(answer.json()["url"]) == b"abcdef"
 
 
-def test_a_chunk_says_what_it_is_since_version_6(client_of: Client) -> None:
+def test_versions_from_6_require_partial_type(client_of: Client) -> None:
     url = client_of.create(b"", complete=False)["Location"]
     answer = client_of.append(url, 0, b"abc", complete=False, content_type="application/octet-stream")
     assert answer.status_code == (201 if client_of.version in ("3", "4", "5") else 415)
     assert answer.get("Accept-Patch") == (None if answer.status_code == 201 else PARTIAL)
 
 
-def test_limits_are_told(client_of: Client, uploads_settings: Any) -> None:
+def test_upload_limit_header_reports_limits(client_of: Client, uploads_settings: Any) -> None:
     uploads_settings(MAX_FILE_SIZE=1000)
     told = client_of.api.options("/tus/")
     assert (told.status_code, told["Upload-Limit"]) == (200, "max-size=1000, min-size=0")
@@ -312,21 +308,21 @@ def test_limits_are_told(client_of: Client, uploads_settings: Any) -> None:
     assert re.fullmatch(rf"max-size=1000, min-size=0, {lifetime}=\d+", created["Upload-Limit"])
 
 
-def test_an_upload_is_cancelled(client_of: Client) -> None:
+def test_delete_cancels_the_upload(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     assert client_of.api.delete(url, **client_of.headers(complete=None)).status_code == 204
     assert client_of.head(url).status_code == client_of.gone
     assert client_of.api.delete(url, **client_of.headers(complete=None)).status_code == client_of.gone
 
 
-def test_who_does_not_say_which_protocol_is_told_in_both(latest: Client) -> None:
+def test_query_without_version_reports_all_headers(latest: Client) -> None:
     url = latest.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=6)["Location"]
     for answer in (latest.api.head(url), latest.api.get(url)):
         assert (answer["Upload-Offset"], answer["Upload-Length"], answer["Upload-Complete"]) == ("3", "6", "?0")
     assert latest.api.get(url).json()["offset"] == 3
 
 
-def test_tus_counts_before_headers_that_a_system_adds(latest: Client) -> None:
+def test_tus_header_overrides_added_draft_headers(latest: Client) -> None:
     headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0", "HTTP_UPLOAD_COMPLETE": "?1"}
     headers["HTTP_UPLOAD_DRAFT_INTEROP_VERSION"] = "6"
     created = latest.api.post("/tus/", **headers, HTTP_UPLOAD_LENGTH="6")
@@ -337,7 +333,7 @@ def test_tus_counts_before_headers_that_a_system_adds(latest: Client) -> None:
     assert (answer.status_code, answer["Upload-Offset"], "Upload-Complete" in answer) == (204, "3", False)
 
 
-def test_an_unknown_version_is_an_upload_without_resumption(api: APIClient, root: Folder, file_store: Store) -> None:
+def test_unknown_version_uploads_without_resumption(api: APIClient, root: Folder, file_store: Store) -> None:
     client = Client(api, "99")
     answer = client.create(b"abc", complete=True)
     assert answer.status_code == 201
@@ -345,9 +341,7 @@ def test_an_unknown_version_is_an_upload_without_resumption(api: APIClient, root
     assert client.content(answer.json()["url"]) == b"abc"
 
 
-def test_a_body_that_is_cut_leaves_nothing_where_nobody_can_go_on(
-    latest: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_truncated_creation_without_104_leaves_nothing(latest: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(*_: Any, **__: Any) -> Iterator[bytes]:
         yield b"abc"
         raise IncompleteBody(received=3, declared=6)
@@ -359,7 +353,7 @@ def test_a_body_that_is_cut_leaves_nothing_where_nobody_can_go_on(
     assert not UploadSession.objects.unfinished().exists()
 
 
-def test_a_digest_that_is_wrong_keeps_nothing(client_of: Client) -> None:
+def test_digest_mismatch_keeps_no_bytes(client_of: Client) -> None:
     def digest(data: bytes) -> dict[str, str]:
         value = base64.b64encode(hashlib.sha256(data).digest()).decode()
         return {"HTTP_CONTENT_DIGEST": f"sha-256=:{value}:"}
@@ -370,11 +364,11 @@ def test_a_digest_that_is_wrong_keeps_nothing(client_of: Client) -> None:
     assert client_of.append(url, 0, b"abc", complete=True, **digest(b"abc")).status_code == 201
 
 
-# Without any header of either protocol
+# Requests without headers of either protocol
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_plain_upload(api: APIClient, root: Folder, file_store: Store, method: str) -> None:
+def test_plain_body_uploads_a_file(api: APIClient, root: Folder, file_store: Store, method: str) -> None:
     answer = api.generic(method, "/tus/?name=b.png", b"abc", content_type="application/octet-stream")
     assert answer.status_code == 201
     told = answer.json()
@@ -382,12 +376,12 @@ def test_a_plain_upload(api: APIClient, root: Folder, file_store: Store, method:
     assert b"".join(api.get(told["url"]).streaming_content) == b"abc"
 
 
-def test_a_plain_form(api: APIClient, root: Folder, file_store: Store) -> None:
+def test_plain_form_uploads_a_file(api: APIClient, root: Folder, file_store: Store) -> None:
     answer = api.post("/tus/", {"file": ContentFile(b"abc", "größe.txt")}, format="multipart")
     assert (answer.status_code, answer.json()["file"]["title"]) == (201, "größe.txt")
 
 
-def test_a_form_is_a_form_though_its_system_adds_headers(
+def test_form_upload_ignores_added_draft_headers(
     api: APIClient, root: Folder, file_store: Store, uploads_settings: Any, wire: Any
 ) -> None:
     uploads_settings(INTERIM_RESPONSES=True)
@@ -397,12 +391,12 @@ def test_a_form_is_a_form_though_its_system_adds_headers(
     assert b"".join(api.get(answer.json()["url"]).streaming_content) == b"abc"
 
 
-def test_a_file_without_a_name_says_its_kind(api: APIClient, root: Folder, file_store: Store) -> None:
+def test_unnamed_file_is_titled_by_type(api: APIClient, root: Folder, file_store: Store) -> None:
     answer = api.generic("POST", "/tus/", b"abc", content_type="image/png")
     assert answer.json()["file"]["title"] == "upload.png"
 
 
-# 104
+# Interim responses with status 104
 
 
 @pytest.fixture
@@ -415,7 +409,7 @@ def wire() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.mark.parametrize("version", [*VERSIONS, "99"])
 @pytest.mark.parametrize("allowed", [True, False])
-def test_104_goes_to_known_versions_where_it_gets_through(
+def test_104_goes_to_known_versions_if_enabled(
     api: APIClient, root: Folder, file_store: Store, uploads_settings: Any, wire: Any, version: str, *, allowed: bool
 ) -> None:
     uploads_settings(INTERIM_RESPONSES=allowed)

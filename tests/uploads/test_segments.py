@@ -1,4 +1,7 @@
-"""Files of more parts than a multipart upload has, with limits so small that some megabytes are beyond them."""
+"""Files with more parts than one multipart upload allows.
+
+The tests lower the limits, so that a few megabytes exceed them.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,13 @@ DATA = some_bytes(TOTAL)
 ATOMIC, PROGRESSIVE = Rules(), Rules(progressive=True)
 RULES = {"atomic": ATOMIC, "progressive": PROGRESSIVE}
 SIZES = {"one-chunk": TOTAL, "12-MiB": 12 * MIB, "5-MiB": 5 * MIB, "2-MiB": 2 * MIB}
-"""Of chunks."""
+"""Chunk sizes."""
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, uploads_settings: Change) -> None:
-    """Segments of four parts, and two copies."""
+    """Lower the limits: four parts make a segment, which takes two copies."""
     monkeypatch.setattr(parts, "MAX_COPY_SIZE", 12 * MIB)
     uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 4}}, MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
 
@@ -57,7 +60,10 @@ def send(
     told_from: int = TOTAL,
     chunked: bool = False,
 ) -> UploadSession:
-    """Send the next bytes of the file, saying that it ends at ``end``, or how large it is from some byte on."""
+    """Send the next bytes of the file, which ends at ``end``.
+
+    Chunks that start at ``told_from`` or later declare the total size.
+    """
     start = session.bytes_stored
     sent = DATA[start : min(start + size, end)]
 
@@ -84,7 +90,7 @@ def send_all(session: UploadSession, size: int, **options: Any) -> UploadSession
 
 
 def send_most(session: UploadSession) -> UploadSession:
-    """Send all but the last 5 MiB, or less."""
+    """Send chunks until at most 5 MiB remain."""
     while session.bytes_stored < TOTAL - 5 * MIB:
         session = send(session, 5 * MIB)
     return session
@@ -95,7 +101,7 @@ def content(session: UploadSession) -> bytes:
 
 
 @axes(store=STORES, rules=RULES, size=SIZES)
-def test_a_file_of_many_segments(
+def test_segments_form_the_file(
     store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], rules: Rules, size: int
 ) -> None:
     session = open_session(TOTAL)
@@ -109,10 +115,10 @@ def test_a_file_of_many_segments(
 
 
 def test_no_byte_is_written_more_than_twice(proxy: Proxy, open_session: OpenSession) -> None:
-    """Once into a part, and once by the store itself."""
+    """Each byte is uploaded once and copied once by the store."""
     session = open_session(TOTAL)
     assert get_store("default").composes
-    proxy.headers.clear()  # of what tried the store out
+    proxy.headers.clear()  # Ignore the requests that probed the store.
     proxy.calls.clear()
     send_all(session, 5 * MIB)
     written = sum(
@@ -123,7 +129,9 @@ def test_no_byte_is_written_more_than_twice(proxy: Proxy, open_session: OpenSess
 
 
 @axes(store=STORES, rules=RULES, cut={"1": MIB, "11": 11 * MIB, "22": 22 * MIB})
-def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSession, rules: Rules, cut: int) -> None:
+def test_truncated_chunk_across_segments_is_resumed(
+    store: Store, open_session: OpenSession, rules: Rules, cut: int
+) -> None:
     session = open_session(TOTAL)
     with pytest.raises(IncompleteBody):
         send(session, TOTAL, rules=rules, cut=cut)
@@ -137,7 +145,7 @@ def test_a_chunk_over_several_segments_is_cut(store: Store, open_session: OpenSe
     action={action.__name__: action for action in (refuse, cut_before, lose_answer)},
     skip={"0": 0, "1": 1},
 )
-def test_composing_goes_on_where_it_stopped(
+def test_composing_resumes_after_a_failure(
     proxy: Proxy,
     open_session: OpenSession,
     s3_keys: Callable[[], set[str]],
@@ -149,7 +157,7 @@ def test_composing_goes_on_where_it_stopped(
     proxy.inject(kind, action, skip=skip)
     try:
         session = send(session, 5 * MIB)
-    except StoreUnavailable:  # It could not begin the last segment.
+    except StoreUnavailable:  # The store could not begin the last segment.
         session = send(row(session), 5 * MIB)
     copied = proxy.calls["UploadPartCopy"]
     for _ in range(5):
@@ -166,7 +174,7 @@ def test_composing_goes_on_where_it_stopped(
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: OpenSession) -> None:
+def test_missing_upload_is_composed_again(proxy: Proxy, open_session: OpenSession) -> None:
     session = send_most(open_session(TOTAL))
     proxy.inject("CompleteMultipartUpload", with_code(503, "SlowDown"), skip=2, times=1)
     session = send(session, 5 * MIB)
@@ -183,7 +191,7 @@ def test_an_upload_that_is_gone_is_composed_anew(proxy: Proxy, open_session: Ope
 
 
 @axes(end={"abort": sessions.abort, "expire": sessions.expire_now})
-def test_nothing_of_an_ended_session_is_left(
+def test_ended_session_leaves_no_objects(
     s3_store: Store,
     open_session: OpenSession,
     s3_keys: Callable[[], set[str]],
@@ -195,7 +203,7 @@ def test_nothing_of_an_ended_session_is_left(
     assert (s3_keys(), s3_uploads()) == (set(), set())
 
 
-def test_the_audit_knows_segments(
+def test_audit_recognizes_segments(
     s3_store: Store, open_session: OpenSession, uploads_settings: Change, proxy: Proxy
 ) -> None:
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX="segments")
@@ -223,7 +231,7 @@ def send_numbered(session: UploadSession, number: int, each: int) -> UploadSessi
     order={order: order for order in ("first first", "last first", "twice")},
     each={f"{each}-MiB": each * MIB for each in (17, 9, 6, 5, 2)},
 )
-def test_numbered_chunks_of_such_a_file(
+def test_numbered_chunks_fill_segments(
     store: Store, open_session: OpenSession, s3_keys: Callable[[], set[str]], each: int, order: str
 ) -> None:
     session = open_session(TOTAL)
@@ -249,16 +257,14 @@ def test_size_declared_with_the_last_byte(store: Store, open_session: OpenSessio
 def test_undeclared_size_is_limited_to_one_upload(
     s3_store: Store, open_session: OpenSession, rules: Rules, told: int
 ) -> None:
-    """The layout is decided with the first bytes."""
+    """The first bytes fix the layout."""
     with pytest.raises(FileTooLarge, match="declare it"):
         send_all(open_session(None), 5 * MIB, rules=rules, told_from=told)
     assert row(UploadSession.objects.get()).bytes_stored <= 20 * MIB
 
 
-def test_a_store_that_cannot_compose_is_told_the_largest_file(
-    proxy: Proxy, uploader: Uploader, uploads_settings: Change
-) -> None:
-    """Its parts grow with the file, as far as there is memory for them."""
+def test_store_without_copies_limits_file_size(proxy: Proxy, uploader: Uploader, uploads_settings: Change) -> None:
+    """Parts grow with the file within the limit of buffer memory."""
     uploads_settings(MAX_BUFFER_MEMORY=12 * MIB)
     proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
     answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 33 * MIB}, format="json")
@@ -269,7 +275,7 @@ def test_a_store_that_cannot_compose_is_told_the_largest_file(
     assert UploadSession.objects.get(pk=session["id"]).part_size == 6 * MIB
 
 
-def test_a_commit_that_failed_is_not_taken_for_that_of_another_segment(
+def test_failed_commit_across_segments_is_detected(
     store: Store, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = open_session(TOTAL)

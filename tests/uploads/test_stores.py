@@ -1,4 +1,4 @@
-"""The contract of a store, on every store there is."""
+"""The contract of a store, tested on all stores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uploads._internal.stores.buffer import Buffer
 from uploads.exceptions import StoreUnavailable, UploadGone
 
 PART = 5 * 2**20
-"""The smallest part that every store takes."""
+"""The smallest part size that every store accepts."""
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def put(store: Store, upload: Upload, number: int, offset: int, data: bytes) -> 
 
 
 def finish(store: Store, upload: Upload, data: bytes) -> list[Part]:
-    """Store ``data`` in two parts and complete it."""
+    """Store ``data`` in two parts and complete the upload."""
     parts = [put(store, upload, 1, 0, data[:PART]), put(store, upload, 2, PART, data[PART:])]
     store.sync(upload)
     store.complete(upload, parts, crc32=zlib.crc32(data))
     return parts
 
 
-def test_parts_become_the_object(store: Store, upload: Upload) -> None:
+def test_complete_joins_parts_into_the_object(store: Store, upload: Upload) -> None:
     data = some_bytes(PART + 123)
     assert store.stat(upload.name) is None
     finish(store, upload, data)
@@ -50,14 +50,14 @@ def test_parts_become_the_object(store: Store, upload: Upload) -> None:
     assert b"".join(store.read(upload.name, start=PART - 1, size=3)) == data[PART - 1 : PART + 2]
 
 
-def test_a_part_put_again_replaces_the_first(store: Store, upload: Upload) -> None:
+def test_resent_part_replaces_the_first(store: Store, upload: Upload) -> None:
     put(store, upload, 1, 0, b"wrong")
     part = put(store, upload, 1, 0, b"right")
     store.complete(upload, [part], crc32=part.crc32 or 0)
     assert b"".join(store.read(upload.name)) == b"right"
 
 
-def test_an_empty_object_has_one_empty_part(store: Store, upload: Upload) -> None:
+def test_empty_object_has_one_empty_part(store: Store, upload: Upload) -> None:
     store.complete(upload, [put(store, upload, 1, 0, b"")], crc32=0)
     stored = store.stat(upload.name)
     assert stored
@@ -65,14 +65,14 @@ def test_an_empty_object_has_one_empty_part(store: Store, upload: Upload) -> Non
     assert b"".join(store.read(upload.name)) == b""
 
 
-def test_completing_again_changes_nothing(store: Store, upload: Upload) -> None:
+def test_completing_twice_changes_nothing(store: Store, upload: Upload) -> None:
     data = some_bytes(PART + 1)
     parts = finish(store, upload, data)
     store.complete(upload, parts, crc32=zlib.crc32(data))
     assert b"".join(store.read(upload.name)) == data
 
 
-def test_an_aborted_upload_is_gone(store: Store, upload: Upload) -> None:
+def test_aborted_upload_is_gone(store: Store, upload: Upload) -> None:
     put(store, upload, 1, 0, b"data")
     store.abort(upload)
     store.abort(upload)
@@ -81,7 +81,7 @@ def test_an_aborted_upload_is_gone(store: Store, upload: Upload) -> None:
     assert store.stat(upload.name) is None
 
 
-def test_fragments_are_objects_of_their_own(store: Store) -> None:
+def test_fragments_are_separate_objects(store: Store) -> None:
     store.put_fragment("fragments/1", Buffer(b"abc"), encrypted=False)
     assert b"".join(store.read("fragments/1")) == b"abc"
     store.delete(["fragments/1", "fragments/2"])
@@ -89,7 +89,7 @@ def test_fragments_are_objects_of_their_own(store: Store) -> None:
         b"".join(store.read("fragments/1"))
 
 
-def test_s3_refuses_a_damaged_part(s3_store: Store) -> None:
+def test_s3_refuses_a_corrupt_part(s3_store: Store) -> None:
     upload = Upload("damaged", s3_store.create("damaged", content_type="a/b", encrypted=False))
     damaged = Buffer(b"data")
     damaged.crc32 = zlib.crc32(b"date")
@@ -97,7 +97,7 @@ def test_s3_refuses_a_damaged_part(s3_store: Store) -> None:
         s3_store.put_part(upload, number=1, offset=0, data=damaged)
 
 
-def test_s3_encrypts_and_says_so(s3_store: Store) -> None:
+def test_s3_reports_encryption(s3_store: Store) -> None:
     upload = Upload("secret", s3_store.create("secret", content_type="a/b", encrypted=True))
     part = put(s3_store, upload, 1, 0, b"data")
     s3_store.complete(upload, [part], crc32=part.crc32 or 0)
@@ -106,14 +106,14 @@ def test_s3_encrypts_and_says_so(s3_store: Store) -> None:
     assert stored.encryption == "AES256"
 
 
-def test_s3_out_of_reach_is_a_passing_condition(s3_storage: dict[str, Any], use_storage: Any) -> None:
+def test_unreachable_s3_is_reported_as_unavailable(s3_storage: dict[str, Any], use_storage: Any) -> None:
     s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
     store = use_storage(s3_storage)
     with pytest.raises(StoreUnavailable):
         store.create("x", content_type="a/b", encrypted=False)
 
 
-def test_a_file_is_hidden_until_it_is_complete(file_store: Store, tmp_path: Path) -> None:
+def test_file_stays_hidden_until_complete(file_store: Store, tmp_path: Path) -> None:
     name = "2026/11/example"
     upload = Upload(name, file_store.create(name, content_type="a/b", encrypted=False))
     part = put(file_store, upload, 1, 0, b"data")

@@ -1,4 +1,7 @@
-"""Writes that arrive long after their sender is gone, at stores of all kinds: no wrong file, and none that is stuck."""
+"""Stragglers: part writes that reach the store long after their sender is gone.
+
+On stores of all kinds they corrupt no file and leave no session stuck.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def row() -> UploadSession:
 
 
 def send(way: str, number: int, data: bytes) -> UploadSession:
-    """Send the chunk ``number``, whose bytes are those of ``data`` at its place."""
+    """Send chunk ``number`` with its bytes of ``data``."""
     session, start = row(), (number - 1) * CHUNK
     if way == "progressive":
         start = session.bytes_stored
@@ -49,7 +52,7 @@ def send(way: str, number: int, data: bytes) -> UploadSession:
 
 
 def complete(way: str) -> UploadSession:
-    """Complete the file, as its client and the task do, however often that takes."""
+    """Complete the file with retries, as the client and the task do."""
     session = finalize(row()) if way == "numbered" else row()
     for _ in range(4):
         if session.state == State.COMPLETING:
@@ -69,7 +72,7 @@ def content() -> bytes:
     arrives={moment: moment for moment in ("before-the-resend", "after-the-resend", "at-complete")},
     most_parts={"one-upload": 10_000, "segments": 4},
 )
-def test_a_straggler_damages_no_file(
+def test_straggler_never_corrupts_the_file(
     proxy: Proxy,
     open_session: OpenSession,
     uploads_settings: Callable[..., None],
@@ -104,7 +107,7 @@ def test_a_straggler_damages_no_file(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_growing_requests_suit_stores_that_want_equal_parts(
+def test_stores_requiring_equal_parts_complete_files(
     proxy: Proxy, open_session: OpenSession, uploads_settings: Callable[..., None], way: str
 ) -> None:
     uploads_settings(PART_SIZE=5 * MIB)

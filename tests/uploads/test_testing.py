@@ -1,4 +1,4 @@
-"""What the app brings along for the tests of portals."""
+"""Fixtures that the app provides for the tests of portals."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from uploads.models import State, UploadSession
 Uploaded = Callable[..., UploadSession]
 
 
-def test_a_file_in_one_line(uploaded: Uploaded, user: User, root: Folder) -> None:
+def test_uploaded_fixture_stores_a_file(uploaded: Uploaded, user: User, root: Folder) -> None:
     session = uploaded(user, "a.txt", b"abc", folder_id=root.pk)
     assert session.state == State.COMPLETED
     with File.objects.get(pk=session.file_id).content.open() as content:
         assert content.read() == b"abc"
 
 
-def test_a_field_with_a_storage_of_its_own_has_the_tests(
+def test_storage_of_a_field_is_replaced(
     request: pytest.FixtureRequest, settings: Any, uploads_settings: Any, monkeypatch: pytest.MonkeyPatch, user: User
 ) -> None:
-    """Also one that a function chose when the model was made."""
+    """Replace also a storage that a callable chose when the model was defined."""
     column = Document._meta.get_field("file")
     nowhere = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": "/nowhere"}}
     settings.STORAGES = settings.STORAGES | {"private": nowhere}
@@ -40,13 +40,15 @@ def test_a_field_with_a_storage_of_its_own_has_the_tests(
         assert content.read() == b"abc"
 
 
-def test_what_is_refused_is_raised(uploaded: Uploaded, user: User, root: Folder, uploads_settings: Any) -> None:
+def test_refused_upload_raises_its_error(uploaded: Uploaded, user: User, root: Folder, uploads_settings: Any) -> None:
     uploads_settings(ALLOWED_EXTENSIONS={".png"})
     with pytest.raises(ExtensionNotAllowed):
         uploaded(user, "a.txt", b"abc", folder_id=root.pk)
 
 
-def test_a_session_under_way(upload_session: Uploaded, upload_storage: Any, user: User, root: Folder) -> None:
+def test_upload_session_fixture_opens_a_session(
+    upload_session: Uploaded, upload_storage: Any, user: User, root: Folder
+) -> None:
     session = upload_session(user, "a.txt", 3, folder_id=root.pk)
     assert (session.state, session.bytes_stored) == (State.OPEN, 0)
     assert not upload_storage.exists(session.object_name)

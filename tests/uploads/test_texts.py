@@ -1,4 +1,4 @@
-"""The app's texts can be translated, and are: German is complete."""
+"""All texts of the app are translatable, and the German translation is complete."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def test_every_text_is_translated(domain: str, suffixes: tuple[str, ...]) -> Non
     assert [text for text in sorted(found) if not known.get(text)] == []
 
 
-def test_the_admin_speaks_german(admin_client: Client) -> None:
+def test_admin_is_translated_to_german(admin_client: Client) -> None:
     with translation.override("de"):
         page = admin_client.get("/admin/upload_sessions/uploadsession/", headers={"Accept-Language": "de"})
     assert "davon gespeichert" in page.content.decode()
 
 
-def test_the_scripts_are_small() -> None:
-    """What a page loads of them, compressed, is 13 kB at most."""
+def test_scripts_are_small() -> None:
+    """A page loads at most 13 kB of compressed scripts."""
     scripts = APP / "static" / "uploads"
     together = sum(len(gzip.compress((scripts / name).read_bytes())) for name in ("upload.js", "upload-drop.js"))
     assert together <= 13_000
 
 
-def test_scripts_get_the_catalogue() -> None:
+def test_scripts_receive_the_catalog() -> None:
     with translation.override("de"):
         answer = JavaScriptCatalog.as_view(packages=["uploads"])(RequestFactory().get("/"))
     assert "Dateien hier ablegen oder" in getattr(answer, "content", b"").decode()

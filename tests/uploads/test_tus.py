@@ -1,4 +1,4 @@
-"""tus 1.0.0: the protocol, and what its clients do beyond it."""
+"""tus 1.0.0: the protocol, and requests of its clients beyond the specification."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def meta(**pairs: str) -> str:
 
 
 class Client:
-    """A client of the protocol on Django's test client."""
+    """A tus client, based on Django's test client."""
 
     def __init__(self, api: APIClient, folder: Folder | None = None) -> None:
         self.api = api
@@ -74,7 +74,7 @@ def code_of(answer: Any) -> tuple[int, str]:
 
 @pytest.mark.parametrize("size", [0, 1, 6 * MIB, 31 * MIB + 7], ids=str)
 @pytest.mark.parametrize("how", ["one-patch", "with-creation", "deferred"])
-def test_a_file_comes_as_it_was_sent(api: APIClient, root: Folder, store: Store, size: int, how: str) -> None:
+def test_file_is_stored_as_sent(api: APIClient, root: Folder, store: Store, size: int, how: str) -> None:
     tus, data = Client(api, root), some_bytes(size)
     created = tus.create(None if how == "deferred" else size, data if how == "with-creation" else None)
     url = created["Location"]
@@ -91,7 +91,7 @@ def test_a_file_comes_as_it_was_sent(api: APIClient, root: Folder, store: Store,
     assert api.get(url).json()["file"]["folder_id"] == root.pk
 
 
-def test_chunks_follow_each_other_and_an_offset_that_is_not_the_end_is_refused(tus: Client) -> None:
+def test_wrong_offset_is_refused(tus: Client) -> None:
     url = tus.create(10)["Location"]
     assert tus.patch(url, 0, b"01234")["Upload-Offset"] == "5"
     for offset in (0, 4, 6):
@@ -102,7 +102,7 @@ def test_chunks_follow_each_other_and_an_offset_that_is_not_the_end_is_refused(t
     assert tus.content(url) == b"0123456789"
 
 
-def test_what_is_announced_is_told_without_a_login(db: None) -> None:
+def test_options_request_needs_no_login(db: None) -> None:
     answer = APIClient().options("/tus/")
     assert (answer.status_code, answer["Tus-Version"], answer["Tus-Resumable"]) == (200, "1.0.0", "1.0.0")
     assert answer["Tus-Extension"].split(",") == [
@@ -113,7 +113,7 @@ def test_what_is_announced_is_told_without_a_login(db: None) -> None:
     assert APIClient().options("/tus/whatever", HTTP_TUS_RESUMABLE="0.2.2").status_code == 200
 
 
-def test_the_version_must_be_said_and_be_ours(tus: Client) -> None:
+def test_supported_version_is_required(tus: Client) -> None:
     url = tus.create(3)["Location"]
     refused = [
         tus.patch(url, 0, b"abc", HTTP_TUS_RESUMABLE="0.2.2"),
@@ -140,18 +140,18 @@ def test_the_version_must_be_said_and_be_ours(tus: Client) -> None:
     ],
     ids=ascii,
 )
-def test_a_creation_that_is_none_is_refused(tus: Client, headers: dict[str, Any], code: str) -> None:
+def test_malformed_creation_is_refused(tus: Client, headers: dict[str, Any], code: str) -> None:
     assert code_of(tus.create(3, **headers)) == (400, code)
     assert not UploadSession.objects.exists()
 
 
-def test_neither_a_length_nor_that_it_comes_later(tus: Client) -> None:
+def test_creation_requires_length_or_deferral(tus: Client) -> None:
     assert code_of(tus.api.generic("POST", "/tus/", b"", **TUS)) == (400, "invalid_request")
     two: dict[str, Any] = {"HTTP_UPLOAD_DEFER_LENGTH": "2"}
     assert code_of(tus.api.generic("POST", "/tus/", b"", **TUS | two)) == (400, "invalid_request")
 
 
-def test_what_is_too_large_is_refused_before_and_after_it_comes(tus: Client, uploads_settings: Any) -> None:
+def test_oversized_files_and_chunks_are_refused(tus: Client, uploads_settings: Any) -> None:
     uploads_settings(MAX_FILE_SIZE=10)
     assert tus.api.options("/tus/")["Tus-Max-Size"] == "10"
     assert tus.create(11).status_code == 413
@@ -162,7 +162,7 @@ def test_what_is_too_large_is_refused_before_and_after_it_comes(tus: Client, upl
     assert tus.patch(url, 0, b"abc").status_code == 204
 
 
-def test_a_length_is_said_once(tus: Client) -> None:
+def test_deferred_length_is_fixed_once(tus: Client) -> None:
     url = tus.create(None)["Location"]
     asked = tus.head(url)
     assert (asked["Upload-Defer-Length"], "Upload-Length" in asked) == ("1", False)
@@ -175,7 +175,7 @@ def test_a_length_is_said_once(tus: Client) -> None:
     assert tus.content(url) == b"abcd"
 
 
-def test_a_length_below_what_is_stored_is_refused(tus: Client) -> None:
+def test_length_below_offset_is_refused(tus: Client) -> None:
     url = tus.create(None)["Location"]
     tus.patch(url, 0, b"abc")
     assert code_of(tus.patch(url, 3, b"", HTTP_UPLOAD_LENGTH="2")) == (400, "length_inconsistent")
@@ -183,7 +183,7 @@ def test_a_length_below_what_is_stored_is_refused(tus: Client) -> None:
     assert tus.content(url) == b"abc"
 
 
-def test_metadata_are_the_sessions_and_come_back(tus: Client) -> None:
+def test_metadata_is_stored_and_returned(tus: Client) -> None:
     given = meta(filename="größe.txt", filetype="text/x-special", relativePath="null", note="ja")
     url = tus.create(3, HTTP_UPLOAD_METADATA=f"{given},empty")["Location"]
     session = UploadSession.objects.get()
@@ -207,7 +207,9 @@ def test_metadata_are_the_sessions_and_come_back(tus: Client) -> None:
     ],
     ids=ascii,
 )
-def test_names_and_folders(tus: Client, root: Folder, pairs: dict[str, str], name: str, folders: list[str]) -> None:
+def test_metadata_determines_name_and_folders(
+    tus: Client, root: Folder, pairs: dict[str, str], name: str, folders: list[str]
+) -> None:
     assert tus.create(3, HTTP_UPLOAD_METADATA=meta(**pairs)).status_code == 201
     session = UploadSession.objects.get()
     assert session.file_name == name
@@ -215,22 +217,22 @@ def test_names_and_folders(tus: Client, root: Folder, pairs: dict[str, str], nam
 
 
 @pytest.mark.parametrize("value", [b"a\xff\0b.txt", b"data:;base64,YQ==", "größe".encode(), b""], ids=ascii)
-def test_metadata_of_any_kind_come_back(tus: Client, value: bytes) -> None:
+def test_arbitrary_metadata_is_returned_unchanged(tus: Client, value: bytes) -> None:
     given = f"filename {base64.b64encode(value).decode()}".strip()
     created = tus.create(3, HTTP_UPLOAD_METADATA=given)
     assert created.status_code == 201
     assert tus.head(created["Location"])["Upload-Metadata"] == given
 
 
-def test_an_empty_chunk_with_a_checksum_is_a_question(tus: Client) -> None:
+def test_empty_chunk_with_checksum_is_accepted(tus: Client) -> None:
     url = tus.create(3)["Location"]
-    checksum = base64.b64encode(hashlib.sha1(b"").digest()).decode()  # noqa: S324 - the protocol's
+    checksum = base64.b64encode(hashlib.sha1(b"").digest()).decode()  # noqa: S324 - tus requires SHA-1
     assert tus.patch(url, 0, b"", HTTP_UPLOAD_CHECKSUM=f"sha1 {checksum}").status_code == 204
     assert tus.patch(url, 0, b"abc").status_code == 204
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "md5", "sha256"])
-def test_a_chunk_that_is_not_what_was_hashed_does_not_count(tus: Client, algorithm: str) -> None:
+def test_checksum_mismatch_discards_the_chunk(tus: Client, algorithm: str) -> None:
     def checksum(data: bytes) -> dict[str, str]:
         digest = hashlib.new(algorithm, data).digest()
         return {"HTTP_UPLOAD_CHECKSUM": f"{algorithm} {base64.b64encode(digest).decode()}"}
@@ -245,7 +247,7 @@ def test_a_chunk_that_is_not_what_was_hashed_does_not_count(tus: Client, algorit
 
 
 @pytest.mark.parametrize("checksum", ["crc32 YQ==", "sha1 not-base64", "sha1", "sha1 YQ=="])
-def test_a_checksum_that_is_none(tus: Client, checksum: str) -> None:
+def test_malformed_checksum_is_refused(tus: Client, checksum: str) -> None:
     url = tus.create(3)["Location"]
     answer = tus.patch(url, 0, b"abc", HTTP_UPLOAD_CHECKSUM=checksum)
     assert answer.status_code == 400
@@ -261,20 +263,20 @@ def test_a_checksum_that_is_none(tus: Client, checksum: str) -> None:
         ({"HTTP_CONTENT_ENCODING": "gzip"}, (415, "content_encoding_unsupported")),
     ],
 )
-def test_a_chunk_that_is_none_is_refused(tus: Client, headers: dict[str, str], expected: tuple[int, str]) -> None:
+def test_malformed_chunk_is_refused(tus: Client, headers: dict[str, str], expected: tuple[int, str]) -> None:
     url = tus.create(3)["Location"]
     assert code_of(tus.patch(url, 0, b"abc", **headers)) == expected
     assert tus.head(url)["Upload-Offset"] == "0"
 
 
-def test_an_upload_can_be_ended(tus: Client) -> None:
+def test_terminated_upload_is_gone(tus: Client) -> None:
     url = tus.create(3)["Location"]
     assert tus.delete(url).status_code == 204
     gone = tus.head(url), tus.patch(url, 0, b"abc"), tus.delete(url)
     assert [answer.status_code for answer in gone] == [410, 410, 410]
 
 
-def test_a_finished_upload_takes_no_more_and_its_file_stays(tus: Client) -> None:
+def test_completed_upload_keeps_its_file_unchanged(tus: Client) -> None:
     url = tus.create(3, b"abc")["Location"]
     assert tus.patch(url, 0, b"abc").status_code == 409
     assert tus.patch(url, 3, b"d").status_code == 409
@@ -283,7 +285,7 @@ def test_a_finished_upload_takes_no_more_and_its_file_stays(tus: Client) -> None
     assert (tus.content(url), File.objects.count()) == (b"abc", 1)
 
 
-def test_an_expired_upload_is_gone(tus: Client) -> None:
+def test_expired_upload_is_gone(tus: Client) -> None:
     url = tus.create(3)["Location"]
     assert "Upload-Expires" in tus.head(url)
     sessions.expire_now(UploadSession.objects.get())
@@ -291,7 +293,7 @@ def test_an_expired_upload_is_gone(tus: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"])
-def test_the_method_that_is_meant_counts_whatever_is_sent(tus: Client, method: str) -> None:
+def test_method_override_works_with_any_method(tus: Client, method: str) -> None:
     url = tus.create(3)["Location"]
     appends = {"HTTP_X_HTTP_METHOD_OVERRIDE": "PATCH", "HTTP_UPLOAD_OFFSET": "0", "content_type": BYTES}
     assert tus.api.generic(method, url, b"abc", **TUS | appends).status_code == 204
@@ -304,12 +306,12 @@ def test_the_method_that_is_meant_counts_whatever_is_sent(tus: Client, method: s
     assert tus.head(created["Location"]).status_code == 410
 
 
-def test_a_chunk_that_is_refused_is_told_how_long_the_upload_lives(tus: Client) -> None:
+def test_refused_chunk_reports_upload_expiry(tus: Client) -> None:
     answer = tus.patch(tus.create(3)["Location"], 1, b"bc")
     assert (answer.status_code, "Upload-Expires" in answer) == (409, True)
 
 
-def test_what_began_without_a_length_goes_on_at_another_door(tus: Client) -> None:
+def test_deferred_upload_continues_with_another_protocol(tus: Client) -> None:
     url = tus.create(None)["Location"]
     location = f"/ChunkedUploader.ashx?uid={url.rstrip('/').rpartition('/')[2]}"
     data = some_bytes(11 * MIB)
@@ -321,12 +323,12 @@ def test_what_began_without_a_length_goes_on_at_another_door(tus: Client) -> Non
     assert tus.content(url) == data
 
 
-def test_numbers_larger_than_any_file(tus: Client) -> None:
+def test_numbers_beyond_any_file_are_refused(tus: Client) -> None:
     assert code_of(tus.create(int("9" * 30))) == (413, "file_too_large")
     assert tus.patch(tus.create(3)["Location"], int("9" * 30), b"abc").status_code == 409
 
 
-def test_methods_may_be_disguised(tus: Client) -> None:
+def test_unknown_method_override_is_refused(tus: Client) -> None:
     assert tus.create(3, HTTP_X_HTTP_METHOD_OVERRIDE="FOO").status_code == 405
     url = tus.create(3)["Location"]
     disguised = {"HTTP_X_HTTP_METHOD_OVERRIDE": "PATCH", "HTTP_UPLOAD_OFFSET": "0", "content_type": BYTES}
@@ -334,7 +336,7 @@ def test_methods_may_be_disguised(tus: Client) -> None:
     assert tus.content(url) == b"abc"
 
 
-def test_an_upload_is_its_owners(tus: Client, other_user: User) -> None:
+def test_upload_is_private_to_its_owner(tus: Client, other_user: User) -> None:
     url = tus.create(3)["Location"]
     stranger = Client(APIClient())
     stranger.api.force_authenticate(other_user)
@@ -346,16 +348,16 @@ def test_an_upload_is_its_owners(tus: Client, other_user: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["unknown", "0" * 32])
-def test_an_upload_that_never_was(tus: Client, name: str) -> None:
+def test_unknown_upload_is_not_found(tus: Client, name: str) -> None:
     assert [tus.head(f"/tus/{name}").status_code, tus.delete(f"/tus/{name}").status_code] == [404, 404]
 
 
-def test_a_foreign_folder_takes_nothing(tus: Client, other_user: User) -> None:
+def test_foreign_folder_refuses_uploads(tus: Client, other_user: User) -> None:
     tus.endpoint = f"/folders/{Folder.objects.create(owner=other_user, title='theirs').pk}/tus/"
     assert code_of(tus.create(3)) == (404, "folder_not_found")
 
 
-def test_what_the_store_did_not_take_with_the_creation_can_follow(api: APIClient, root: Folder, proxy: Proxy) -> None:
+def test_creation_survives_a_store_failure(api: APIClient, root: Folder, proxy: Proxy) -> None:
     tus, data = Client(api), some_bytes(12 * MIB)
     proxy.inject("UploadPart", refuse, times=100)
     created = tus.create(len(data), data)
@@ -365,9 +367,7 @@ def test_what_the_store_did_not_take_with_the_creation_can_follow(api: APIClient
     assert tus.content(created["Location"]) == data
 
 
-def test_a_file_that_cannot_be_completed_is_not_reported_as_stored(
-    tus: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_completion_is_not_reported_as_success(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse_it(*_: Any) -> None:
         raise QuotaExceeded(size=3, free=0, reserved=0)
 
@@ -381,7 +381,7 @@ def test_a_file_that_cannot_be_completed_is_not_reported_as_stored(
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_nor_is_one_that_comes_with_its_creation(tus: Client, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_failed_completion_fails_creation_with_upload(tus: Client, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     def refuse_it(*_: Any) -> None:
         raise QuotaExceeded(size=3, free=0, reserved=0)
 
@@ -389,7 +389,7 @@ def test_nor_is_one_that_comes_with_its_creation(tus: Client, monkeypatch: pytes
     assert code_of(tus.create(size, bytes(size))) == (422, "completion_failed")
 
 
-def test_an_empty_file_is_not_acknowledged_before_it_is_there(tus: Client, uploads_settings: Any, user: User) -> None:
+def test_empty_file_needs_a_request_slot(tus: Client, uploads_settings: Any, user: User) -> None:
     uploads_settings(UPLOAD_THREADS=1)
     slot = RequestSlot()
     slot.acquire(key_of(user))
@@ -400,7 +400,7 @@ def test_an_empty_file_is_not_acknowledged_before_it_is_there(tus: Client, uploa
     assert File.objects.count() == 1
 
 
-def test_another_door_can_finish_it(tus: Client, small_chunks: None) -> None:
+def test_another_protocol_can_finish_the_upload(tus: Client, small_chunks: None) -> None:
     url = tus.create(6)["Location"]
     tus.patch(url, 0, b"abc")
     session = UploadSession.objects.get()
@@ -411,15 +411,13 @@ def test_another_door_can_finish_it(tus: Client, small_chunks: None) -> None:
     assert tus.content(url) == b"abcdef"
 
 
-def test_numbered_chunks_are_not_for_this_door(tus: Client, small_chunks: None) -> None:
+def test_numbered_sessions_refuse_tus_requests(tus: Client, small_chunks: None) -> None:
     url = tus.create(6)["Location"]
     sessions.receive_numbered(UploadSession.objects.get(), Chunk(iter([b"abc"])), 1)
     assert [tus.head(url).status_code, tus.patch(url, 0, b"abc").status_code] == [409, 409]
 
 
-def test_blocks_are_told_apart_from_a_cut_body(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What arrived of a PATCH whose connection ended stays."""
-
+def test_truncated_patch_keeps_received_bytes(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(*_: Any, **__: Any) -> Iterator[bytes]:
         yield b"abc"
         raise IncompleteBody(received=3, declared=6)

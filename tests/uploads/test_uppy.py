@@ -1,4 +1,4 @@
-"""What Uppy's S3 plugin asks its companion."""
+"""Requests of Uppy's S3 plugin to its Companion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db]
 
 
 class Plugin:
-    """Asks as the plugin does."""
+    """A client that sends the requests of the plugin."""
 
     def __init__(self, api: APIClient) -> None:
         self.api = api
@@ -53,7 +53,7 @@ def plugin(api: APIClient, root: Folder) -> Plugin:
 
 @pytest.mark.parametrize("part", [5 * MIB, 12 * MIB], ids=["default-part", "larger-part"])
 @pytest.mark.parametrize("told", [True, False], ids=["size-told", "size-unknown"])
-def test_a_file_in_parts(store: Store, plugin: Plugin, part: int, *, told: bool) -> None:
+def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, told: bool) -> None:
     data = some_bytes(27 * MIB + 7)
     upload = plugin.begin(metadata={"size": len(data)} if told else {})
     etags = []
@@ -71,7 +71,7 @@ def test_a_file_in_parts(store: Store, plugin: Plugin, part: int, *, told: bool)
     assert (File.objects.get().content_type, File.objects.get().title) == ("application/x-a", "a.bin")
 
 
-def test_a_part_that_is_sent_again_replaces_itself(file_store: Store, plugin: Plugin) -> None:
+def test_resent_part_replaces_the_first(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     first = plugin.put(upload, 1, b"abc")
     assert plugin.put(upload, 1, b"abc")["ETag"] == first["ETag"]
@@ -79,14 +79,14 @@ def test_a_part_that_is_sent_again_replaces_itself(file_store: Store, plugin: Pl
     assert plugin.content(plugin.complete(upload, [1])) == b"abd"
 
 
-def test_what_is_missing_is_not_completed(file_store: Store, plugin: Plugin) -> None:
+def test_missing_part_prevents_completion(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     plugin.put(upload, 1, some_bytes(5 * MIB))
     assert plugin.complete(upload, [1, 2]).status_code == 409
     assert UploadSession.objects.get().state == State.OPEN
 
 
-def test_only_what_is_named_is_completed(file_store: Store, plugin: Plugin) -> None:
+def test_complete_must_name_all_parts(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     for number, data in ((1, some_bytes(5 * MIB)), (2, b"abc")):
         plugin.put(upload, number, data)
@@ -95,12 +95,12 @@ def test_only_what_is_named_is_completed(file_store: Store, plugin: Plugin) -> N
     assert plugin.complete(upload, [1, 2]).status_code == 200
 
 
-def test_an_empty_part_is_none(file_store: Store, plugin: Plugin) -> None:
+def test_empty_part_is_refused(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     assert (plugin.put(upload, 1, b"").status_code, plugin.put(upload, 1, b"a").status_code) == (400, 200)
 
 
-def test_names_that_no_header_takes_do_no_harm(file_store: Store, plugin: Plugin) -> None:
+def test_metadata_unfit_for_headers_is_sanitized(file_store: Store, plugin: Plugin) -> None:
     said = r'{"filename": "a", "metadata": {"a\r\nX: 1": "x", "größe": "y", "note": "\ud800"}}'
     answer = plugin.api.generic("POST", "/uppy/s3/multipart", said, content_type="application/json")
     upload = answer.json()["uploadId"]
@@ -108,7 +108,7 @@ def test_names_that_no_header_takes_do_no_harm(file_store: Store, plugin: Plugin
     assert (told.status_code, told["Upload-Metadata"]) == (200, "note Pw==")
 
 
-def test_an_upload_is_cancelled(file_store: Store, plugin: Plugin) -> None:
+def test_delete_aborts_the_upload(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     plugin.put(upload, 1, b"abc")
     assert plugin.api.delete(f"/uppy/s3/multipart/{upload}?key=a.bin").status_code == 200
@@ -117,7 +117,7 @@ def test_an_upload_is_cancelled(file_store: Store, plugin: Plugin) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"abc"], ids=["empty", "small"])
-def test_a_small_file_is_a_form(file_store: Store, plugin: Plugin, data: bytes) -> None:
+def test_small_file_is_sent_as_form(file_store: Store, plugin: Plugin, data: bytes) -> None:
     signed = plugin.api.get("/uppy/s3/params?filename=a.txt&type=text/plain&metadata[relativePath]=x/a.txt").json()
     fields = {**signed["fields"], "file": ContentFile(data, "blob")}
     answer = plugin.api.post(signed["url"], fields, format="multipart")
@@ -131,14 +131,14 @@ def test_a_small_file_is_a_form(file_store: Store, plugin: Plugin, data: bytes) 
     [[], "text", {"metadata": "x"}, {"metadata": {"size": "much"}}, {"filename": "..", "metadata": {}}],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(file_store: Store, plugin: Plugin, said: Any) -> None:
+def test_malformed_requests_are_refused(file_store: Store, plugin: Plugin, said: Any) -> None:
     assert plugin.api.post("/uppy/s3/multipart", said, format="json").status_code == 400
     upload = plugin.begin()
     for number in ("x", 0, 10**12, 1.5, None):
         assert plugin.complete(upload, [number]).status_code == 400
 
 
-def test_an_upload_is_its_owners(file_store: Store, plugin: Plugin, other_user: User) -> None:
+def test_upload_is_private_to_its_owner(file_store: Store, plugin: Plugin, other_user: User) -> None:
     upload = plugin.begin()
     url = plugin.api.get("/uppy/s3/params?filename=a.txt").json()["url"]
     plugin.api.force_authenticate(other_user)
@@ -147,7 +147,7 @@ def test_an_upload_is_its_owners(file_store: Store, plugin: Plugin, other_user: 
     assert plugin.api.post(url, {"file": ContentFile(b"a", "a")}, format="multipart").status_code == 404
 
 
-def test_a_page_needs_no_csrf_token_where_nobody_can_forge(file_store: Store, user: User, root: Folder) -> None:
+def test_csrf_token_is_required_only_where_forgeable(file_store: Store, user: User, root: Folder) -> None:
     browser = Browser(enforce_csrf_checks=True)
     browser.force_login(user)
     begun = browser.post("/uppy/s3/multipart", {"filename": "a"}, content_type="application/json")

@@ -1,4 +1,4 @@
-"""The app under other people's URLs."""
+"""The app, included at various places of a portal's URLs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ AROUND = {
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("versioning", ["NamespaceVersioning", "URLPathVersioning", "AcceptHeaderVersioning"])
-def test_uploads_work_wherever_they_are_included(
+def test_uploads_work_under_any_include(
     use_urls: UseUrls, api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPatch, around: str, versioning: str
 ) -> None:
     from rest_framework import versioning as drf
@@ -74,7 +74,7 @@ def test_uploads_work_wherever_they_are_included(
     assert api.get(f"{prefix}/api/2.0/files/settings").status_code == 200
 
 
-def test_no_session_is_left_where_the_location_cannot_be_told(
+def test_missing_location_route_leaves_no_session(
     use_urls: UseUrls, api: APIClient, root: Folder, store: Store
 ) -> None:
     use_urls(*[route for route in upload_urls.urlpatterns if route.name == "create_session"])
@@ -95,7 +95,7 @@ def test_no_session_is_left_where_the_location_cannot_be_told(
         pytest.param([path("any/where/", include("uploads.urls.tus"))], [], id="another-protocol"),
     ],
 )
-def test_checks_name_what_clients_would_not_find(use_urls: UseUrls, routes: list[Any], ids: list[str]) -> None:
+def test_checks_report_unreachable_routes(use_urls: UseUrls, routes: list[Any], ids: list[str]) -> None:
     use_urls(*routes)
     assert [message.id for message in check_settings()] == ids
 
@@ -111,9 +111,7 @@ TUS = include(("uploads.urls.tus", "tus"), namespace="avatars")
         pytest.param(path("<slug:tenant>/", include(([path("t/", TUS)], "theirs"))), "/acme/t/", id="both"),
     ],
 )
-def test_tus_works_wherever_it_is_included(
-    use_urls: UseUrls, api: APIClient, root: Folder, route: Any, prefix: str
-) -> None:
+def test_tus_works_under_any_include(use_urls: UseUrls, api: APIClient, root: Folder, route: Any, prefix: str) -> None:
     use_urls(route)
     headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0"}
     url = api.post(prefix, HTTP_UPLOAD_LENGTH="3", **headers)["Location"]

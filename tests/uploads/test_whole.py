@@ -1,4 +1,4 @@
-"""Files in one request, and what clients ask around an upload."""
+"""Whole files in one request, and auxiliary requests around an upload."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def content_of(api: APIClient, file: dict[str, Any]) -> bytes:
         ("post", "{folder}/insert"),
     ],
 )
-def test_a_file_in_one_request(store: Store, api: APIClient, root: Folder, method: str, path: str, data: bytes) -> None:
+def test_one_request_uploads_a_file(
+    store: Store, api: APIClient, root: Folder, method: str, path: str, data: bytes
+) -> None:
     address = f"/api/2.0/files/{path.format(folder=root.pk)}"
     answer = getattr(api, method)(address, {"file": ContentFile(data, "größe.txt")}, format="multipart")
     assert answer.status_code == 200
@@ -54,7 +56,7 @@ def test_a_file_in_one_request(store: Store, api: APIClient, root: Folder, metho
     assert (session.state, session.file_size) == (State.COMPLETED, len(data))
 
 
-def test_a_raw_body_is_called_as_its_headers_or_the_query_say(api: APIClient, url: str) -> None:
+def test_raw_body_needs_header_or_query_name(api: APIClient, url: str) -> None:
     raw: dict[str, Any] = {"content_type": "application/octet-stream"}
     named = api.generic("POST", url, b"abc", HTTP_CONTENT_DISPOSITION='attachment; filename="a.bin"', **raw)
     titled = api.generic("POST", f"{url}?title=b.bin", b"abc", **raw)
@@ -62,7 +64,7 @@ def test_a_raw_body_is_called_as_its_headers_or_the_query_say(api: APIClient, ur
     assert error_of(api.generic("POST", url, b"abc", **raw)) == (400, "invalid_name")
 
 
-def test_a_form_may_say_more_before_the_file(api: APIClient, url: str) -> None:
+def test_form_options_may_precede_the_file(api: APIClient, url: str) -> None:
     for title in ("a.txt", "a (1).txt"):
         fields = {"createNewIfExist": "true", "file": ContentFile(b"abc", "a.txt")}
         assert api.post(url, fields, format="multipart").json()["response"]["title"] == title
@@ -75,7 +77,7 @@ def part(head: str, body: str) -> bytes:
     return f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n".encode()
 
 
-def test_a_field_that_has_a_type_is_no_file(api: APIClient, url: str) -> None:
+def test_typed_form_field_is_no_file(api: APIClient, url: str) -> None:
     typed = (
         b'--x\r\nContent-Disposition: form-data; name="createNewIfExist"\r\nContent-Type: text/plain\r\n\r\ntrue\r\n'
     )
@@ -84,13 +86,13 @@ def test_a_field_that_has_a_type_is_no_file(api: APIClient, url: str) -> None:
     assert (file["title"], content_of(api, file)) == ("a.txt", b"abc")
 
 
-def test_a_second_file_is_not_lost_silently(api: APIClient, url: str) -> None:
+def test_second_file_in_form_is_refused(api: APIClient, url: str) -> None:
     body = part('name="f"; filename="a.txt"', "abc") + part('name="g"; filename="b.txt"', "def") + b"--x--\r\n"
     assert error_of(api.generic("POST", url, body, content_type=FORM)) == (400, "invalid_request")
     assert not File.objects.exists()
 
 
-def test_a_part_of_a_file_is_no_file(api: APIClient, url: str) -> None:
+def test_partial_content_range_is_refused(api: APIClient, url: str) -> None:
     first = api.post(url, {"file": ContentFile(b"whole", "a.txt")}, format="multipart").json()["response"]
     address = f"/api/2.0/files/{first['id']}/update"
     raw: dict[str, Any] = {"content_type": "application/octet-stream"}
@@ -107,14 +109,12 @@ def test_a_part_of_a_file_is_no_file(api: APIClient, url: str) -> None:
         "attachment; filename=\"x.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt",
     ],
 )
-def test_names_in_headers_are_read_in_either_way(api: APIClient, url: str, header: str) -> None:
+def test_both_filename_encodings_are_decoded(api: APIClient, url: str, header: str) -> None:
     answer = api.generic("POST", url, b"abc", content_type="a/b", HTTP_CONTENT_DISPOSITION=header)
     assert answer.json()["response"]["title"] == "größe.txt"
 
 
-def test_a_session_is_not_left_open_by_an_error_of_the_database(
-    api: APIClient, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_error_leaves_no_open_session(api: APIClient, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         msg = "the disk is full"
         raise OperationalError(msg)
@@ -126,20 +126,20 @@ def test_a_session_is_not_left_open_by_an_error_of_the_database(
     assert not UploadSession.objects.unfinished().exists()
 
 
-def test_a_file_without_a_length_does_not_reserve_all_that_is_free(api: APIClient, url: str, settings: Any) -> None:
+def test_quota_requires_a_content_length(api: APIClient, url: str, settings: Any) -> None:
     settings.QUOTA = 1000
     headers: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
     answer = api.generic("POST", f"{url}?title=a", b"abc", content_type="a/b", **headers)
     assert error_of(answer) == (411, "length_required")
 
 
-def test_clients_made_for_newer_servers_get_a_list(api: APIClient, url: str) -> None:
+def test_clients_of_newer_servers_receive_list(api: APIClient, url: str) -> None:
     fields = {"File": ContentFile(b"abc", "a.txt")}
     answer = api.post(url, fields, format="multipart", HTTP_USER_AGENT="OpenAPI-Generator/3.7.0/python")
     assert [file["title"] for file in answer.json()["response"]] == ["a.txt"]
 
 
-def test_the_content_of_a_file_is_replaced(api: APIClient, url: str) -> None:
+def test_update_replaces_the_content(api: APIClient, url: str) -> None:
     first = api.post(url, {"file": ContentFile(b"old", "a.txt")}, format="multipart").json()["response"]
     address = f"/api/2.0/files/{first['id']}/update"
     second = api.put(address, {"file": ContentFile(b"newer", "whatever")}, format="multipart").json()["response"]
@@ -155,7 +155,7 @@ def test_the_content_of_a_file_is_replaced(api: APIClient, url: str) -> None:
         ({"ALLOWED_EXTENSIONS": {".png"}}, (403, "extension_not_allowed")),
     ],
 )
-def test_limits_hold_and_nothing_is_left(
+def test_exceeded_limit_leaves_no_session(
     api: APIClient, url: str, uploads_settings: Change, change: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     uploads_settings(**change)
@@ -164,7 +164,7 @@ def test_limits_hold_and_nothing_is_left(
     assert api.post(url, {"file": ContentFile(b"12345", "a.png")}, format="multipart").status_code == 200
 
 
-def test_a_quota_is_for_the_file_not_for_the_form(api: APIClient, url: str, settings: Any) -> None:
+def test_quota_applies_to_file_not_form(api: APIClient, url: str, settings: Any) -> None:
     settings.QUOTA = 3
     assert api.post(url, {"file": ContentFile(b"abc", "a.txt")}, format="multipart").status_code == 200
     assert error_of(api.post(url, {"file": ContentFile(b"d", "b.txt")}, format="multipart")) == (413, "file_too_large")
@@ -187,12 +187,12 @@ def test_a_quota_is_for_the_file_not_for_the_form(api: APIClient, url: str, sett
         ),
     ],
 )
-def test_what_is_no_file_leaves_nothing(api: APIClient, url: str, body: bytes, kind: str, code: str) -> None:
+def test_unusable_form_leaves_no_session(api: APIClient, url: str, body: bytes, kind: str, code: str) -> None:
     assert error_of(api.generic("POST", url, body, content_type=kind)) == (400, code)
     assert not UploadSession.objects.unfinished().exists()
 
 
-def test_a_file_can_be_asked_for(uploader: Uploader, other_user: User) -> None:
+def test_only_the_owner_can_query_file(uploader: Uploader, other_user: User) -> None:
     file = uploader.send(uploader.create(3, name="a.txt"), b"abc").json()["data"]["file"]
     address = f"/api/2.0/files/file/{file['id']}"
     known = uploader.api.get(address).json()["response"]
@@ -201,19 +201,19 @@ def test_a_file_can_be_asked_for(uploader: Uploader, other_user: User) -> None:
     assert error_of(uploader.api.get(address)) == (404, "file_not_found")
 
 
-def test_a_login_can_be_tried(api: APIClient) -> None:
+def test_authentication_endpoint_reports_login(api: APIClient) -> None:
     address = "/api/2.0/authentication"
     assert api.get(address).json()["response"] is True
     assert APIClient().get(address).json()["response"] is False
     assert APIClient().get(address, HTTP_AUTHORIZATION="Bearer wrong").status_code == 401
 
 
-def test_unknown_paths_of_the_api_answer_json_and_others_a_page(client: Any, db: None) -> None:
+def test_unknown_api_paths_answer_json(client: Any, db: None) -> None:
     assert error_of(client.get("/api/2.0/nothing")) == (404, "not_found")
     assert client.get("/nothing")["Content-Type"].startswith("text/html")
 
 
-def test_an_edit_session_tells_the_version_of_its_file(uploader: Uploader, uploads_settings: Change) -> None:
+def test_edit_session_reports_the_file_version(uploader: Uploader, uploads_settings: Change) -> None:
     uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
     for data in (b"a", b"b"):
         done = uploader.send(uploader.create(1, name="a.txt"), data).json()["data"]
