@@ -1,4 +1,4 @@
-"""What a portal tells the app about itself, and what it is told."""
+"""The interface between the app and a portal."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from uploads.models import UploadSession
 
 ROOT = "@my"
-"""What the one place for files is called where a portal has no folders."""
+"""The id of the only folder of a portal without folders."""
 Id = int | str
-"""An id of the portal. Integers are integers in JSON, anything else (a UUID) is a string."""
+"""An id of the portal. Integers are numbers in JSON; all other ids (UUIDs) are strings."""
 
 
 def plain_id(value: object) -> Id:
-    """Return an id as JSON has it."""
+    """Convert an id to its JSON type."""
     return value if isinstance(value, int) else str(value)
 
 
@@ -51,24 +51,24 @@ class EditableFile:
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """The portal's file, as the answer to the last chunk tells it (protocol: 201)."""
+    """The portal's file, as the response to the last chunk reports it (protocol: 201)."""
 
     id: Id
     folder_id: Id
     title: str
     version: int = 1
     url: str = ""
-    """Where clients find it, a path or a URL; empty if nowhere."""
+    """Path or URL of the file for clients; empty if there is none."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What else clients are told of it. URLs that start with ``/`` are made absolute for them."""
+    """Further fields for clients. URLs that start with ``/`` are made absolute."""
 
 
 _caller: ContextVar[Any] = ContextVar("uploads_caller", default=None)
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Forget afterwards whose request it was that ``called_by`` told."""
+def caller_scope() -> Iterator[None]:
+    """Forget the request set by ``called_by`` when the block ends."""
     token = _caller.set(None)
     try:
         yield
@@ -77,20 +77,23 @@ def answering() -> Iterator[None]:
 
 
 def caller() -> Any:
-    """Return REST framework's request that is being answered, or None."""
+    """Return the current REST framework request, or None."""
     return _caller.get()
 
 
-def called_by(request: Any) -> None:
-    """Let destinations see the request that is being answered."""
+def set_caller(request: Any) -> None:
+    """Make the current request available to destinations."""
     _caller.set(request)
 
 
 class Destination:
-    """The portal, seen from an upload. Instances are made per use, with the settings' options, and keep no state."""
+    """The portal from the perspective of an upload.
+
+    An instance is created per use, with the options of the settings, and keeps no state.
+    """
 
     alias = "default"
-    """The name in ``UPLOADS["DESTINATIONS"]``."""
+    """The key in ``UPLOADS["DESTINATIONS"]``."""
 
     def __init__(self, **options: Any) -> None:
         for name, value in options.items():
@@ -101,32 +104,32 @@ class Destination:
 
     @property
     def request(self) -> Any:
-        """REST framework's request that is being answered (``auth``, ``META`` …); None in a task or command."""
+        """The current REST framework request (``auth``, ``META`` …); None in a task or command."""
         return caller()
 
     def problems(self) -> Iterable[str]:
-        """Say what is wrong with this destination's options; ``manage.py check`` asks. No I/O."""
+        """Return the problems with this destination's options for ``manage.py check``; do no I/O."""
         return ()
 
     checker = ""
-    """Dotted path of a function ``(session, file)`` that ``check`` calls, ``uploads.contrib.clamd.check`` say."""
+    """Dotted path of a function ``(session, file)`` that ``check`` calls, such as ``uploads.contrib.clamd.check``."""
 
     databases: Collection[str] = ("default",)
-    """Aliases of the databases that ``publish`` writes to; those beside the app's get transactions of their own."""
+    """Aliases of the databases that ``publish`` writes to. Each besides the app's gets its own transaction."""
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.
 
-        ``folder_id`` is empty where neither URL nor client names one.
-        Runs at creation, outside any transaction. Raise FolderNotFound for a folder the user may not see.
+        ``folder_id`` is empty if neither the URL nor the client names a folder.
+        Runs at creation, outside any transaction. Raise FolderNotFound for a folder that the user may not see.
         """
         raise NotImplementedError
 
     def subfolder(self, user: AbstractBaseUser, folder: Folder, names: Sequence[str]) -> Folder:
-        """Return the folder that ``names`` lead to below ``folder``, making what is missing.
+        """Return the folder at the path ``names`` below ``folder``; create missing folders.
 
-        Runs at creation for a relativePath; the names are cleaned. Mark what is made here, so that ``discard``
-        can remove it if no file ever comes.
+        Runs at creation for a relativePath; the names are already cleaned. Mark the folders created here, so that
+        ``discard`` can remove them if no file ever arrives.
         """
         raise RelativePathUnsupported
 
@@ -138,108 +141,120 @@ class Destination:
         raise EditUnsupported
 
     def describe(self, user: AbstractBaseUser, file_id: str) -> dict[str, Any]:
-        """Return what clients are told of a file that ``user`` may see, as ``PublishedFile.details`` has it.
+        """Return the details of a file that ``user`` may see, as in ``PublishedFile.details``.
 
-        Clients ask for it before or right after an upload. Raise FileNotFound for any other file.
+        Clients request them before or right after an upload. Raise FileNotFound for any other file.
         """
         raise FileNotFound
 
     def existing(self, user: AbstractBaseUser, folder: Folder, titles: Sequence[str]) -> Collection[str]:
-        """Return those of the cleaned ``titles`` that files of the folder have; clients warn before replacing them."""
+        """Return the ``titles``, already cleaned, that files of the folder have.
+
+        Clients warn before they replace these files.
+        """
         return ()
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
-        """Veto the upload by raising.
+        """Veto the upload by raising an error.
 
-        Runs at creation, before the store is asked for anything, when ``session`` is not saved yet and its
-        ``storage`` may be changed; and again before ``publish``, because the world changes while bytes are sent.
+        Runs at creation, before any call to the store; then ``session`` is not saved yet and its ``storage`` may be
+        changed. Runs again before ``publish``, because conditions may change while bytes are sent.
         """
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
-        """Return how many bytes the files of ``user`` may still grow, or None if there is no limit.
+        """Return how many more bytes ``user`` may store, or None if there is no limit.
 
-        Runs at creation. The app takes the declared sizes of the user's other unfinished sessions off.
+        Runs at creation. The app subtracts the declared sizes of the user's other unfinished sessions.
         """
         return None
 
     def object_name(self, session: UploadSession) -> str:
-        """Return the name under which the storage keeps the file; it must be unique to the session.
+        """Return the name of the file's object in the storage; it must be unique to the session.
 
-        Let it end with ``session.storage_name``: that is unique, is what the audit knows our names by, and has the
-        file's name at the end, for programs that take title and type from the name of a ``FileField``.
+        End it with ``session.storage_name``, which is unique and lets the audit recognize the app's objects.
+        That name ends with the file's name, for programs that take title and type from a ``FileField``'s name.
         """
         return f"{self.prefix(session)}/{session.created_at:%Y/%m}/{session.storage_name}"
 
     def prefix(self, session: UploadSession) -> str:
-        """Return where in its storage the object of the session goes: a tenant's own place, say."""
+        """Return the prefix of the session's object in its storage, such as one per tenant."""
         return conf.current().OBJECT_PREFIX
 
     @property
     def storages(self) -> Collection[str]:
-        """The aliases of the storages that its files go to: the system checks and the doctor look at them."""
+        """Aliases of the storages that receive its files; system checks and the doctor examine them."""
         return {conf.current().STORAGE}
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
-        """Return the storages (aliases) and prefixes that the audit looks at; those of one tenant, if it is for one."""
+        """Return the storages (aliases) and prefixes that the audit examines.
+
+        In an audit of one tenant, return only the prefixes of that tenant.
+        """
         config = conf.current()
         return [(config.STORAGE, config.OBJECT_PREFIX)]
 
     @property
     def has_check(self) -> bool:
-        """Whether files are checked at all."""
+        """True if this destination checks files."""
         return bool(self.checker) or type(self).check is not Destination.check
 
     def is_checked(self, session: UploadSession) -> bool:
-        """Tell whether the file goes through ``check`` before it is published; asked when all of it is stored."""
+        """Return True if ``check`` must accept the file before it is published.
+
+        Runs when all bytes are stored.
+        """
         return self.has_check
 
     def check(self, session: UploadSession, file: BinaryIO) -> None:
-        """Look at the whole file before anybody else does: a virus scanner, a parser, a thumbnailer.
+        """Examine the whole file before it is published, with a virus scanner, parser or thumbnailer.
 
-        Runs in Celery (or ``complete_uploads``), outside any transaction, perhaps more than once. ``file`` can be
-        read and sought; nothing of it is kept on disk. Returning means that the file is fine. Raise FileRefused or
-        FileUncheckable with a reason, or CheckerUnavailable; any other exception counts as the last.
+        Runs in Celery (or ``complete_uploads``), outside any transaction, perhaps more than once. ``file`` is readable
+        and seekable; none of it is kept on disk. Return to accept the file. To reject it, raise FileRefused or
+        FileUncheckable with a reason. CheckerUnavailable, or any other exception, postpones the check.
         """
         if self.checker:
             import_string(self.checker)(session, file)
 
     def publish(self, session: UploadSession) -> PublishedFile:
-        """Make the portal's file of the finished object ``session.object_name`` and return it.
+        """Create the portal's file from the finished object ``session.object_name`` and return it.
 
         Runs in the transaction that marks the session completed, in a request or in Celery. The object is
-        final: assign its name to a FileField, nothing needs to be read or copied. Raising an
-        ``UploadError`` fails the session; any other exception is tried again later.
+        final: assign its name to a FileField; nothing needs to be read or copied. An ``UploadError`` fails the
+        session; after any other exception, publishing is retried later.
 
-        If the portal's tables are in another database than the app's, this may run again after it was committed:
-        look for a file that has ``session.object_name`` already.
+        If the portal's tables are in another database than the app's, this may run again after its commit:
+        look first for a file that already has ``session.object_name``.
         """
         raise NotImplementedError
 
     def withdraw(self, session: UploadSession) -> None:
-        """Take note that the client no longer wants its finished upload. The default leaves the file to the portal."""
+        """Handle a client that no longer wants its finished upload.
+
+        The default leaves the file to the portal.
+        """
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
-        """Return those of the object ``names`` that the portal's own rows refer to, in whatever storage.
+        """Return the object ``names`` that the portal's own rows refer to, in any storage.
 
-        Runs in ``audit_uploads``, which deletes the others of them if no session owns them. The default claims all,
-        so that nothing is ever deleted that a portal did not give up.
+        Runs in ``audit_uploads``, which deletes the other objects if no session owns them. The default returns all
+        names, so that the audit never deletes an object that the portal still uses.
         """
         return names
 
     def discard(self, session: UploadSession) -> None:
         """Clean up after a session that ended without a file.
 
-        Remove the folders of ``session.path`` that were made for uploads and that nothing is in.
+        Remove the folders of ``session.path`` that were created for uploads and are empty.
         May run more than once for a session.
         """
 
 
 def sign_object_name(session: UploadSession, wanted: str, longest: int) -> str:
-    """Return the object's name for a file that would be called ``wanted``; raise NotAccepted if it is too long.
+    """Return the signed object name for ``wanted``; raise NotAccepted if it is too long.
 
-    A portal's function may have made it, so nobody knows its length before.
+    A function of the portal may have made ``wanted``, so its length is not known before.
     """
     name = names.fitting(wanted, session.name_signature, longest)
     if len(name) > longest:
-        raise NotAccepted(reason=f"its name in the store needs {len(name)} characters, the field has {longest}")
+        raise NotAccepted(reason=f"its object name needs {len(name)} characters, but the field allows only {longest}")
     return name

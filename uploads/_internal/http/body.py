@@ -53,7 +53,7 @@ LIST = 16
 """Factor by which a list of names or parts may exceed the limit for fields."""
 
 
-def below(request: Request) -> HttpRequest:
+def django_request(request: Request) -> HttpRequest:
     """Return Django's request, because REST framework's stream is empty for chunked encoding."""
     return request._request  # noqa: SLF001 - there is no other way
 
@@ -67,7 +67,7 @@ def require_identity(request: HttpRequest) -> None:
 
 def require_body(request: Request) -> None:
     """Raise BodyConsumed if the body was read, and not kept, before the view."""
-    http = below(request)
+    http = django_request(request)
     if getattr(http, "_read_started", False) and not hasattr(http, "_body"):
         raise BodyConsumed
 

@@ -13,8 +13,8 @@ class NoFilePart(UploadError):
 class ChunkOfWidget(UploadError):
     code = "chunk_of_widget"
     text = (
-        "This URL takes whole files, and the form carries one chunk of a file. Turn chunking off in the upload widget, "
-        "or send the chunks to an upload session or by tus."
+        "This URL takes whole files, but the form has one chunk of a file. Turn off chunking in the upload widget, "
+        "or send the chunks to an upload session or with tus."
     )
 
 
@@ -33,37 +33,40 @@ class MalformedForm(UploadError):
 
 class IncompleteBody(BodyInterrupted):
     code = "incomplete_body"
-    text = "The body ended early: {received} bytes came, {declared} were declared. Send the chunk again."
+    text = "The body ended early: {received} of {declared} declared bytes arrived. Send the chunk again."
 
 
 class DigestMismatch(UploadError):
     code = "digest_mismatch"
-    text = "The body is not what its {algorithm} digest says: it was damaged on the way. Send the chunk again."
+    text = "The body does not match its {algorithm} digest: it was damaged in transit. Send the chunk again."
 
 
 class BodyTimeout(BodyInterrupted):
     code = "body_timeout"
     status = 408
-    text = "The body came too slowly: {received} bytes so far. Send the chunk again."
+    text = "The body arrived too slowly: {received} bytes so far. Send the chunk again."
 
 
 class BodyHidden(UploadError):
     code = "length_required"
     status = 411
-    text = "The web server passes no body without Content-Length: send Content-Length with the chunk."
+    text = "The web server does not forward a body without Content-Length: send Content-Length with the chunk."
 
 
 class BodyConsumed(UploadError):
-    """Sending it again does not help: the portal's operators have to."""
+    """Sending the request again does not help: the portal's operators must fix the cause."""
 
     code = "body_consumed"
-    text = "The portal read the body before the upload could (middleware that reads request.POST or request.body?)."
+    text = (
+        "The portal read the body before the upload code, perhaps in middleware that uses request.POST or "
+        "request.body: its operator must exempt the upload URLs."
+    )
 
 
 class EncodingUnsupported(UploadError):
     code = "content_encoding_unsupported"
     status = 415
-    text = "A chunk is sent as it is, without Content-Encoding: {encoding}."
+    text = "Content-Encoding {encoding} is not supported: send the chunk without it."
 
 
 class Unauthenticated(UploadError):
@@ -75,7 +78,7 @@ class Unauthenticated(UploadError):
 class PartChanged(UploadError):
     code = "part_changed"
     status = 409
-    text = "Part {number} is not the one that was named: somebody sent another one since. Ask which parts are stored."
+    text = "Part {number} was replaced by a later request. List the stored parts again."
 
 
 class FieldsTooLarge(UploadError):
@@ -85,21 +88,21 @@ class FieldsTooLarge(UploadError):
 
 
 class TooManyRequests(UploadError):
-    """The chunk's body is not waited for; it is to be sent again when one of the others is done."""
+    """The body is not read. The client sends the chunk again when another request is done."""
 
     code = "too_many_requests"
     status = 429
-    text = "At most {maximum} requests of a client are received at a time; send this one again."
+    text = "At most {maximum} requests per client are received at a time; send this one again."
     retry_after = 2
     passing = True
 
 
 class LocationUnknown(UploadError):
-    """Found out before a session is opened, so that none is left that nobody can send to."""
+    """Raised before a session is opened, so that no session without a location remains."""
 
     code = "location_unknown"
     status = 500
-    text = "The portal's URLs do not lead to the upload location: its operators have to include the door's URLs whole."
+    text = "The portal's URLconf lacks the upload location: its operator must include all URLs of the protocol."
 
 
 class DatabaseUnavailable(UploadError):

@@ -14,7 +14,7 @@ from django.http import QueryDict
 from django.http.request import HttpRequest
 from multipart import parse_options_header
 
-from uploads._internal.http.body import below, interrupter, read_blocks, require_identity
+from uploads._internal.http.body import django_request, interrupter, read_blocks, require_identity
 from uploads._internal.http.deadline import declared_length, is_sending
 from uploads._internal.http.exceptions import ChunkOfWidget
 from uploads._internal.http.multipart import FormFields, as_utf8, form_events, is_form, name_of_file, rest_of_file
@@ -53,7 +53,7 @@ class FileBody:
 
 def read_file(request: Request) -> FileBody:
     """Return the file of the request: a form's first file, or the whole body."""
-    http = below(request)
+    http = django_request(request)
     require_identity(http)
     given = read_range(http)
     if given and (given.first or given.total not in (None, given.last + 1)):
@@ -61,7 +61,7 @@ def read_file(request: Request) -> FileBody:
         raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
     query, options = read_query(http), body_options(http)
     if not is_form(http):
-        return FileBody(disposed_name(http), Chunk(read_blocks(http), **options), query)
+        return FileBody(content_disposition_name(http), Chunk(read_blocks(http), **options), query)
     events, form = form_events(http), FormFields()
     name = name_of_file(events, form, typed=False)
     _require_whole_file(query | form.decoded())
@@ -98,7 +98,7 @@ def body_options(http: HttpRequest) -> dict[str, Any]:
     }
 
 
-def disposed_name(http: HttpRequest) -> str:
+def content_disposition_name(http: HttpRequest) -> str:
     """Return the file name of Content-Disposition in either syntax (RFC 6266); empty if none."""
     header = http.META.get("HTTP_CONTENT_DISPOSITION", "")
     options = parse_options_header(header)[1]

@@ -29,7 +29,7 @@ def is_of(view: Any, package: str) -> bool:
     return str(getattr(getattr(view, "cls", None), "__module__", "")).startswith(f"{package}.")
 
 
-def sibling(request: HttpRequest, name: str, *own: str, **kwargs: object) -> str:
+def reverse_sibling(request: HttpRequest, name: str, *own: str, **kwargs: object) -> str:
     """Return the path of another route in the include that ``request`` came through.
 
     Path parameters before the include are kept. ``own`` names parameters of the protocol's routes, which are dropped.

@@ -25,14 +25,14 @@ from rest_framework.viewsets import ViewSet
 from uploads._internal import conf, owners, sessions
 from uploads._internal.causes import cause_of
 from uploads._internal.conf import DEFAULT_ALIAS
-from uploads._internal.http.body import below, drain, has_unread_body, leave_unread, require_body
+from uploads._internal.http.body import django_request, drain, has_unread_body, leave_unread, require_body
 from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.errors import as_upload_error
 from uploads._internal.http.metadata import FOLDERS, first_value
 from uploads._internal.http.slots import RequestSlot
 from uploads._internal.sessions import FileRequest
 from uploads.destinations import destination_of
-from uploads.destinations.base import answering, called_by
+from uploads.destinations.base import caller_scope, set_caller
 from uploads.exceptions import SessionNotFound
 from uploads.models import State, UploadSession, UploadSessionQuerySet
 
@@ -122,7 +122,7 @@ class UploadView(ViewSet):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.slot = RequestSlot()
         try:
-            with answering():
+            with caller_scope():
                 return super().dispatch(request, *args, **kwargs)
         except Exception:  # Whichever handler responds, the client must be able to read the response.
             self._drain(request)
@@ -137,7 +137,7 @@ class UploadView(ViewSet):
         super().initial(request, *args, **kwargs)
         if request.method not in SAFE_METHODS:
             self.acquire_slot(request)
-        called_by(request)
+        set_caller(request)
 
     def acquire_slot(self, request: Request) -> None:
         """Acquire the slot for reading the body; raise TooManyRequests."""
@@ -150,7 +150,7 @@ class UploadView(ViewSet):
         return self.scope if self.scope in (api_settings.DEFAULT_THROTTLE_RATES or {}) else None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        self._drain(below(request))
+        self._drain(django_request(request))
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
         return answer
@@ -165,7 +165,7 @@ class UploadView(ViewSet):
 
         The line has the error that the user will quote, and the data that the operator needs to find it.
         """
-        request, session = below(self.request), self.named_session
+        request, session = django_request(self.request), self.named_session
         known = as_upload_error(error)
         user = getattr(self.request, "_user", None)
         about = f"session {session.pk} {session.file_name!r}" if session else f"file {self.named_file!r}"

@@ -7,8 +7,8 @@ from uploads._internal.sessions.audit import Comparison, audit, compare
 from uploads._internal.sessions.check import RELEASABLE, check, checks_due, release_checked
 from uploads._internal.sessions.complete import complete, complete_due, retry
 from uploads._internal.sessions.create import FileRequest, create, create_edit
-from uploads._internal.sessions.end import abort, expire_now, expire_stale, extend, give_up_held, purge
-from uploads._internal.sessions.limits import largest_ever
+from uploads._internal.sessions.end import abort, delete_pending_file, expire_now, expire_stale, extend, purge
+from uploads._internal.sessions.limits import max_file_size
 from uploads._internal.sessions.numbered.finalize import finalize
 from uploads._internal.sessions.numbered.receive import receive_numbered
 from uploads._internal.sessions.receive import receive
@@ -37,13 +37,13 @@ __all__ = [
     "complete_due",
     "create",
     "create_edit",
+    "delete_pending_file",
     "expire_now",
     "expire_stale",
     "extend",
     "finalize",
     "give_up",
-    "give_up_held",
-    "largest_ever",
+    "max_file_size",
     "purge",
     "receive",
     "receive_numbered",

@@ -100,11 +100,11 @@ def _check_held(lease: Lease, *, died: bool) -> None:
     try:
         if died and session.attempts > config.COMPLETION_ATTEMPTS:
             raise FileUncheckable(reason=f"its check was begun {session.attempts - 1} times and never came to an end")
-        _look_at(session, found)
+        _hash_and_check(session, found)
     except FileRefused as error:
-        _conclude(lease, CheckResult.REFUSED, config.ON_REFUSED, error, found)
+        _apply_check_result(lease, CheckResult.REFUSED, config.ON_REFUSED, error, found)
     except FileUncheckable as error:
-        _conclude(lease, CheckResult.UNCHECKABLE, config.ON_UNCHECKABLE, error, found)
+        _apply_check_result(lease, CheckResult.UNCHECKABLE, config.ON_UNCHECKABLE, error, found)
     except LeaseLost:
         raise
     except UploadGone as error:
@@ -121,14 +121,14 @@ def _check_held(lease: Lease, *, died: bool) -> None:
             pause = pause_after(session.attempts, MAX_CHECK_PAUSE)
             lease.commit(retry_at=timezone.now() + pause, failure=reason_of(away))
         elif config.ON_CHECKER_AWAY == "publish":
-            _conclude(lease, CheckResult.UNCHECKED, "publish", away, found)
+            _apply_check_result(lease, CheckResult.UNCHECKED, "publish", away, found)
         else:
-            _conclude(lease, CheckResult.UNCHECKABLE, "hold", away, found)
+            _apply_check_result(lease, CheckResult.UNCHECKABLE, "hold", away, found)
     else:
-        _conclude(lease, CheckResult.CLEAN, "publish", None, found)
+        _apply_check_result(lease, CheckResult.CLEAN, "publish", None, found)
 
 
-def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
+def _hash_and_check(session: UploadSession, found: dict[str, Any]) -> None:
     """Hash and check the file as configured; put the values to save into ``found``."""
     destination = destination_of(session)
     with open_object(get_store(session.storage), session.object_name, session.file_size) as file:
@@ -139,7 +139,7 @@ def _look_at(session: UploadSession, found: dict[str, Any]) -> None:
             destination.check(session, file)
 
 
-def _conclude(
+def _apply_check_result(
     lease: Lease, check_result: CheckResult, policy: str, error: UploadError | None, found: dict[str, Any]
 ) -> None:
     session, why = lease.session, "" if error is None else str(error)

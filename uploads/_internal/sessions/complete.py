@@ -22,8 +22,8 @@ from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store, StoredObject, encrypted_well_enough
 from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.fragments import make_parts
-from uploads._internal.transfer.lease import LOOK_AGAIN, Lease, acquire_lease
-from uploads._internal.transfer.segments import LOOKS_FOR_GONE, assemble
+from uploads._internal.transfer.lease import POLL_INTERVAL, Lease, acquire_lease
+from uploads._internal.transfer.segments import GONE_ATTEMPTS, assemble
 from uploads._internal.transfer.targets import begin_planned, objects_of, plan_for
 from uploads._internal.transfer.threads import OutOfTime
 from uploads._internal.transfer.transactions import alias, durable, outside_transaction, reconnect
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=5)
 MAX_COMPLETION_PAUSE = timedelta(hours=1)
-TASKS_TURN = timedelta(seconds=60)
+TASK_GRACE = timedelta(seconds=60)
 """Period in which clients leave a file to the task, after completing took too long.
 
 It took longer than a client waits: each client would start again and be interrupted again.
@@ -63,23 +63,23 @@ def complete(session: UploadSession) -> UploadSession:
     ``retry_at``, however often its client asks.
     """
     if session.state == State.CHECKING:
-        return checked(session)
-    rest = TASKS_TURN if session.left_to_task else timedelta(0)
+        return await_check(session)
+    rest = TASK_GRACE if session.left_to_task else timedelta(0)
     if session.lease_until is None and session.retry_at and session.retry_at + rest > timezone.now():
         return session
     with acquire_lease(session, **begin_attempt(session)) as lease:
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
-    return checked(session)
+    return await_check(session)
 
 
-def checked(session: UploadSession) -> UploadSession:
+def await_check(session: UploadSession) -> UploadSession:
     """Wait for a limited time while the session is being checked.
 
     Does not wait if the checker is known to be unavailable.
     """
     ends = time.monotonic() + conf.current().CHECK_WAIT.total_seconds()
     waits = session.state == State.CHECKING and not session.failure
-    pause = LOOK_AGAIN
+    pause = POLL_INTERVAL
     while waits and session.is_finishing and not session.failure and time.monotonic() < ends:
         time.sleep(pause)
         pause = min(1.0, 2 * pause)
@@ -161,7 +161,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         logger.info("session %s: completing takes longer than its client waits", session.pk)
         return
     except UploadError as error:
-        if error.passing or (isinstance(error, UploadGone) and session.attempts < LOOKS_FOR_GONE):
+        if error.passing or (isinstance(error, UploadGone) and session.attempts < GONE_ATTEMPTS):
             _retry_later(lease, error)
         else:
             fail(lease, error)
@@ -216,7 +216,7 @@ def _awaits_check(session: UploadSession) -> bool:
 
 def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session, store = lease.session, get_store(lease.session.storage)
-    plan = _planned(lease, store)
+    plan = _ensure_plan(lease, store)
     if budget is not None:
         lease.threads.deadline = time.monotonic() + budget.total_seconds()
     make_parts(lease, store, plan)
@@ -229,7 +229,7 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     session.digests["crc32"] = crc32
 
 
-def _planned(lease: Lease, store: Store) -> UploadPlan:
+def _ensure_plan(lease: Lease, store: Store) -> UploadPlan:
     """Return the plan of the file; numbered chunks may have left it undecided until now."""
     session = lease.session
     if session.plan:

@@ -19,12 +19,12 @@ from uploads import names, signals
 from uploads._internal import conf, owners
 from uploads._internal.conf import DEFAULT_ALIAS
 from uploads._internal.sessions.end import abort
-from uploads._internal.sessions.limits import check_file, check_user, is_limited, most_for, save_within_limits
+from uploads._internal.sessions.limits import check_file, check_user, is_limited, max_size_for, save_within_limits
 from uploads._internal.sessions.rules import ANY, Rules
 from uploads._internal.stores import get_store
 from uploads._internal.stores.names import sign_name
 from uploads._internal.transfer.lease import fresh_expiry
-from uploads._internal.transfer.transactions import is_clear, outside_transaction, reconnect
+from uploads._internal.transfer.transactions import certainly_failed, outside_transaction, reconnect
 from uploads._internal.transfer.writer import FRAMING
 from uploads.destinations import Destination, Folder, destination_of, get_destination, plain_id
 from uploads.destinations.base import caller
@@ -172,7 +172,7 @@ def _new_session(
 ) -> UploadSession:
     config = conf.current()
     now = timezone.now()
-    size = most_for(user, destination, file.at_most, FRAMING) if file.size is None else file.size
+    size = max_size_for(user, destination, file.at_most, FRAMING) if file.size is None else file.size
     return UploadSession(
         owner_key=owners.key_of(user),
         destination=destination.alias,
@@ -241,7 +241,7 @@ def _save(user: AbstractBaseUser, session: UploadSession, *, limited: bool) -> N
             session.refresh_from_db()  # The first attempt took effect: no other session has this id.
             return
         except Error as error:
-            clear = clear and is_clear(error)
+            clear = clear and certainly_failed(error)
             if attempt == 2 and clear:
                 raise
             if attempt == 2:

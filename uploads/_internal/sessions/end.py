@@ -70,7 +70,7 @@ def expire_stale(*, batch_size: int) -> int:
     overdue = timezone.now() - conf.current().FORM_LIFETIME
     waiting = HeldFile.objects.select_related("session").filter(Q(given_up=True) | Q(since__lt=overdue))
     for held in waiting.order_by("since")[:batch_size]:
-        give_up_held(held)
+        delete_pending_file(held)
     TaskRun.note("expire")
     return total
 
@@ -146,7 +146,7 @@ def _fragments(session: UploadSession, store: Store) -> set[str]:
         return named  # The audit finds the rest.
 
 
-def give_up_held(held: HeldFile) -> None:
+def delete_pending_file(held: HeldFile) -> None:
     """Delete a file that no form took; the expiry task retries a failed deletion."""
     # After this update no form can take the file. The update waits for a form that is taking it in a transaction.
     if not held.given_up and not HeldFile.objects.filter(pk=held.pk).update(given_up=True):

@@ -52,7 +52,7 @@ def _largest_in(store: Store) -> int:
     return largest_joined(store) if store.composes else largest_in_one_upload(store)
 
 
-def largest_ever() -> int:
+def max_file_size() -> int:
     """Return the maximum size of any file in bytes, if the store can join segments."""
     config = conf.current()
     largest = parts.MAX_OBJECT_SIZE
@@ -69,10 +69,10 @@ def _largest_unknown(bound: int | None) -> int:
     if bound is None or bound > largest:
         with suppress(StoreUnavailable):  # It is unknown then whether the store can join segments.
             largest = _largest_in(store)
-    return min(largest, largest_ever(), largest if bound is None else bound)
+    return min(largest, max_file_size(), largest if bound is None else bound)
 
 
-def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
+def max_size_for(user: AbstractBaseUser, destination: Destination, bound: int | None, slack: int) -> int:
     """Return the maximum size of a user's file that has at most ``bound`` bytes.
 
     The bound may exceed the file's size by ``slack``; None means that there is no bound.
@@ -84,7 +84,7 @@ def most_for(user: AbstractBaseUser, destination: Destination, bound: int | None
     free = destination.free_space(user)
     if free is None:
         return most
-    reserved = _held(user, destination)["size"]
+    reserved = _reserved(user, destination)["size"]
     if bound is None:
         raise LengthRequired
     return max(0, min(most, _require_space(bound, free, reserved, slack)))
@@ -101,7 +101,9 @@ def _require_space(size: int, free: int, reserved: int, slack: int = 0) -> int:
     return left
 
 
-def _held(user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None) -> dict[str, int]:
+def _reserved(
+    user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None
+) -> dict[str, int]:
     """Return the count and the bytes of the user's unfinished sessions in the destination."""
     others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
     if besides:
@@ -118,7 +120,7 @@ def check_user(user: AbstractBaseUser, session: UploadSession) -> None:
     """Raise an error if the user's other sessions and files leave no room."""
     destination = destination_of(session)
     maximum = conf.current().MAX_OPEN_SESSIONS
-    held = _held(user, destination, besides=session)
+    held = _reserved(user, destination, besides=session)
     # Queried last, so that a file published in between counts twice instead of not at all.
     reserved, free = held["size"], destination.free_space(user)
     if maximum is not None and held["count"] >= maximum:

@@ -12,7 +12,7 @@ from uploads import signals
 from uploads._internal import conf
 from uploads._internal.parts import update_crc32
 from uploads._internal.sessions.admission import check_bounds, check_open, check_range, is_whole, take_length
-from uploads._internal.sessions.complete import checked, complete, complete_held
+from uploads._internal.sessions.complete import await_check, complete, complete_held
 from uploads._internal.sessions.end import release
 from uploads._internal.sessions.progressive import receive_progressively
 from uploads._internal.sessions.rules import Chunk, Duplicate
@@ -91,7 +91,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
         if session.state not in PAST_SENDING:
             explain_loss(session, Mode.SEQUENTIAL)
             raise
-    return checked(session)
+    return await_check(session)
 
 
 def explain_loss(session: UploadSession, mode: Mode) -> None:

@@ -105,11 +105,11 @@ class Heartbeat:
                 and lease.is_listening
                 and (lease.is_silent or lease.preemptible or lease in self._given)
             ):
-                self._give_way(lease)
+                self._hand_over(lease)
             else:
-                self._keep(lease)
+                self._renew(lease)
 
-    def _keep(self, lease: Held) -> None:
+    def _renew(self, lease: Held) -> None:
         """Renew the lease for a holder that cannot do so at the moment."""
         asked = time.monotonic()
         lasts = conf.current().LEASE_DURATION
@@ -118,7 +118,7 @@ class Heartbeat:
             if same.update(lease_until=DatabaseNow() + lasts):
                 lease.renewed = asked
 
-    def _give_way(self, lease: Held) -> None:
+    def _hand_over(self, lease: Held) -> None:
         """Interrupt the holder's reading, so that it releases the session.
 
         The holder keeps the bytes that its protocol allows. If it continues to read, the session is released for it.

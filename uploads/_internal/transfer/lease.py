@@ -46,7 +46,7 @@ At most this many parts are dirty when its process dies.
 SILENCE = 1.0
 """Seconds of silence after which a client may be gone."""
 WRITER_DIED = "taken over from a writer that died"
-LOOK_AGAIN = 0.1
+POLL_INTERVAL = 0.1
 """Seconds between two queries while waiting for another process."""
 
 
@@ -111,7 +111,7 @@ class Lease:
         if self.lost:
             raise LeaseLost
         if time.monotonic() - self.renewed > self._interval:
-            self.write(lease_until=deadline(), **prolonged(self.session))
+            self.write(lease_until=deadline(), **extended_expiry(self.session))
 
     def check(self) -> None:
         if self.lost or time.monotonic() - self.renewed >= conf.current().LEASE_DURATION.total_seconds():
@@ -125,7 +125,7 @@ class Lease:
         plan = self.session.plan
         if keep:
             offset = values.get("bytes_stored", self.session.bytes_stored)
-            self.write(lease_until=deadline(), **self._ahead(plan, plan.index(offset) if plan else 0), **values)
+            self.write(lease_until=deadline(), **self._dirty_values(plan, plan.index(offset) if plan else 0), **values)
         elif not self.session.change(held=False, dirty_parts=self.dirty.left(but=self._indexes(stored)), **values):
             raise LeaseLost
 
@@ -143,7 +143,7 @@ class Lease:
 
     def decide(self, plan: UploadPlan, upload_id: str, **values: Any) -> None:
         """Save the plan of the file, and record that its first parts will be written."""
-        ahead = self._ahead(plan, 0)
+        ahead = self._dirty_values(plan, 0)
         self.write(layout=plan.as_json(), upload_id=upload_id, lease_until=deadline(), **ahead, **values)
 
     def confirm(self) -> None:
@@ -159,10 +159,10 @@ class Lease:
         return [plan.index(part.offset) for part in stored] if plan else []
 
     def _note_part(self, index: int) -> bool:
-        self.write(lease_until=deadline(), **self._ahead(self.session.plan, index))
+        self.write(lease_until=deadline(), **self._dirty_values(self.session.plan, index))
         return True
 
-    def _ahead(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
+    def _dirty_values(self, plan: UploadPlan | None, index: int) -> dict[str, Any]:
         """Return the row values that record the next parts to write, from ``index`` on.
 
         Empty if no writes can arrive late, or if the session is not open.
@@ -210,7 +210,7 @@ def request_handover(session: UploadSession, *, wait: bool = True) -> bool:
     ends = time.monotonic() + conf.current().HAND_OVER_WAIT.total_seconds()
     if held.update(wanted_fence=session.fence) and wait:
         while held.exists() and time.monotonic() < ends:
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_INTERVAL)
     if not wait:
         return False
     session.refresh_from_db()
@@ -223,7 +223,7 @@ def renewal_interval() -> float:
     return min(config.LEASE_DURATION, config.SESSION_LIFETIME).total_seconds() / 3
 
 
-def prolonged(session: UploadSession, *, within: float = float("inf")) -> dict[str, Any]:
+def extended_expiry(session: UploadSession, *, within: float = float("inf")) -> dict[str, Any]:
     """Return the row values that extend an open session about to expire.
 
     Empty unless it expires within ``within`` seconds.
@@ -244,14 +244,14 @@ def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> 
     values: dict[str, Any] = {
         "fence": session.fence + 1,
         "lease_until": deadline(),
-        **prolonged(session, within=2 * renewal_interval()),
+        **extended_expiry(session, within=2 * renewal_interval()),
         **extra,
     }
     lease = Lease(session)
     lease.fence += 1
     lease.writes = writes
     if plan:
-        values |= lease._ahead(plan, plan.index(session.bytes_stored))  # noqa: SLF001 - this module's
+        values |= lease._dirty_values(plan, plan.index(session.bytes_stored))  # noqa: SLF001 - this module's
     free = UploadSession.objects.idle().filter(pk=session.pk, fence=session.fence)
     if not free.update(**values):
         raise SessionBusy(retry_after=_seconds_left(session))

@@ -27,7 +27,7 @@ from uploads.exceptions import (
 )
 from uploads.models import CopiedPart, Segment, UploadPart, UploadSession
 
-LOOKS_FOR_GONE = 4
+GONE_ATTEMPTS = 4
 """Number of attempts before an upload that the store does not know counts as gone.
 
 A Complete that is still running looks the same until the object is visible.
@@ -67,7 +67,7 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
     copies = _compose(lease, store, plan, segments)
     stored, lost = complete_upload(lease, store, upload_of(session), copies, crc32)
     if stored is None:
-        is_gone = isinstance(lost, UploadGone) and session.attempts >= LOOKS_FOR_GONE - 1
+        is_gone = isinstance(lost, UploadGone) and session.attempts >= GONE_ATTEMPTS - 1
         if is_gone or isinstance(lost, StoreRefused):  # A copy of an earlier attempt may have arrived late.
             _forget_copies(lease, store)
             raise StoreUnavailable from lost

@@ -56,7 +56,7 @@ def require_no_transaction() -> None:
         raise TransactionOpen
 
 
-def is_clear(error: Error) -> bool:
+def certainly_failed(error: Error) -> bool:
     """Return whether the database server itself reported the failure.
 
     Otherwise, a COMMIT may have taken effect.

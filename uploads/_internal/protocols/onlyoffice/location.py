@@ -6,7 +6,7 @@ from django.urls import NoReverseMatch
 from rest_framework.request import Request
 
 from uploads._internal.http import routes
-from uploads._internal.http.body import below
+from uploads._internal.http.body import django_request
 from uploads._internal.http.exceptions import LocationUnknown
 
 
@@ -16,7 +16,7 @@ def location_url(request: Request) -> str:
     The location is looked up in the include of the requested view.
     """
     try:
-        path = routes.sibling(below(request), "location", "folder_id", "file_id", "session_id")
+        path = routes.reverse_sibling(django_request(request), "location", "folder_id", "file_id", "session_id")
     except NoReverseMatch as error:
         raise LocationUnknown from error
     return request.build_absolute_uri(path)

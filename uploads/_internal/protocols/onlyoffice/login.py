@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
-from uploads._internal.http.body import below
+from uploads._internal.http.body import django_request
 from uploads._internal.protocols.onlyoffice import schema
 from uploads._internal.protocols.onlyoffice.dates import format_date
 from uploads._internal.protocols.onlyoffice.requests import read_fields
@@ -67,7 +67,9 @@ class TokenLogin(LoginViewSet):
         fields = Credentials(data=read_fields(request))
         fields.is_valid(raise_exception=True)
         user = authenticate(
-            below(request), username=fields.validated_data["username"], password=fields.validated_data["password"]
+            django_request(request),
+            username=fields.validated_data["username"],
+            password=fields.validated_data["password"],
         )
         if user is None:
             message = "User name or password is wrong."

@@ -9,7 +9,7 @@ from django.core.exceptions import TooManyFieldsSent
 from django.http import QueryDict
 from django.http.request import HttpRequest
 
-from uploads._internal.http.body import below, read_blocks, read_fields_body, require_identity
+from uploads._internal.http.body import django_request, read_blocks, read_fields_body, require_identity
 from uploads._internal.http.multipart import content_type, first_file, form_fields, is_form
 from uploads._internal.http.requests import body_options, json_object, read_query, read_range
 from uploads._internal.protocols.onlyoffice import conf
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def read_chunk(request: Request) -> Chunk:
     """Return the chunk of the request: a form's first file, or the whole body."""
-    http = below(request)
+    http = django_request(request)
     require_identity(http)
     return Chunk(
         first_file(http) if is_form(http) else read_blocks(http),
@@ -65,7 +65,7 @@ def read_fields(request: Request, *, is_list: bool = False) -> dict[str, Any]:
     Clients of the protocol spell names in any case, so names are returned in lower case. Some clients send a wrong
     Content-Type or none for JSON. ``is_list`` works as in ``read_fields_body``.
     """
-    http = below(request)
+    http = django_request(request)
     return read_query(http) | {name.lower(): value for name, value in _body_fields(http, is_list=is_list).items()}
 
 

@@ -20,12 +20,12 @@ def enveloped(data: Any, /, *, status: int = 200, **beside: Any) -> Response:
     return Response({**envelope, **beside}, status)
 
 
-def nothing() -> Response:
+def empty_envelope() -> Response:
     """Return a response for ``/api/2.0`` without a ``response`` field."""
     return Response({"count": 0, "links": [], "status": 0, "statusCode": 200})
 
 
-def plain(data: Any, *, status: int = 200) -> Response:
+def location_response(data: Any, *, status: int = 200) -> Response:
     """Return a response of the location; ``message`` must be there even if it is empty."""
     return Response({"success": True, "data": data, "message": ""}, status)
 

@@ -21,7 +21,13 @@ from uploads._internal.http.views import UploadView, exempt_from_csrf, get_or_40
 from uploads._internal.protocols.onlyoffice import answers, conf, errors, schema
 from uploads._internal.protocols.onlyoffice.location import location_url
 from uploads._internal.protocols.onlyoffice.requests import read_chunk, read_chunk_number, read_fields
-from uploads._internal.protocols.onlyoffice.responses import enveloped, nothing, plain, progress_status, with_progress
+from uploads._internal.protocols.onlyoffice.responses import (
+    empty_envelope,
+    enveloped,
+    location_response,
+    progress_status,
+    with_progress,
+)
 from uploads._internal.protocols.onlyoffice.serializers import (
     CheckRequest,
     EditRequest,
@@ -213,7 +219,7 @@ class SessionView(OnlyofficeView):
             self.slot.acquire(session.owner_key)
         return session
 
-    def look(self, session_id: str) -> UploadSession:
+    def find_live(self, session_id: str) -> UploadSession:
         """Return the session without interrupting a request that writes to it, even if pages poll."""
         return sessions.require_live(self.find(session_id))
 
@@ -242,7 +248,7 @@ class SessionViewSet(SessionView):
     @schema.SESSION_RETRIEVE
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Return the session's state; continue at ``bytes_uploaded``."""
-        return enveloped(self.serialize(answers.Session, self.look(session_id)))
+        return enveloped(self.serialize(answers.Session, self.find_live(session_id)))
 
     @schema.SESSION_RECEIVE
     def receive(self, request: Request, session_id: str, **_: str) -> Response:
@@ -263,7 +269,7 @@ class SessionViewSet(SessionView):
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the session without a file."""
         sessions.abort(self.find(session_id), who=owners.key_of(self.request.user))
-        return nothing()
+        return empty_envelope()
 
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
@@ -290,27 +296,27 @@ class LocationViewSet(SessionView):
         return self._progress(self.store(self._uid()))
 
     def upload(self, request: Request) -> Response:
-        return plain(self.serialize(answers.Progress, self.store_numbered(self._uid())))
+        return location_response(self.serialize(answers.Progress, self.store_numbered(self._uid())))
 
     def finalize(self, request: Request) -> Response:
         return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
 
     def abort(self, request: Request) -> Response:
         sessions.abort(self.find(self._uid()), who=owners.key_of(self.request.user))
-        return plain(None)
+        return location_response(None)
 
     def initiate(self, request: Request) -> Response:
         fields = InitiateRequest(data=read_query(request))
         fields.is_valid(raise_exception=True)
         location_url(request)
         session = self.open(fields.validated_data["folderid"], fields.file_request())
-        return plain(self.serialize(answers.Session, session))
+        return location_response(self.serialize(answers.Session, session))
 
     @schema.LOCATION_RETRIEVE
     def retrieve(self, request: Request, **_: str) -> Response:
         """Return the session's state; continue at ``bytes_uploaded``."""
-        session = self.look(self._uid())
-        return with_progress(plain(self.serialize(answers.Session, session)), session)
+        session = self.find_live(self._uid())
+        return with_progress(location_response(self.serialize(answers.Session, session)), session)
 
     def _uid(self) -> str:
         uid = read_query(self.request).get("uid")
@@ -322,7 +328,7 @@ class LocationViewSet(SessionView):
     def _progress(self, session: UploadSession) -> Response:
         status = progress_status(session)
         data = self.serialize(answers.File if status == 201 else answers.Progress, session)
-        return with_progress(plain(data, status=status), session)
+        return with_progress(location_response(data, status=status), session)
 
 
 def _cleaned(title: str) -> str | None:

@@ -10,14 +10,14 @@ from rest_framework.response import Response
 
 from uploads._internal.protocols.resources import headers
 from uploads._internal.protocols.resources.errors import ContentTypeUnsupported
-from uploads._internal.sessions import Chunk, FileRequest, largest_ever
+from uploads._internal.sessions import Chunk, FileRequest, max_file_size
 from uploads.exceptions import InvalidRequest, OffsetMismatch, UploadError
 from uploads.models import PAST_SENDING, State, UploadSession
 
 
 def limit(session: UploadSession | None = None, lifetime: str = "max-age") -> str:
     """Return Upload-Limit for any upload, or for ``session``; ``lifetime`` names its remaining lifetime."""
-    bounds = {"max-size": largest_ever(), "min-size": 0}
+    bounds = {"max-size": max_file_size(), "min-size": 0}
     if session is not None:
         if not session.size_known:
             bounds["max-size"] = session.file_size

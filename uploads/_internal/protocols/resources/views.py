@@ -103,7 +103,7 @@ class ResourceView(UploadView):
 
         Namespace and path parameters are kept.
         """
-        return routes.sibling(self.variant.request, "upload", session_id=session.id.hex)
+        return routes.reverse_sibling(self.variant.request, "upload", session_id=session.id.hex)
 
     def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store a chunk, and report progress to clients that understand interim responses."""

@@ -12,7 +12,7 @@ from uploads._internal.http.body import read_blocks, require_identity
 from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.digests import Digests
 from uploads._internal.http.multipart import content_type, is_form
-from uploads._internal.http.requests import body_options, disposed_name, read_query
+from uploads._internal.http.requests import body_options, content_disposition_name, read_query
 from uploads._internal.protocols.resources import conf, headers
 from uploads._internal.protocols.resources.base import Variant, limit
 from uploads._internal.protocols.resources.conf import TUS_BYTES
@@ -125,7 +125,7 @@ class Resumable(Variant):
             message = "A file begins at offset 0."
             raise InvalidRequest(message)
         query = read_query(self.request)
-        name = query.get("name") or query.get("filename") or disposed_name(self.request)
+        name = query.get("name") or query.get("filename") or content_disposition_name(self.request)
         name = metadata.named(name, kind)
         return FileRequest(name=name, size=self.length(0), content_type=kind, rules=conf.KEEPING)
 

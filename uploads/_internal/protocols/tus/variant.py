@@ -22,7 +22,7 @@ from uploads._internal.protocols.resources.errors import (
     VersionUnsupported,
 )
 from uploads._internal.protocols.tus.metadata import decode_text, parse, serialize
-from uploads._internal.sessions import Chunk, FileRequest, largest_ever
+from uploads._internal.sessions import Chunk, FileRequest, max_file_size
 from uploads.exceptions import InvalidRequest, UploadError
 from uploads.models import State, UploadSession
 
@@ -49,7 +49,7 @@ class Tus(Variant):
             "Tus-Version": cls.VERSION,
             "Tus-Extension": cls.EXTENSIONS,
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
-            "Tus-Max-Size": str(largest_ever()),
+            "Tus-Max-Size": str(max_file_size()),
         }
 
     def always(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 from uploads._internal import owners, sessions
 from uploads._internal.http import metadata, routes
-from uploads._internal.http.body import below, read_blocks, read_fields_body, require_identity
+from uploads._internal.http.body import django_request, read_blocks, read_fields_body, require_identity
 from uploads._internal.http.errors import problem
 from uploads._internal.http.exceptions import PartChanged
 from uploads._internal.http.requests import body_options, json_object, read_file
@@ -49,7 +49,7 @@ class UppyView(UploadView):
 
         Namespace and path parameters are kept.
         """
-        return routes.sibling(below(self.request), name, "session_id", "number", **given)
+        return routes.reverse_sibling(django_request(self.request), name, "session_id", "number", **given)
 
     def location(self, session: UploadSession) -> str | None:
         sessions.require_no_failure(session)
@@ -68,10 +68,10 @@ class UppyCreateViewSet(UppyView):
 
     def create(self, request: Request, **_: str) -> Response:
         """Begin an upload in parts."""
-        if not _is_json(below(request)):
+        if not _is_json(django_request(request)):
             message = "Send JSON."
             raise InvalidRequest(message)
-        file = _file_request(json_object(read_fields_body(below(request))))
+        file = _file_request(json_object(read_fields_body(django_request(request))))
         session = self.open(self.folder_of(file), file)
         return Response({"key": session.file_name, "uploadId": session.id.hex})
 
@@ -134,7 +134,7 @@ class UppyUploadViewSet(UppyView):
     def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Store a part, replacing an earlier part with the same number."""
         session = self.find(session_id)
-        http = below(request)
+        http = django_request(request)
         require_identity(http)
         chunk = Chunk(read_blocks(http), rules=RULES, **body_options(http))
         session = sessions.receive_numbered(session, chunk, number)
@@ -152,7 +152,7 @@ class UppyUploadViewSet(UppyView):
     def complete(self, request: Request, session_id: str, **_: str) -> Response:
         """Complete the file from its parts."""
         session = self.find(session_id)
-        named = _named(json_object(read_fields_body(below(request), is_list=True)))
+        named = _named(json_object(read_fields_body(django_request(request), is_list=True)))
         if session.state == State.OPEN:
             stored = {number: etag.strip('"') for number, (etag, _) in _etags(session).items()}
             changed = [number for number, etag in named.items() if stored.get(number, etag) != etag]

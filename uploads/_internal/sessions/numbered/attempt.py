@@ -26,7 +26,7 @@ from uploads._internal.sessions.rules import Chunk
 from uploads._internal.sessions.writing import without_connection, write_chunk
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.dirty import DirtyParts
-from uploads._internal.transfer.lease import PARTS_AHEAD, fresh_expiry, prolonged, renewal_interval
+from uploads._internal.transfer.lease import PARTS_AHEAD, extended_expiry, fresh_expiry, renewal_interval
 from uploads._internal.transfer.targets import begin_planned, plan_for, target_of
 from uploads._internal.transfer.threads import StoreThreads
 from uploads._internal.transfer.transactions import durable, reconnect
@@ -67,7 +67,7 @@ class Attempt:
         """Do nothing: no other attempt writes to the same parts."""
 
     def _prolong(self, *, within: float = float("inf")) -> None:
-        if values := prolonged(self.session, within=within):
+        if values := extended_expiry(self.session, within=within):
             UploadSession.objects.open().filter(pk=self.session.pk).update(**values)
 
     def store_chunk(self) -> int:
@@ -119,7 +119,7 @@ class Attempt:
         size = self.chunk.size if size is None else size
         with durable():
             locked, row = self._require_open(), self._row()
-            self._take_over(locked)
+            self._adopt_layout(locked)
             if locked.layout:
                 return self._place(row, size)
             if size and row.crc32 is None and row.size != size:
@@ -143,7 +143,7 @@ class Attempt:
         with durable():
             locked = self._require_open()
             if locked.layout:
-                self._take_over(locked)
+                self._adopt_layout(locked)
                 return False
             values: dict[str, Any] = {"layout": layout, "upload_id": upload_id, "mode": Mode.NUMBERED}
             if not locked.size_known:
@@ -200,7 +200,7 @@ class Attempt:
             row.save(update_fields=["dirty_parts"])
         return index in self._own
 
-    def _take_over(self, row: UploadSession) -> None:
+    def _adopt_layout(self, row: UploadSession) -> None:
         """Copy layout, upload id and file size, which another request may have decided."""
         self.session.layout, self.session.upload_id = row.layout, row.upload_id
         self.session.file_size = row.file_size
@@ -245,7 +245,7 @@ class Attempt:
         session, plan = self.session, self.session.plan
         with durable():
             locked = self._require_open()
-            self._take_over(locked)
+            self._adopt_layout(locked)
             self._require_size(size)
             row = self._row()
             before = row.size or 0 if row.crc32 is not None else 0
@@ -254,7 +254,7 @@ class Attempt:
                 raise size_error(session, locked.file_size - locked.bytes_stored)
             same = (row.size, row.crc32) == (size, crc32) and not parts_among(stored)
             written = [plan.index(part.offset) for part in parts_among(stored)] if plan else []
-            row.dirty_parts = self._left(row, but=written)
+            row.dirty_parts = self._remaining_dirty(row, but=written)
             if same:
                 gone = [fragment.name for fragment in stored if isinstance(fragment, Fragment)]
             else:
@@ -287,7 +287,7 @@ class Attempt:
             session.parts.filter(offset__gte=start, offset__lt=start + session.chunk_size).delete()
         return gone
 
-    def _left(self, row: NumberedChunk, *, but: Collection[int] = ()) -> list[int]:
+    def _remaining_dirty(self, row: NumberedChunk, *, but: Collection[int] = ()) -> list[int]:
         """Return the parts that stay dirty after this attempt, with the parts ``but`` stored."""
         return sorted({*row.dirty_parts} - self._own | {*self.dirty.left(but=but)} & self._own)
 
@@ -299,7 +299,7 @@ class Attempt:
             reconnect()
             with durable():
                 row = NumberedChunk.objects.select_for_update().get(session=self.session, number=self.number)
-                row.dirty_parts = self._left(row)
+                row.dirty_parts = self._remaining_dirty(row)
                 row.save(update_fields=["dirty_parts"])
         except (Error, NumberedChunk.DoesNotExist):
             return  # The parts stay dirty, so their bytes are kept as fragments.

@@ -7,7 +7,7 @@ from itertools import islice
 
 from uploads._internal import conf
 from uploads._internal.sessions.admission import check_open
-from uploads._internal.sessions.complete import checked, complete, complete_held
+from uploads._internal.sessions.complete import await_check, complete, complete_held
 from uploads._internal.sessions.receive import receive
 from uploads._internal.sessions.rules import ANY, Chunk, Rules
 from uploads._internal.sessions.states import move_held
@@ -58,7 +58,7 @@ def finalize(session: UploadSession, rules: Rules = ANY, *, numbers: Collection[
                 attempts=1,
             )
         complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
-    return checked(session)
+    return await_check(session)
 
 
 def _require_complete(session: UploadSession, rules: Rules, numbers: Collection[int] | None) -> None:
