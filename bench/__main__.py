@@ -1,6 +1,6 @@
-"""``make bench``: all peers against the same store on the same machine in the same run; medians and ratios.
+"""Measure all peers with the same store, on the same machine, in one run.
 
-``python -m bench --quick`` is the short form for CI: it fails on nothing but an error.
+``make bench`` prints medians and ratios. ``python -m bench --quick`` is the short form for CI; only errors fail it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ NEED_INSTALLING = {
     peers.TuspyOnce,
 }
 PARTS = ("near", "far", "tus", "signing", "memory", "slow", "written", "rates", "scale", "pages")
-"""What ``--only`` chooses from."""
+"""Choices of ``--only``."""
 IN_SHORT = ("near", "far", "slow", "written", "rates", "scale", "pages")
-"""Peers that the short form leaves out."""
+"""Measurements of the short form."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Row:
     peer: str
     mib_per_second: float
     ratio: float
-    """To the limit, which is the first row of the setting."""
+    """Speed relative to the limit, the first row of the setting."""
     cpu_per_gib: float
     peak_mib: float
     calls_per_gib: float | None
@@ -147,15 +147,16 @@ def measure(
     *,
     far: bool = False,
 ) -> list[Row]:
-    """Measure the peers in turn, ``repeats`` times, so that what the machine does besides hits all alike.
+    """Measure the peers in turn, ``repeats`` times.
 
-    Each time another one is the first, and what the one before has written is on the disk.
+    Other load on the machine thus affects all peers alike. Each repeat starts with another peer. Before each
+    measurement, the data of the previous one is synced to disk.
     """
     setting = f"{store}, {streams} stream{'s' * (streams > 1)}"
     speed, cpu, peak = defaultdict(list), defaultdict(list), defaultdict(list)
     with running(kinds, directory, far=far) as started:
         for peer in started:
-            for _ in range(6):  # every worker once: imports, connections, first-time allocations
+            for _ in range(6):  # warm up every worker: imports, connections, first allocations
                 survives(peer, 10 * MIB, 1)
         for repeat in range(repeats):
             first = repeat % len(started)
@@ -187,7 +188,7 @@ def measure(
 
 
 def survives(peer: peers.Peer, size: int, streams: int) -> bool:
-    """Upload, and tell whether it worked; another server's failure does not end the run, ours does."""
+    """Upload; return False if another server fails, but raise the errors of uploads and boto3."""
     try:
         peers.together(peer, size, streams)
     except RuntimeError as error:
@@ -199,7 +200,7 @@ def survives(peer: peers.Peer, size: int, streams: int) -> bool:
 
 
 def calls_per_gib(kind: type[peers.Peer], directory: Path) -> float | None:
-    """Count the storage calls of a smaller file, apart from the timed runs: counting costs time."""
+    """Count the storage calls of a smaller file in an untimed run: counting costs time."""
     size = 128 * MIB
     with running([kind], directory, counted=True) as (peer,):
         if not survives(peer, size, 1):
@@ -211,7 +212,7 @@ def calls_per_gib(kind: type[peers.Peer], directory: Path) -> float | None:
 def running(
     kinds: list[type[peers.Peer]], directory: Path, *, counted: bool = False, far: bool = False
 ) -> Iterator[list[peers.Peer]]:
-    """Run peers on one store, which is gone afterwards."""
+    """Run peers on one store, and delete it afterwards."""
     place = Path(tempfile.mkdtemp(dir=directory))
     store = weed.start(place / "weed")
     started = []
@@ -235,7 +236,7 @@ def running(
 
 @contextmanager
 def line_to(endpoint: str) -> Iterator[str]:
-    """Run a relay that makes the store a distant one."""
+    """Run a relay that simulates a distant store; yield its URL."""
     (port,) = weed.free_ports(1)
     command = [sys.executable, "-m", "bench.relay", str(port), endpoint.removeprefix("http://")]
     process = subprocess.Popen(command)

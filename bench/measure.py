@@ -1,4 +1,4 @@
-"""What a server process costs: CPU and memory of it and its children, from /proc."""
+"""CPU and memory of a server process and its children, from /proc."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """Return the process and all below it."""
+    """Return the process and all its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(member for child in children for member in family(int(child)))]
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system time of the family so far; of this process, its own alone."""
+    """Return user and system time of the process family; exclude children of this process."""
     if pid == os.getpid():
         return time.process_time()
     total = 0
@@ -27,18 +27,18 @@ def cpu_seconds(pid: int) -> float:
 
 
 def reset_peak(pid: int) -> None:
-    """Forget the memory peaks so far."""
+    """Reset the memory peaks of the process family."""
     for member in family(pid):
         Path(f"/proc/{member}/clear_refs").write_text("5")
 
 
 def resident_mib(pid: int) -> float:
-    """Return what the one process holds at the moment, in MiB."""
+    """Return the current memory of one process, in MiB."""
     return _status(pid, "VmRSS")
 
 
 def peak_mib(pid: int) -> float:
-    """Return the most that the one process has held since ``reset_peak``, in MiB."""
+    """Return the peak memory of one process since ``reset_peak``, in MiB."""
     return _status(pid, "VmHWM")
 
 

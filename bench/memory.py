@@ -1,4 +1,7 @@
-"""How much a server process grows for one upload: the same for small chunks and for one of the whole file."""
+"""Memory growth of a server process during one upload.
+
+It must be the same for small chunks and for one chunk of the whole file.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +52,14 @@ def measure(directory: Path, size: int) -> list[Growth]:
 
 
 class ManyThreads(peers.OursRaw):
-    """More threads than slow clients: a request takes one for as long as it lasts."""
+    """Use more threads than slow clients: a request occupies one thread for its duration."""
 
     def command(self) -> list[str]:
         return web_command(f"127.0.0.1:{self.port}", threads="128")
 
 
 def measure_slow(directory: Path, clients: int) -> list[Growth]:
-    """Return how far a server grows for many users who drip, and see that another one is served meanwhile."""
+    """Return the growth with many slow clients; upload as another client at the end."""
     place = directory / "slow"
     place.mkdir()
     store = weed.start(place / "weed")
@@ -86,7 +89,7 @@ def measure_slow(directory: Path, clients: int) -> list[Growth]:
 
 @contextlib.contextmanager
 def _dripping(peer: peers.Ours, folder: int, token: str) -> Iterator[socket.socket]:
-    """Begin a chunk of 10 MiB of a user's, and send some of it."""
+    """Begin a 10 MiB chunk of a user without its body; yield the socket."""
     connection = peer.connect()
     auth = {"Authorization": f"Token {token}"}
     body = json.dumps({"FileName": "slow.bin", "FileSize": 20 * MIB}).encode()
@@ -102,7 +105,7 @@ def _dripping(peer: peers.Ours, folder: int, token: str) -> Iterator[socket.sock
 
 
 def measure_idle(directory: Path) -> Growth:
-    """Return what a process holds that has served requests, and serves none."""
+    """Return the memory of an idle process that has served requests."""
     place = directory / "idle"
     place.mkdir()
     store = weed.start(place / "weed")
@@ -118,13 +121,13 @@ def measure_idle(directory: Path) -> Growth:
 
 
 def _warm_up(peer: peers.Ours) -> None:
-    """Let every worker serve files of no memory to speak of: imports, connections."""
+    """Let every worker serve tiny files, so that imports and connections are done."""
     for _ in range(4):
         peers.together(peer, 12, streams=12)
 
 
 def _growth(peer: peers.Ours, size: int) -> Growth:
-    """Return how far the process that served the upload rose above what it held before."""
+    """Return the peak growth of the process that served the upload."""
     peer.start()
     try:
         _warm_up(peer)

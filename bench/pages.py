@@ -1,4 +1,4 @@
-"""How long the operator's pages take beside a million sessions, on each database that answers."""
+"""Measure the operator's pages with a million sessions, on each available database."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Pages:
     database: str
     rows: int
     milliseconds: dict[str, float]
-    """The median of some requests, by page."""
+    """Median request time by page."""
 
 
 def measure(directory: Path, *, quick: bool) -> list[Pages]:

@@ -1,4 +1,7 @@
-"""create_session per second, with an empty and with a full table, against a bare view that writes one row."""
+"""Measure create_session per second, with an empty and with a full table.
+
+The reference is a bare view that writes one row.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Rate:
     p50_ms: float
     p99_ms: float
     ratio: float
-    """To the bare view."""
+    """Rate relative to the bare view."""
 
 
 class Bare(peers.Chunked):
@@ -40,7 +43,7 @@ class Bare(peers.Chunked):
 
 
 def measure(directory: Path, *, quick: bool) -> list[Rate]:
-    """Time creations one after another; the first rows of the result are without and with a full table."""
+    """Time sequential requests: the bare view, an empty table, then a full table."""
     count = 100 if quick else 1000
     place = directory / "rates"
     place.mkdir()

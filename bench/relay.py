@@ -1,6 +1,6 @@
-"""A line to a store that is far away: every byte is late, and a connection carries only so many a second.
+"""Simulate a connection to a distant store, with a delay and limited bandwidth.
 
-``python -m bench.relay <port> <host:port>`` runs one, in a process of its own: it takes no turns with clients.
+``python -m bench.relay <port> <host:port>`` runs it in a separate process, so that clients do not slow it down.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import sys
 from collections import deque
 
 DELAY = 0.02
-"""Seconds each way."""
+"""Delay in seconds, each way."""
 RATE = 40 * 2**20
 """Bytes per second and connection, each way."""
 BLOCK = 2**18
 UNDER_WAY = 4 * 2**20
-"""Bytes that a direction holds, like the buffers of a real line; more than DELAY * RATE."""
+"""Bytes in flight per direction, as in network buffers; more than DELAY * RATE."""
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes, late and at a limited rate."""
+    """Forward data with a delay and at a limited rate."""
     loop = asyncio.get_running_loop()
     waiting: deque[tuple[float, bytes]] = deque()
     changed, free_at = asyncio.Condition(), loop.time()

@@ -1,4 +1,4 @@
-"""What a large table costs, on PostgreSQL: create_session, chunks and the reaper beside a million sessions."""
+"""Measure create_session, chunks and the reaper with a million sessions on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from devstack import weed
 from tests.lanes import POSTGRESQL, database_answers
 
 PARTS = 10
-"""Of each session in the table."""
+"""Parts of each session in the table."""
 CHUNK = 64 * 2**10
 STALE = 1000
 
@@ -44,11 +44,11 @@ class Scale:
     chunk_p50_ms: float
     chunk_p99_ms: float
     reaper_ms: float
-    """For each session that it ends."""
+    """Time for each session that the reaper ends."""
 
 
 def measure(directory: Path, *, quick: bool) -> list[Scale]:
-    """Return what is measured at each size of the table; nothing where no PostgreSQL answers."""
+    """Measure at each table size; return an empty list without PostgreSQL."""
     if not database_answers(POSTGRESQL):
         return []
     place = directory / "scale"
@@ -96,7 +96,7 @@ def _measure(peer: peers.Ours, url: str, size: int, count: int) -> Scale:
     peer.manage("expire_uploads")
     reaping = time.perf_counter() - start
     start = time.perf_counter()
-    peer.manage("expire_uploads")  # nothing to do: what starting the command takes
+    peer.manage("expire_uploads")  # no sessions left: measures the start of the command
     reaping -= time.perf_counter() - start
     create, send = statistics.quantiles(creating, n=100), statistics.quantiles(sending, n=100)
     in_ms = [round(value * 1000, 2) for value in (create[49], create[98], send[49], send[98], reaping / max(1, ended))]
@@ -126,7 +126,7 @@ def _fill(url: str, first: int, last: int) -> None:
             "created_at": "clock_timestamp()",
         }
         statement = SESSIONS.format(columns=", ".join(values), values=", ".join(values.values()))
-        # Ten million rows come in minutes only without looking up each in every index and table.
+        # Ten million rows take minutes only if no row is looked up in indexes and other tables.
         database.execute("SET session_replication_role = replica; SET synchronous_commit = off; SET work_mem = '256MB'")
         database.execute("SET maintenance_work_mem = '1GB'")
         with _without_indexes(database, "upload_sessions_uploadpart"):
@@ -137,7 +137,7 @@ def _fill(url: str, first: int, last: int) -> None:
 
 @contextlib.contextmanager
 def _without_indexes(database: Any, name: str) -> Iterator[None]:
-    """Drop what makes each insert slow, and make it anew from all rows at once."""
+    """Drop indexes and unique constraints, and recreate them after the inserts."""
     constraints = database.execute(
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'u'",
         [name],

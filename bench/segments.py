@@ -1,4 +1,7 @@
-"""The demo portal, where files beyond 20 MiB are segments, as elsewhere those of more than 10,000 parts."""
+"""Settings of the demo portal that store files above 20 MiB as segments.
+
+Elsewhere only files of more than 10,000 parts are stored as segments.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How many bytes go to the store for each byte of the file: once for whole parts, twice at most for what is less."""
+"""Measure the bytes sent to the store for each byte of the file.
+
+The ratio is 1 for chunks of whole parts, and at most 2 for smaller chunks.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ KIND = "application/octet-stream"
 class Written:
     chunks: str
     ratios: list[float]
-    """In order, numbered; the same in segments."""
+    """Ratios in order and numbered, then the same two in segments."""
 
 
 class InSegments(peers.OursRaw):
-    """Every two parts are a multipart upload of their own."""
+    """Store the file in segments, each a multipart upload of its own."""
 
     def start(self) -> None:
         self.environment["DJANGO_SETTINGS_MODULE"] = "bench.segments"
@@ -43,7 +46,7 @@ def measure(directory: Path, *, quick: bool) -> list[Written]:
                 (directory / kind.__name__).mkdir()
                 started.append(kind(directory / kind.__name__, dict(environment)))
                 started[-1].start()
-                _in_order(started[-1], 48 * MIB, 10 * MIB)  # The first large file tries the store out.
+                _in_order(started[-1], 48 * MIB, 10 * MIB)  # The first large file probes the capabilities of the store.
             try:
                 for name, chunk in CHUNKS.items():
                     ways = itertools.product(started, (_in_order, _numbered))

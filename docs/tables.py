@@ -1,4 +1,4 @@
-"""The tables of the documentation that come from the code: ``make docs`` writes them, a test compares them."""
+"""Generate documentation tables from code: ``make docs`` writes them, a test compares them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _by_status(error: type[exceptions.UploadError]) -> tuple[int, str]:
 
 
 def states_picture() -> str:
-    """Return the moves of the code as a picture (Mermaid)."""
+    """Return the state transitions of the code as a Mermaid diagram."""
     from uploads._internal.sessions.states import MOVES
 
     moves = [f"    {before.value} --> {after.value}: {why}" for (before, after), why in MOVES.items()]
@@ -50,7 +50,7 @@ def states_picture() -> str:
 
 
 def destination_reference() -> str:
-    """Return every method of ``Destination`` with what its docstring says."""
+    """Return every method of ``Destination`` with its docstring."""
     from uploads.destinations import Destination
 
     found = [(name, value) for name, value in vars(Destination).items() if not name.startswith("_") and callable(value)]
@@ -88,7 +88,7 @@ TABLES = {
 
 
 def renewed(page: str) -> str:
-    """Return the text of a page with its table as the code has it."""
+    """Return the text of a page with its table regenerated from the code."""
     name, table = TABLES[page]
     mark = MARK.format(name=name)
     pattern = re.compile(re.escape(mark) + r"((\|.*\n)*(```mermaid\n[^`]*```\n)?(?!###)|(###.*\n(?:.*\n)*))")
@@ -104,6 +104,6 @@ def _shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    django.setup()  # so that the doors register their settings
+    django.setup()  # so that the protocols register their settings
     for name in TABLES:
         (DOCS / name).write_text(renewed(name))

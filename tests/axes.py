@@ -1,4 +1,4 @@
-"""Parametrize a test with all combinations of some axes; the short run takes as many as meet each pair of values."""
+"""Parametrize a test with combinations of axes; the short run covers each pair of values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 STORES = {"s3": "s3", "filesystem": "filesystem"}
-"""An axis for the fixture ``store``."""
+"""Axis for the fixture ``store``."""
 
 
 def axes(**values: Mapping[str, Any]) -> pytest.MarkDecorator:
-    """Parametrize with all combinations of the named values; mark as slow those that no new pair of values needs."""
+    """Parametrize with all combinations of the named values.
+
+    Combinations that add no new pair of values are marked as slow.
+    """
     cases = [tuple(zip(values, labels, strict=True)) for labels in product(*values.values())]
     pairs = {case: set(combinations(case, min(2, len(values)))) for case in cases}
     needed, missing = set(), set().union(*pairs.values())

@@ -1,4 +1,4 @@
-"""The browser of the tests: Chromium, Google Chrome or Edge, whichever this machine has."""
+"""Find and start the browser of the tests: Chromium, Google Chrome or Edge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_browser = pytest.mark.skipif(find() is None, reason=MISSING)
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Run a headless browser; skip the test where there is none."""
+    """Run a headless browser; skip the test if none is installed."""
     path = find()
     if path is None:
         pytest.skip(MISSING)

@@ -32,7 +32,7 @@ from uploads.models import UploadSession
 
 pytest_plugins = ["uploads.testing"]
 
-# The lanes of make test-all say --hypothesis-profile=long.
+# Lanes of make test-all select the profile with --hypothesis-profile=long.
 for name, examples in (("short", 15), ("long", 50)):
     hypothesis.settings.register_profile(
         name, max_examples=examples, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
@@ -44,7 +44,7 @@ read_json = JSONFileLoader.load_file
 
 @cache
 def read_once(path: str) -> Any:
-    """Read a file of botocore's once: each test makes a client, and each would read 1.4 MB of JSON anew."""
+    """Cache botocore's JSON files: each test's client would read 1.4 MB again."""
     return read_json(JSONFileLoader(), path)
 
 
@@ -53,7 +53,7 @@ JSONFileLoader.load_file = lambda _self, path: read_once(path)  # type: ignore[m
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
-    """A real S3 server, for as long as the tests run."""
+    """Yield a real S3 server for the whole test session."""
     server = weed.start(tmp_path_factory.mktemp("weed"))
     yield server
     server.kill()
@@ -67,7 +67,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def s3_storage(s3: weed.Weed) -> dict[str, Any]:
-    """The portal's S3 storage, pointed at the test's server."""
+    """Return the portal's S3 storage, configured for the test server."""
     storage: dict[str, Any] = copy.deepcopy(portal_settings.S3_STORAGE)
     storage["OPTIONS"] |= {
         "bucket_name": s3.environment["AWS_STORAGE_BUCKET_NAME"],
@@ -101,14 +101,17 @@ def use_storage(settings: Any) -> Callable[[dict[str, Any]], Store]:
 
 @pytest.fixture(params=["s3", "filesystem"])
 def store(request: pytest.FixtureRequest, use_storage: Callable[[dict[str, Any]], Store]) -> Store:
-    """Each of the stores in turn; the test runs on both."""
+    """Run the test on each store: S3 and the file system."""
     store: Store = request.getfixturevalue("s3_store" if request.param == "s3" else "file_store")
     return store
 
 
 @pytest.fixture(scope="session")
 def shared_s3_storage() -> list[Any]:
-    """The S3 storage of all tests that change nothing of it: one client, and each capability probed once."""
+    """Return the list that holds the S3 storage of tests that do not modify it.
+
+    These tests share one client, and each capability is probed once.
+    """
     return []
 
 
@@ -130,7 +133,7 @@ def file_store(file_storage: dict[str, Any], use_storage: Callable[[dict[str, An
 
 @pytest.fixture
 def impatient(s3_storage: dict[str, Any]) -> dict[str, Any]:
-    """The S3 storage, whose client makes one attempt of each call."""
+    """Return the S3 storage with a client that does not retry."""
     options = s3_storage["OPTIONS"]
     options["client_config"] = options["client_config"].merge(Config(retries={"total_max_attempts": 1}))
     return s3_storage
@@ -138,7 +141,7 @@ def impatient(s3_storage: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., Any]) -> Iterator[Proxy]:
-    """A proxy before the store of the test."""
+    """Yield a proxy before the store of the test."""
     with proxied(s3.endpoint) as proxy:
         impatient["OPTIONS"]["endpoint_url"] = proxy.endpoint
         use_storage(impatient)
@@ -147,7 +150,7 @@ def proxy(s3: weed.Weed, impatient: dict[str, Any], use_storage: Callable[..., A
 
 @pytest.fixture(scope="session")
 def s3_client(s3: weed.Weed) -> Any:
-    """A client of the test's server, whatever the portal's storage is."""
+    """Return a client of the test server, independent of the portal's storage."""
     return boto3.client(
         "s3",
         endpoint_url=s3.endpoint,
@@ -159,7 +162,7 @@ def s3_client(s3: weed.Weed) -> Any:
 
 @pytest.fixture
 def s3_uploads(s3_client: Any) -> Callable[[], set[str]]:
-    """The ids of the multipart uploads under way that the test began."""
+    """Return a function that lists ids of multipart uploads begun during the test."""
 
     def uploads() -> set[str]:
         answer = s3_client.list_multipart_uploads(Bucket=weed.BUCKET)
@@ -171,7 +174,7 @@ def s3_uploads(s3_client: Any) -> Callable[[], set[str]]:
 
 @pytest.fixture
 def s3_keys(s3_client: Any) -> Callable[[], set[str]]:
-    """The objects that the test made."""
+    """Return a function that lists keys of objects created during the test."""
 
     def keys() -> set[str]:
         pages = s3_client.get_paginator("list_objects_v2").paginate(Bucket=weed.BUCKET)
@@ -183,7 +186,7 @@ def s3_keys(s3_client: Any) -> Callable[[], set[str]]:
 
 @pytest.fixture
 def uploads_settings(settings: Any) -> Callable[..., None]:
-    """Change some of ``settings.UPLOADS``."""
+    """Return a function that changes values of ``settings.UPLOADS``."""
 
     def change(**values: Any) -> None:
         settings.UPLOADS = {**settings.UPLOADS, **values}
@@ -193,7 +196,7 @@ def uploads_settings(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def small_chunks(uploads_settings: Callable[..., None]) -> None:
-    """Chunks of any size, so that tests need not push megabytes."""
+    """Allow chunks of any size, so that tests need not send megabytes."""
     uploads_settings(MIN_CHUNK_SIZE=1, CHUNK_MULTIPLE=1)
 
 
@@ -226,7 +229,7 @@ def uploader(api: APIClient, root: Folder) -> Uploader:
 
 @pytest.fixture
 def open_session(user: User, root: Folder) -> Callable[..., UploadSession]:
-    """Create a session below HTTP."""
+    """Return a function that creates a session without HTTP."""
 
     def create(size: int | None = 100, name: str = "file.bin", **options: Any) -> UploadSession:
         return sessions.create(
@@ -242,7 +245,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def not_awaited() -> Iterator[list[UploadSession]]:
-    """The sessions whose check a portal without Celery has not begun yet."""
+    """Collect sessions in state checking instead of starting their check."""
     from uploads.tasks import begin_check
 
     waiting: list[UploadSession] = []

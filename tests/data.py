@@ -1,4 +1,4 @@
-"""Bytes for tests, and what to know them again by."""
+"""Random bytes for tests, and their SHA-256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documented rules of stores that cannot be had, kept by a proxy before the store of the tests."""
+"""Documented rules of stores that tests cannot use, enforced by a proxy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from tests.proxy import Action, Answer, Call, Cut, with_code
 
 @dataclass
 class ForeignStore:
-    """What a store keeps to beside what all do."""
+    """Rules of a store in addition to those of all stores."""
 
     equal_sizes: bool = False
-    """All parts but the last have one size (Cloudflare R2)."""
+    """All parts but the last must have the same size (Cloudflare R2)."""
     refuses_unlisted: bool = False
-    """An upload with parts that the list does not name is not completed (Ceph)."""
+    """Complete fails if the upload has unlisted parts (Ceph)."""
     most_parts: int = 10_000
-    """Parts of an upload (Scaleway: 1,000)."""
+    """Maximum number of parts of an upload (Scaleway: 1,000)."""
     names_writes: bool = False
-    """Each write of a part has an ETag of its own, also of the same bytes (SSE-KMS, S3 Express)."""
+    """Each write of a part gets a new ETag, even for equal bytes.
+
+    SSE-KMS and S3 Express do this.
+    """
     lists_parts: bool = True
     parts: dict[str, dict[int, tuple[int, str, str]]] = field(default_factory=dict)
-    """Of each upload by number: size, ETag as told, ETag of the real store."""
+    """Size, reported ETag and real ETag of each part, by upload id and part number."""
 
     def refusal(self, kind: str, call: Call) -> Answer | None:
         """Return the store's refusal of a call, or None."""
@@ -52,7 +55,7 @@ class ForeignStore:
         return None
 
     def note(self, kind: str, call: Call, answer: Answer) -> None:
-        """Note what the real store did, and tell it as this store does."""
+        """Record the response of the real store, and rewrite it to that of this store."""
         query = parse_qs(urlsplit(call.path).query)
         if answer.status != 200 or kind not in ("UploadPart", "UploadPartCopy", "ListParts"):
             return
@@ -87,14 +90,14 @@ def _etag(kind: str, answer: Answer) -> str:
 
 
 class Straggler:
-    """A call whose connection ends before the store has it, and which arrives there later all the same."""
+    """A call that reaches the store after its connection to the client has ended."""
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
         self._lock = threading.Lock()
 
     def keep(self, call: Call) -> Answer:
-        """Take the call away from its sender."""
+        """Hold the call back and cut its connection."""
         with self._lock:
             self._calls.append(call)
         raise Cut
@@ -106,7 +109,7 @@ class Straggler:
             call.forward()
 
     def arrive_before(self, call: Call) -> Answer:
-        """Let the calls that were kept arrive right before this one."""
+        """Forward the held calls right before this one."""
         self.arrive()
         return call.forward()
 

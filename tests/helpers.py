@@ -1,4 +1,4 @@
-"""What several tests need: a client of the protocol, and chunks made of bytes."""
+"""Helpers of several tests: a client of the ONLYOFFICE protocol, and chunks made from bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uploads.models import UploadSession
 
 
 def Chunk(blocks: Iterator[bytes], **options: Any) -> sessions.Chunk:  # noqa: N802 - like the class
-    """Return a chunk as it comes through the door of the protocol."""
+    """Return a chunk with the rules of the ONLYOFFICE protocol."""
     return sessions.Chunk(blocks, rules=conf_of_door.current().rules, **options)
 
 
@@ -30,7 +30,7 @@ def finalize(session: UploadSession) -> UploadSession:
 
 @contextmanager
 def no_memory() -> Iterator[None]:
-    """Let other requests hold all memory for buffers, and the place ahead of all others."""
+    """Reserve all buffer memory and the overdraft for other requests."""
     inside, ahead = memory.MemoryReservation(), memory.MemoryReservation()
     inside.grow(conf.current().MAX_BUFFER_MEMORY, lambda: None)
     ahead.grow(1, lambda: None)
@@ -40,7 +40,7 @@ def no_memory() -> Iterator[None]:
 
 
 class Uploader:
-    """A client of the protocol on Django's test client."""
+    """A client of the ONLYOFFICE protocol that uses Django's test client."""
 
     def __init__(self, api: APIClient, folder_id: object) -> None:
         self.api = api

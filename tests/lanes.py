@@ -1,6 +1,6 @@
-"""Run the tests in lanes: the short ones (``make test``), or all of them with every combination (``make test-all``).
+"""Run the tests in lanes: short ones (``make test``) or all combinations (``make test-all``).
 
-``make test-all LANE=mariadb`` runs one lane, ``make test ARGS="-k admin"`` gives pytest its arguments and runs it once.
+``make test-all LANE=mariadb`` runs one lane. ``make test ARGS="-k admin"`` runs pytest once with these arguments.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
 
 PROGRAMS = ("tests/e2e", "tests/faults", "tests/hosts", "tests/servers")
-"""Tests that start the portal and its servers as programs."""
+"""Tests that start the portal and its servers as processes."""
 IN_PROCESS = ("tests", *(argument for path in PROGRAMS for argument in ("--ignore", path)), "-n", "auto")
 STACKS = ("-n", "2", "--dist", "loadfile")
-"""A worker for each stack of processes; a file's tests share one."""
+"""Two workers, each with its own stack; all tests of a file share a worker."""
 SHORT, LONG = ("-m", "not slow"), ("--hypothesis-profile", "long")
 ON_DATABASES = [
     f"tests/uploads/test_{name}.py"
     for name in ("api", "audit", "complete", "concurrency", "end", "limits", "listing", "losses", "machine")
 ]
-"""What depends on the database: locks, transactions, queries."""
+"""Tests that depend on the database: locks, transactions and queries."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Lane:
     name: str
     about: str
     minutes: float
-    """On two cores."""
+    """Expected duration on two cores."""
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     missing: str = ""
-    """What this machine lacks for the lane."""
+    """Reason why this machine cannot run the lane; empty if it can."""
 
 
 def main() -> int:
@@ -123,7 +123,7 @@ def all_lanes() -> list[Lane]:
 
 
 def postgresql() -> tuple[str, dict[str, str]]:
-    """Return why PostgreSQL cannot be used, or its environment: with Redis where that answers."""
+    """Return why PostgreSQL is unusable, or its environment, with Redis if available."""
     if not database_answers(POSTGRESQL):
         return f"No PostgreSQL at {POSTGRESQL} (TEST_DATABASE_URL).", {}
     return "", {"DATABASE_URL": POSTGRESQL} | ({"CELERY_BROKER_URL": REDIS} if broker_answers(REDIS) else {})

@@ -1,4 +1,7 @@
-"""A small HTTP proxy between Django and S3: it counts what passes, and does to it what a test asks for."""
+"""An HTTP proxy between Django and S3 that counts calls and injects faults.
+
+A TCP relay does the same for connections of other kinds.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,12 @@ class Answer:
 
 
 class Cut(Exception):
-    """The connection to Django ends without an answer."""
+    """The connection to Django ends without a response."""
 
 
 @dataclass
 class Call:
-    """A call of Django's on its way to the store."""
+    """A call from Django on its way to the store."""
 
     upstream: str
     method: str
@@ -62,7 +65,7 @@ class Call:
     def forward(self) -> Answer:
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
         try:
-            # The signature covers the Host header, so it must stay what the client signed.
+            # The signature covers the Host header, so the proxy must not change it.
             connection.request(self.method, self.path, body=self.body, headers=self.headers)
             response = connection.getresponse()
             return Answer(response.status, response.getheaders(), response.read())
@@ -89,17 +92,20 @@ def lose_answer(call: Call) -> Answer:
 
 
 def with_code(status: int, code: str) -> Action:
-    """Answer with an error of the store's, and do nothing."""
+    """Answer with an error of the store, without forwarding the call."""
     return lambda _: Answer(status, [("Content-Type", "application/xml")], ERROR % code.encode())
 
 
 def of_a_proxy(status: int) -> Action:
-    """Answer as something before the store does, and do nothing."""
+    """Answer like an intermediary, without forwarding the call."""
     return lambda _: Answer(status, [("Content-Type", "text/plain")], b"%d, says a proxy" % status)
 
 
 def refuses_checksums(status: int, code: str, *, reads_only: bool = False) -> Callable[[Call], Answer | None]:
-    """Return the rule of a store that takes no header of checksums; of one that only wants not to be asked for them."""
+    """Return the rule of a store that refuses checksum headers.
+
+    With ``reads_only``, the store refuses only requests for stored checksums.
+    """
 
     def rule(call: Call) -> Answer | None:
         names = {name.lower() for name in call.headers}
@@ -132,7 +138,7 @@ def empty_etag(call: Call) -> Answer:
 
 
 def with_header(name: str, value: str | None) -> Action:
-    """Change or remove a header of the answer."""
+    """Change or remove a header of the response."""
 
     def action(call: Call) -> Answer:
         answer = call.forward()
@@ -145,7 +151,7 @@ def with_header(name: str, value: str | None) -> Action:
 
 
 def slow(seconds: float) -> Action:
-    """Take effect at once, but answer late."""
+    """Forward the call at once, but delay its response."""
 
     def action(call: Call) -> Answer:
         answer = call.forward()
@@ -174,7 +180,7 @@ def kill_after(kill: Callable[[], object]) -> Action:
 
 @dataclass
 class Fault:
-    """What happens to the next calls of a kind, after some have passed."""
+    """An action for the next calls of a kind, after ``skip`` of them."""
 
     kind: str
     action: Action
@@ -184,12 +190,12 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults still to come, and what became of the earlier ones."""
+    """The pending faults, and counts of the injected ones."""
 
     waiting: list[Fault] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     down: bool = False
-    """Whether the store refuses connections."""
+    """True if the store refuses connections."""
 
     def next(self, kind: str) -> Action | None:
         if self.down:
@@ -218,24 +224,24 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.upstream = urlsplit(endpoint).netloc
         self.calls: Counter[str] = Counter()
         self.headers: list[tuple[str, dict[str, str]]] = []
-        """The kind and the headers of each call, their names in lower case."""
+        """Kind and headers of each call; header names are in lower case."""
         self.faults = Faults()
         self.rules: list[Callable[[Call], Answer | None]] = []
-        """What the store keeps to: each returns its refusal of a call, or None."""
+        """Rules of the store; each returns a refusal of the call, or None."""
         self.store: ForeignStore | None = None
-        """Another store, whose rules are kept beside those of the real one."""
+        """Store whose rules apply in addition to those of the real store."""
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Be silent: the processes on the other side are killed all the time."""
+        """Ignore errors: tests kill the processes on the other side."""
 
     def inject(self, kind: str, action: Action, *, times: int = 1, skip: int = 0) -> None:
         with self.lock:
             self.faults.waiting.append(Fault(kind, action, times, skip))
 
     def heal(self) -> None:
-        """Let everything pass from now on."""
+        """Remove all faults."""
         with self.lock:
             self.faults.waiting.clear()
             self.faults.down = False
@@ -273,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _keep_rules(self, store: ForeignStore, kind: str, call: Call) -> None:
-        """Let the call be answered as the other store does when it arrives there, which may be late."""
+        """Apply the rules of the other store when the call arrives, which may be later."""
         forward = call.forward
 
         def arrive() -> Answer:
@@ -309,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass
 class Loss:
-    """A request that is forwarded and whose answer is taken away: one that contains ``needle``, after some others."""
+    """Drop the response to a request that contains ``needle``, after ``skip`` others."""
 
     needle: bytes
     skip: int = 0
@@ -318,7 +324,7 @@ class Loss:
 
 @dataclass
 class Trap:
-    """Something that happens in the middle of what is sent."""
+    """An action that runs after ``left`` more bytes."""
 
     left: int
     action: Callable[[], object]
@@ -327,7 +333,10 @@ class Trap:
 
 
 class Wire(socketserver.ThreadingTCPServer):
-    """A TCP relay before a server: ``cut`` ends all connections, as a restart does, ``lose`` takes an answer away."""
+    """A TCP relay before a server.
+
+    ``cut`` ends all connections, as a restart does. ``lose`` drops a response.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -337,7 +346,7 @@ class Wire(socketserver.ThreadingTCPServer):
         self.address = address
         self.refusing = False
         self.flows = threading.Event()
-        """Cleared, connections stay and nothing passes: a server that was stopped in its tracks."""
+        """Cleared to freeze the relay: connections stay open, but no data passes."""
         self.flows.set()
         self.losses: list[Loss] = []
         self.traps: list[Trap] = []
@@ -349,16 +358,16 @@ class Wire(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Be silent: connections break all the time."""
+        """Ignore errors: tests break connections."""
 
     def lose(self, needle: bytes, *, skip: int = 0) -> Loss:
-        """Take away the answer to the next request that contains ``needle``, after so many that do."""
+        """Drop the response to the next request with ``needle``, after ``skip`` others."""
         loss = Loss(needle, skip)
         self.losses.append(loss)
         return loss
 
     def loses(self, data: bytes) -> Loss | None:
-        """Return the loss that begins with ``data`` on its way to the server."""
+        """Return the loss that ``data``, on its way to the server, triggers."""
         for loss in list(self.losses):
             if loss.needle in data:
                 if not loss.skip:
@@ -368,13 +377,13 @@ class Wire(socketserver.ThreadingTCPServer):
         return None
 
     def at(self, size: int, action: Callable[[], object], *, pause: float = 0) -> threading.Event:
-        """Run ``action`` once when so many bytes have passed to the server from now on; then rest for a moment."""
+        """Run ``action`` once after ``size`` more bytes to the server, then wait ``pause`` seconds."""
         trap = Trap(size, action, pause)
         self.traps.append(trap)
         return trap.done
 
     def pass_on(self, size: int) -> None:
-        """Note that so many bytes pass to the server."""
+        """Count bytes to the server, and run the actions that are due."""
         for trap in list(self.traps):
             trap.left -= size
             if trap.left <= 0 and trap in self.traps:
@@ -384,7 +393,7 @@ class Wire(socketserver.ThreadingTCPServer):
                 time.sleep(trap.pause)
 
     def cut(self, seconds: float) -> None:
-        """End all connections and take no new ones for a while."""
+        """End all connections, and refuse new ones for ``seconds``."""
         self.refusing = True
         for end in list(self.ends):
             _shut(end)

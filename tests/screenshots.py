@@ -1,6 +1,6 @@
-"""``make screenshots``: a picture of every page, light and dark, on a desk and on a phone, in ``var/screenshots``.
+"""Take pictures of every page: light and dark, on desktop and phone.
 
-The four that the README shows are kept in ``docs/images``.
+``make screenshots`` writes them to ``var/screenshots``. The four pictures of the README are copied to ``docs/images``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "var" / "screenshots"
 SHOWN = ROOT / "docs" / "images"
 UPPY = ROOT / "var" / "uppy" / "node_modules" / "uppy" / "dist"
-"""After ``make uppy``; without it there is no picture of its page."""
+"""Created by ``make uppy``; without it the Uppy page is skipped."""
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 LIST = "/admin/upload_sessions/uploadsession/"
 BEST = {
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def fill(url: str, token: str) -> None:
-    """Let the portal look as if somebody worked with it."""
+    """Upload sample files, so that the pages have content."""
     http = requests.Session()
     http.headers["Authorization"] = f"Token {token}"
 

@@ -1,4 +1,4 @@
-"""The demo portal's settings, for tests: in memory unless a lane says otherwise."""
+"""Settings of the demo portal for tests; SQLite unless a lane sets a database."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts speak of metrics that there are."""
+"""The dashboard and the alerts use only exported metrics."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_its_metrics_are_exported(admin_client: Client, expression: str) -> None:
+def test_used_metrics_are_exported(admin_client: Client, expression: str) -> None:
     sessions.expire_stale(batch_size=1)
     exported = set(re.findall(r"^(uploads_\w+)", admin_client.get("/metrics").content.decode(), re.MULTILINE))
     used = set(re.findall(r"uploads_\w+", expression))
     assert used
-    # What has labels shows itself once it has been counted.
+    # A metric with labels is exported only after its first count.
     assert used <= exported | {"uploads_sessions_total"}

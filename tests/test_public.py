@@ -1,4 +1,4 @@
-"""Portals import what is public, and nothing else."""
+"""Portals import only public names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PORTALS = [*(ROOT / "portal").rglob("*.py"), *(ROOT / "tests" / "hosts").glob("*
 
 
 def listed() -> dict[str, str]:
-    """Return each public module, and what the page says of it."""
+    """Return each public module with its entry on the page."""
     return dict(re.findall(r"^\| `(uploads[\w.]*)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE))
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the module and the name of each import from the app; dotted paths in strings count, too."""
+    """Yield module and name of each import from the app, including dotted paths in strings."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.ImportFrom(module=str(module)) if re.match(r"uploads(\.|$)", module):
@@ -33,7 +33,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", PORTALS, ids=[str(path.relative_to(ROOT)) for path in PORTALS])
-def test_portals_import_what_is_public(path: Path) -> None:
+def test_portals_import_public_names_only(path: Path) -> None:
     public = listed()
     for module, name in imports(path):
         said = public.get(module)
@@ -42,7 +42,7 @@ def test_portals_import_what_is_public(path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", listed())
-def test_what_is_public_is_there(module: str) -> None:
+def test_public_names_exist(module: str) -> None:
     found = import_module(module)
     for name in re.findall(r"`([A-Za-z_]+)`", listed()[module]):
         if name != "handler404":

@@ -1,4 +1,4 @@
-"""The servers that are measured, each with a client that drives it the way its protocol wants."""
+"""The measured servers, each with a client that drives it as its protocol requires."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = HERE.parents[1]
 MIB = 2**20
 BLOCK = os.urandom(64 * MIB)
 CONNECTIONS = 6
-"""Of what sends several parts at a time: as many as there are in 64 MiB."""
+"""Connections of parallel uploads: as many as there are parts in 64 MiB."""
 
 
 class Peer(ABC):
@@ -38,7 +38,7 @@ class Peer(ABC):
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory = directory
-        # Databases and brokers of the caller's are not for measuring.
+        # Measurements must not use the caller's database and broker.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "CELERY_"))}
         self.environment = kept | environment | {"BENCH_DIRECTORY": str(directory)}
         self.process: subprocess.Popen[bytes] | None = None
@@ -46,7 +46,7 @@ class Peer(ABC):
 
     @property
     def pid(self) -> int:
-        """The process whose CPU counts: the server, or this one where there is none."""
+        """Return the pid of the measured process: the server, or this process without one."""
         return self.process.pid if self.process else os.getpid()
 
     def start(self) -> None:
@@ -97,7 +97,7 @@ class Peer(ABC):
 
 
 def send(connection: http.client.HTTPConnection, method: str, path: str, body: Any, **headers: str) -> Any:
-    """Make a request on the kept connection; ``body`` is a list of buffers."""
+    """Make a request on an open connection; ``body`` is a list of buffers."""
     connection.putrequest(method, path, skip_accept_encoding=True)
     connection.putheader("Content-Length", str(sum(len(part) for part in body)))
     for name, value in headers.items():
@@ -114,7 +114,7 @@ def send(connection: http.client.HTTPConnection, method: str, path: str, body: A
 
 
 class Boto3(Peer):
-    """The limit: boto3 straight to the store, one part after another, in this process."""
+    """The limit: boto3 in this process, straight to the store, one part after another."""
 
     name = "boto3 straight to S3"
 
@@ -147,7 +147,7 @@ class Boto3(Peer):
 
 
 class Boto3Defaults(Boto3):
-    """The same with boto3 as it comes: over plain HTTP it hashes each payload with SHA-256 to sign it."""
+    """boto3 with its defaults: over plain HTTP it signs the SHA-256 of each payload."""
 
     name = "boto3 straight to S3, signed payloads"
 
@@ -156,7 +156,7 @@ class Boto3Defaults(Boto3):
 
 
 class Boto3Managed(Boto3):
-    """boto3's own managed transfer, with as many connections as we use."""
+    """boto3's managed transfer with ``CONNECTIONS`` connections."""
 
     name = f"boto3, managed transfer, {CONNECTIONS} connections"
 
@@ -166,7 +166,7 @@ class Boto3Managed(Boto3):
 
 
 class Data(io.RawIOBase):
-    """A file of so many bytes, as boto3 reads it."""
+    """A file of ``size`` bytes, as boto3 reads it."""
 
     def __init__(self, size: int) -> None:
         self.left = size
@@ -181,7 +181,7 @@ class Data(io.RawIOBase):
 
 
 def wrapped(data: memoryview, *, before: str = "") -> tuple[str, list[Any]]:
-    """Return content type and body of a form as Chromium sends it, with a boundary of its own."""
+    """Return content type and body of a form as Chromium sends it."""
     boundary = f"----WebKitFormBoundary{secrets.token_hex(8)}"
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blob"\r\n\r\n'
     if before:
@@ -200,7 +200,7 @@ class Ours(Peer):
 
     def start(self) -> None:
         own = {"DATA_DIR": str(self.directory), "SECRET_KEY": "bench", "LOG_LEVEL": "ERROR"}
-        many = {"UPLOADS_MAX_OPEN_SESSIONS": "1000000"}  # for those that create sessions and leave them
+        many = {"UPLOADS_MAX_OPEN_SESSIONS": "1000000"}  # some benchmarks create sessions and abandon them
         self.environment |= own | many | WEB_ENVIRONMENT | self.settings
         (self.directory / "static").mkdir(exist_ok=True)
         self.manage("migrate", "-v0")
@@ -334,7 +334,7 @@ class OursTusFiles(OursTus):
 
 
 def upload_by_tus(peer: Peer, endpoint: str, chunks: list[tuple[int, Any]], size: int, **headers: str) -> None:
-    """Upload as the clients of that protocol do; a chunk is an offset and a buffer or several."""
+    """Upload as tus clients do; a chunk is an offset and one or more buffers."""
     connection = peer.connect()
     said = {"Tus_Resumable": "1.0.0"} | headers
     response, _ = send(connection, "POST", endpoint, [], Upload_Length=str(size), **said)
@@ -381,7 +381,7 @@ class Chunked(Peer):
 
 
 class Copy(Peer):
-    """The limit: a thread that copies a socket to a file and syncs it after every chunk, as we do."""
+    """The limit: copy a socket to a file, and sync it after every chunk."""
 
     name = "socket to file, fsync per chunk"
 
@@ -415,7 +415,7 @@ def together(peer: Peer, size: int, streams: int) -> None:
 
 
 def node_peers() -> Path:
-    """Return the directory where the Node peers are installed, installing them first."""
+    """Return the directory of the Node peers; install them if needed."""
     directory = ROOT / "var" / "bench" / "node"
     if not (directory / "node_modules").exists():
         directory.mkdir(parents=True, exist_ok=True)
@@ -426,7 +426,10 @@ def node_peers() -> Path:
 
 
 def python_peers() -> Path:
-    """Return the Python that has the Python peers, installing them first; they would clash with our own locks."""
+    """Return the Python of the Python peers; install them if needed.
+
+    Their requirements conflict with the locked ones of this project.
+    """
     python = ROOT / "var" / "bench" / "python" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)

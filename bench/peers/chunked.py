@@ -1,4 +1,4 @@
-"""drf-chunked-upload and a bare DRF view that writes one row: chunked:application under gunicorn."""
+"""drf-chunked-upload and a bare DRF view; gunicorn serves ``chunked:application``."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ settings.configure(
     },
     MEDIA_ROOT=DIRECTORY / "media",
     DRF_CHUNKED_UPLOAD_CHECKSUM="md5",
-    DRF_CHUNKED_UPLOAD_ABSTRACT_MODEL=False,  # else it has no table of its own
+    DRF_CHUNKED_UPLOAD_ABSTRACT_MODEL=False,  # otherwise the model has no table
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
 )
 
@@ -44,7 +44,7 @@ from rest_framework.views import APIView  # noqa: E402
 
 
 class Somebody(BaseAuthentication):
-    """The uploads need an owner; who it is costs nothing to find out."""
+    """Return a fixed user without a query: uploads need an owner."""
 
     def authenticate(self, request):
         return User(pk=1), None
@@ -61,7 +61,7 @@ class BareSerializer(serializers.Serializer):
 
 
 class BareView(APIView):
-    """Authenticates nobody, checks one field, writes one row."""
+    """Validate one field and write one row, without authentication."""
 
     def post(self, request):
         fields = BareSerializer(data=request.data)

@@ -1,4 +1,4 @@
-"""The least a server can do: copy a socket to a file. copy_server.py PORT DIRECTORY"""
+"""Copy a socket to a file, the minimum work of a server: copy_server.py PORT DIRECTORY."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ class Handler(socketserver.StreamRequestHandler):
     def handle(self):
         left = int.from_bytes(self.rfile.read(8), "big")
         if left > 2**50:
-            return  # somebody asked over HTTP whether we are up
+            return  # an HTTP request that only probes the server
         with (Path(sys.argv[2]) / uuid.uuid4().hex).open("wb", buffering=0) as file:
             while left:
                 size = min(CHUNK, left)

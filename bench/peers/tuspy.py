@@ -1,4 +1,4 @@
-"""tuspyserver, a tus server for FastAPI, on files: tuspy:app under uvicorn."""
+"""tuspyserver, a tus server for FastAPI, on files; uvicorn serves ``tuspy:app``."""
 
 import os
 

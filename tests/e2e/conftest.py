@@ -1,4 +1,4 @@
-"""The demo portal as ``make run`` starts it: real gunicorn, real Celery, real S3."""
+"""Start the demo portal as ``make run`` does, with real gunicorn, Celery and S3."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Demo:
         return str(re.findall(r"Token +(\w+)", self.ready_block)[0])
 
     def http(self) -> requests.Session:
-        """Return a client of the API, logged in as demo."""
+        """Return an API client, signed in as demo."""
         http = requests.Session()
         http.headers["Authorization"] = f"Token {self.token}"
         return http
@@ -61,7 +61,7 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    """A database of the demo's own, where the lane has a server for it."""
+    """Yield the URL of a database for the demo, or None without a database server."""
     server = os.environ.get("DATABASE_URL")
     if not server:
         yield None
@@ -75,7 +75,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | Non
 
 @pytest.fixture(scope="session")
 def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
-    """Start the supervisor and wait for its ready block."""
+    """Return a function that starts the supervisor and waits for its ready block."""
 
     def start(**extra: str) -> Demo:
         (port,) = free_ports(1)
@@ -117,7 +117,7 @@ def demo(start_demo: Callable[..., Demo], database_url: str | None) -> Iterator[
 
 @pytest.fixture(scope="session")
 def lenient_demo(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
-    """The demo for clients with small chunks."""
+    """Yield a demo that accepts small chunks."""
     started = start_demo(UPLOADS_MIN_CHUNK_SIZE="1", UPLOADS_CHUNK_MULTIPLE="1")
     yield started
     started.stop()
@@ -125,7 +125,7 @@ def lenient_demo(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
 
 @pytest.fixture(scope="session")
 def demo_on_files(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
-    """The demo without S3: an empty bucket name means the file system."""
+    """Yield a demo without S3: an empty bucket name selects the file system."""
     started = start_demo(AWS_STORAGE_BUCKET_NAME="")
     yield started
     started.stop()

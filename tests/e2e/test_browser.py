@@ -1,4 +1,7 @@
-"""In a real browser: the portal's own upload form, and the older web client's uploader, unmodified from npm."""
+"""The portal's upload form and the older web client's uploader in a real browser.
+
+The uploader is unmodified and comes from npm.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ PACKAGES = {"jquery@3.7.1": "dist/jquery.js", "blueimp-file-upload@10.32.0": "js
 
 pytestmark = needs_browser
 
-# What the older web client does: a synchronous create_session as a form, then chunks in order.
+# The older web client posts create_session synchronously as a form, then sends chunks in order.
 PAGE = """
 <input type="file" id="input">
 <script src="jquery.js"></script>
@@ -53,7 +56,7 @@ PAGE = """
 
 @pytest.fixture
 def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    """A page on which demo is logged in."""
+    """Yield a page signed in as demo."""
     page = browser.new_page()
     sign_in(page, demo.url)
     yield page
@@ -62,7 +65,7 @@ def page(browser: Browser, demo: Demo) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def blueimp() -> Path:
-    """The scripts of the older web client's uploader, from npm; kept between runs."""
+    """Install the older client's scripts from npm, and keep them between runs."""
     directory = ROOT / "var" / "npm"
     if not (directory / "jquery.fileupload.js").exists():
         if not shutil.which("npm"):
@@ -82,7 +85,7 @@ def blueimp() -> Path:
 
 @pytest.fixture
 def older_client(page: Page, demo: Demo, blueimp: Path) -> Page:
-    """The older client's page, served from the portal's origin."""
+    """Serve the older client's page from the portal's origin."""
 
     def serve(route: Route) -> None:
         name = route.request.url.split("/older/")[1]
@@ -102,7 +105,7 @@ def result_of(page: Page) -> Any:
 
 
 @pytest.mark.parametrize(("size", "chunks"), [(25 * MIB + 3, 3), (1000, 0)])
-def test_the_older_client(older_client: Page, demo: Demo, tmp_path: Path, size: int, chunks: int) -> None:
+def test_older_client_uploads_file(older_client: Page, demo: Demo, tmp_path: Path, size: int, chunks: int) -> None:
     data = some_bytes(size)
     (tmp_path / f"older {size}.pdf").write_bytes(data)
     older_client.set_input_files("#input", tmp_path / f"older {size}.pdf")
@@ -112,7 +115,7 @@ def test_the_older_client(older_client: Page, demo: Demo, tmp_path: Path, size: 
     assert sha256([demo.http().get(result["data"]["file"]["viewUrl"]).content]) == sha256([data])
 
 
-def test_the_older_client_cancels(older_client: Page, tmp_path: Path) -> None:
+def test_older_client_cancels(older_client: Page, tmp_path: Path) -> None:
     (tmp_path / "cancelled.pdf").write_bytes(bytes(60 * MIB))
     older_client.set_input_files("#input", tmp_path / "cancelled.pdf")
     older_client.wait_for_function("window.chunks > 0")
@@ -120,7 +123,7 @@ def test_the_older_client_cancels(older_client: Page, tmp_path: Path) -> None:
     assert result_of(older_client) == {"success": True, "data": None, "message": ""}
 
 
-def test_the_upload_form_of_the_portal(page: Page, tmp_path: Path) -> None:
+def test_upload_form_uploads_files(page: Page, tmp_path: Path) -> None:
     for name, size in [("first one.bin", 21 * MIB), ("second.txt", 0)]:
         (tmp_path / name).write_bytes(bytes(size))
     page.set_input_files("#upload #files", [tmp_path / "first one.bin", tmp_path / "second.txt"])
@@ -128,7 +131,7 @@ def test_the_upload_form_of_the_portal(page: Page, tmp_path: Path) -> None:
     page.wait_for_selector("td a:text('second.txt')")
 
 
-def test_the_upload_form_shows_why_it_failed(page: Page, tmp_path: Path) -> None:
+def test_upload_form_shows_failure_reason(page: Page, tmp_path: Path) -> None:
     refusal = {"title": "The folder is closed.", "code": "not_accepted", "status": 403}
     page.route(
         "**/tus/",
@@ -139,7 +142,7 @@ def test_the_upload_form_shows_why_it_failed(page: Page, tmp_path: Path) -> None
     page.wait_for_selector("#upload li[data-state=failed] >> text=The folder is closed.")
 
 
-def test_the_description_of_the_api_is_readable_offline(page: Page, demo: Demo) -> None:
+def test_api_docs_work_offline(page: Page, demo: Demo) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{demo.url}/api/docs")

@@ -1,6 +1,7 @@
-"""Each client of the protocol, byte for byte: what it sends over a raw socket, and what it must find in the answers.
+"""Replay each client's requests byte for byte over a raw socket.
 
-The rows follow what the clients' own code was seen to put on the wire: bodies, spellings, headers, order.
+The rows follow the observed traffic of the clients: bodies, spellings, headers and order. Each row also names the
+response field that its client reads.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ Answer = tuple[int, dict[str, str], Any]
 class Client:
     name: str
     create: str
-    """The body of create_session, JSON or a form; %(name)s and %(size)d are filled in."""
+    """Body of create_session, JSON or a form; %(name)s and %(size)d are filled in."""
     auth: str = "Token %s"
     path: str = "upload/create_session"
     part: str = 'name="file"; filename="blob"\r\nContent-Type: application/octet-stream'
     headers: tuple[str, ...] = ()
-    """Of each chunk; %(first)d, %(last)d, %(size)d and %(name)s are filled in."""
+    """Headers of each chunk; %(first)d, %(last)d, %(size)d and %(name)s are filled in."""
     chunk_size: int = 10 * MIB
     total: int = 21 * MIB + 17
     location: str = "%(location)s"
-    """Where chunks go: the location, or a URL the client builds itself."""
+    """URL of the chunks: the location, or a URL that the client builds."""
     encoding: str = "length"
     boundary_in_type: bool = True
     end: str = "\r\n"
     numbered: bool = False
     lenient: bool = False
-    """Whether it needs a portal that has lowered the minimum of chunks."""
+    """True if the client needs a portal with a lower minimum chunk size."""
     reads: Callable[[Any], bool] = field(default=lambda body: body["response"]["data"]["location"])
-    """What the client looks at in the answer to create_session."""
+    """Returns the field of the create_session response that the client reads."""
 
 
 JSON_LOWER = (
@@ -134,7 +135,7 @@ CLIENTS = [
 
 
 def exchange(url: str, method: str, headers: list[str], body: bytes | Iterator[bytes]) -> Answer:
-    """Send one request as it stands and read the answer."""
+    """Send one request verbatim and read the response."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=60) as connection:
         head = [f"{method} {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}", *headers]
@@ -179,7 +180,7 @@ class Replay:
         return self.client.location % {"origin": self.demo.url, **self.session}
 
     def chunks(self) -> list[tuple[int, int, bytes]]:
-        """Return number, first byte and bytes of each chunk."""
+        """Return the number, the offset and the bytes of each chunk."""
         size = self.client.chunk_size
         starts = range(0, len(self.data), size)
         return [(number, start, self.data[start : start + size]) for number, start in enumerate(starts, 1)]
@@ -227,7 +228,7 @@ class Replay:
 
 
 def framed(body: bytes) -> Iterator[bytes]:
-    """Yield the body in chunked encoding, in fragments of changing sizes."""
+    """Yield the body in chunked encoding, in blocks of varying sizes."""
     sizes = random.Random(3)
     start = 0
     while start < len(body):
@@ -238,7 +239,7 @@ def framed(body: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_client(client: Client, request: pytest.FixtureRequest) -> None:
+def test_replayed_client_uploads_file(client: Client, request: pytest.FixtureRequest) -> None:
     demo: Demo = request.getfixturevalue("lenient_demo" if client.lenient else "demo")
     replay = Replay(client, demo)
     replay.create()
@@ -250,8 +251,8 @@ def test_client(client: Client, request: pytest.FixtureRequest) -> None:
     assert sha256(download.iter_content(MIB)) == sha256([replay.data])
 
 
-def test_a_form_type_without_boundary_is_refused_clearly(demo: Demo) -> None:
-    """As the sample of the documentation would send it, if a browser did not mend it."""
+def test_form_without_boundary_is_refused(demo: Demo) -> None:
+    """The sample of the documentation sends this form, unless the browser adds a boundary."""
     replay = Replay(CLIENTS[0], demo)
     replay.create()
     headers = [replay.auth, "Content-Type: multipart/form-data", "Content-Length: 4"]
@@ -260,7 +261,7 @@ def test_a_form_type_without_boundary_is_refused_clearly(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("hint", ["content-range", "offset"])
-def test_a_chunk_sent_twice_after_a_lost_answer_is_stored_once(demo: Demo, hint: str) -> None:
+def test_repeated_chunk_is_stored_once(demo: Demo, hint: str) -> None:
     replay = Replay(next(client for client in CLIENTS if client.name.startswith("WebDAV server of Doc")), demo)
     replay.create()
     first, second, last = replay.chunks()
@@ -286,7 +287,7 @@ def test_a_chunk_sent_twice_after_a_lost_answer_is_stored_once(demo: Demo, hint:
     assert sha256([download.content]) == sha256([replay.data])
 
 
-def test_logging_in_and_the_cookie_of_browsers(demo: Demo) -> None:
+def test_login_and_browser_cookie(demo: Demo) -> None:
     body = b'{"userName":"demo","password":"demo"}'
     headers = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     status, _, answer = exchange(f"{demo.url}/api/2.0/authentication.json", "POST", headers, body)
@@ -325,7 +326,7 @@ def test_abort_initiate_and_options(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("charset", ["hex", "undefined", "nonsense", '"utf-8"'])
-def test_a_charset_that_is_none_does_not_matter(demo: Demo, charset: str) -> None:
+def test_invalid_charset_is_ignored(demo: Demo, charset: str) -> None:
     body = b'{"fileName":"charset.txt","fileSize":1}'
     headers = [f"Authorization: Token {demo.token}", f"Content-Type: application/json; charset={charset}"]
     url = f"{demo.url}/api/2.0/files/1/upload/create_session"

@@ -1,4 +1,7 @@
-"""``make cluster``: two web hosts, one database, one broker, one store; one host dies in the middle of a chunk."""
+"""Two web hosts with one database, broker and store, as ``make cluster`` starts them.
+
+One host dies in the middle of a chunk.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def cluster(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
     demo.stop()
 
 
-def test_the_client_goes_on_at_the_other_host(cluster: Demo) -> None:
+def test_client_continues_at_other_host(cluster: Demo) -> None:
     hosts = re.findall(r"(http://127\.0\.0\.1:\d+)/(?!admin)", cluster.ready_block)[:2]
     data = some_bytes(30 * MIB)
     http = cluster.http()
@@ -48,7 +51,7 @@ def test_the_client_goes_on_at_the_other_host(cluster: Demo) -> None:
 
         def send(chunk: bytes = chunk, said: dict[str, str] = said, answers: list[requests.Response] = answers) -> bool:
             answers.append(http.post(hosts[1] + path, data=chunk, headers=said, timeout=60))
-            return answers[-1].status_code != 423  # until the lease of the dead host runs out
+            return answers[-1].status_code != 423  # until the lease of the dead host expires
 
         eventually(send)
     assert answers[-1].status_code == 201, answers[-1].text

@@ -1,4 +1,7 @@
-"""A browser sends a request again by itself when the connection ends before an answer: the file has its bytes once."""
+"""Bytes are stored once when a browser repeats a request.
+
+Browsers repeat a request automatically when the connection ends before the response.
+"""
 
 from __future__ import annotations
 
@@ -59,14 +62,14 @@ def page(browser: Browser, relay: Wire) -> Iterator[Page]:
 @pytest.mark.parametrize("form", [True, False], ids=["form", "raw"])
 @pytest.mark.parametrize("size", [3 * CHUNK + 1000, 3 * CHUNK], ids=["short-last", "all-alike"])
 @pytest.mark.parametrize("lost", range(4))
-def test_an_answer_is_lost(page: Page, demo: Demo, relay: Wire, form: bool, size: int, lost: int) -> None:
+def test_lost_response_stores_bytes_once(page: Page, demo: Demo, relay: Wire, form: bool, size: int, lost: int) -> None:
     if lost * CHUNK >= size:
         pytest.skip("there is no such chunk")
     loss = relay.lose(b"POST /ChunkedUploader.ashx", skip=lost)
     answers: list[Any] = page.evaluate(SEND, {"size": size, "form": form})
     assert loss.done.is_set()
     status, body = answers[-1]
-    # The request of a raw body does not identify it: the client learns the offset, and nothing is stored twice.
+    # A raw body does not identify its chunk: the client gets the offset, and nothing is stored twice.
     refused = [body["error"] for status, body in answers if status == 409]
     assert [error["type"] for error in refused] == ["chunk_ambiguous"] * (not form and (lost + 2) * CHUNK <= size)
     assert [error["details"]["expected"] for error in refused] == [(lost + 1) * CHUNK] * len(refused)

@@ -1,4 +1,4 @@
-"""``make run``: what it starts, it ends; what it cannot do, it says."""
+"""``make run`` ends every process that it started, and explains why it cannot start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.conftest import ROOT, Demo
 
 
 def refused(**environment: str) -> str:
-    # The lane's own database is not for the demo.
+    # The demo must not use the lane's database.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")}
     run = subprocess.run(
         [sys.executable, "-m", "devstack.run"],
@@ -33,7 +33,7 @@ def refused(**environment: str) -> str:
 
 
 def running_on(directory: str) -> list[str]:
-    """Return the processes whose environment names the data directory."""
+    """Return the command lines of processes whose environment names the data directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -45,7 +45,7 @@ def running_on(directory: str) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux to see all processes")
-def test_it_ends_what_it_started(start_demo: Callable[..., Demo]) -> None:
+def test_stop_ends_all_processes(start_demo: Callable[..., Demo]) -> None:
     demo = start_demo()
     directory = demo.environment["DATA_DIR"]
     assert requests.get(f"{demo.url}/healthz", timeout=10).json() == {"database": "ok", "store": "ok", "broker": "ok"}
@@ -55,30 +55,30 @@ def test_it_ends_what_it_started(start_demo: Callable[..., Demo]) -> None:
     assert running_on(directory) == []
 
 
-def test_a_busy_port_and_a_busy_directory_are_clear(demo: Demo) -> None:
+def test_busy_port_and_directory_are_reported(demo: Demo) -> None:
     busy = {"PORT": demo.environment["PORT"], "DATA_DIR": demo.environment["DATA_DIR"]}
     assert "Address already in use. Choose another port" in refused(**busy)
     assert "Another portal is running" in refused(**busy | {"PORT": str(free_ports(1)[0])})
 
 
-def test_the_demo_is_not_served_beyond_loopback(tmp_path: Path) -> None:
+def test_demo_is_served_on_loopback_only(tmp_path: Path) -> None:
     message = refused(HOST="0.0.0.0", PORT=str(free_ports(1)[0]), DATA_DIR=str(tmp_path))  # noqa: S104
     assert "Refusing to serve on 0.0.0.0" in message
 
 
 @pytest.mark.parametrize("broken", [{"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}])
-def test_a_service_out_of_reach_is_named(broken: dict[str, str], tmp_path: Path) -> None:
+def test_unreachable_service_is_named(broken: dict[str, str], tmp_path: Path) -> None:
     message = refused(PORT=str(free_ports(1)[0]), DATA_DIR=str(tmp_path), **broken)
     assert "The database cannot be used: connection" in message
     assert "Traceback" not in message
 
 
-def test_the_doctor_finds_the_demo_well(demo: Demo) -> None:
+def test_doctor_finds_no_problem_in_demo(demo: Demo) -> None:
     assert demo.manage("uploads_doctor", "--url", demo.url).endswith("All is well.\n")
     assert "0 orphans" in demo.manage("audit_uploads")
 
 
-def test_metrics_count_what_all_processes_did(demo: Demo) -> None:
+def test_metrics_cover_all_processes(demo: Demo) -> None:
     def value(name: str) -> float:
         answer = requests.get(f"{demo.url}/metrics", headers={"Authorization": "Bearer m"}, timeout=30)
         found = re.search(rf"^{re.escape(name)} (\S+)$", answer.text, re.MULTILINE)
@@ -95,5 +95,5 @@ def test_metrics_count_what_all_processes_did(demo: Demo) -> None:
     assert demo.http().post(session["location"], data=bytes(1000)).status_code == 201
     created, completed, received = (value(name) - old for name, old in zip(names, before, strict=True))
     assert (created, completed) == (1, 1)
-    assert received >= 1000  # What other tests sent may be counted only now.
+    assert received >= 1000  # Bytes of other tests may be counted only now.
     assert value('uploads_sessions_in_state{state="failed"}') == 0

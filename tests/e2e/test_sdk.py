@@ -1,4 +1,4 @@
-"""The unmodified Python SDK of the protocol's own vendor, through every call it has for uploads."""
+"""The vendor's unmodified Python SDK, with every call that it has for uploads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def client(demo: Demo, request: pytest.FixtureRequest) -> Iterator[sdk.ApiClient
         yield api
 
 
-def test_logging_in(demo: Demo) -> None:
+def test_login(demo: Demo) -> None:
     with sdk.ApiClient(sdk.Configuration(host=demo.url)) as api:
         wanted = sdk.AuthRequestsDto(user_name="demo", password="demo")
         assert sdk.AuthenticationApi(api).authenticate_me(wanted).response.token == demo.token
@@ -42,7 +42,7 @@ def session_request(name: str, size: int) -> Any:
     return sdk.SessionRequest(file_name=name, file_size=size, create_on=sdk.ApiDateTime(), create_new_if_exist=True)
 
 
-def test_in_order(demo: Demo, operations: Any) -> None:
+def test_chunks_in_order(demo: Demo, operations: Any) -> None:
     data = some_bytes(10 * MIB + 5)
     created = operations.create_upload_session(1, session_request("in-order.txt", len(data))).response
     assert created.success
@@ -58,7 +58,7 @@ def test_in_order(demo: Demo, operations: Any) -> None:
     assert sha256([content(demo, answer.file)]) == sha256([data])
 
 
-def test_numbered_and_finalized(demo: Demo, operations: Any) -> None:
+def test_numbered_chunks_are_finalized(demo: Demo, operations: Any) -> None:
     data = some_bytes(25 * MIB)
     session = operations.create_upload_session_in_folder(1, session_request("numbered.bin", len(data))).response
     for number in (3, 1, 2):
@@ -72,7 +72,7 @@ def test_numbered_and_finalized(demo: Demo, operations: Any) -> None:
     assert sha256([content(demo, answer.file)]) == sha256([data])
 
 
-def test_aborted(operations: Any) -> None:
+def test_abort_closes_session(operations: Any) -> None:
     session = operations.create_upload_session_in_folder(1, session_request("aborted.bin", 5)).response
     operations.abort_upload_session(folder_id=1, session_id=session.id)
     with pytest.raises(sdk.ApiException) as caught:
@@ -80,7 +80,7 @@ def test_aborted(operations: Any) -> None:
     assert caught.value.status == 410
 
 
-def test_edited_and_checked(demo: Demo, client: sdk.ApiClient, operations: Any) -> None:
+def test_edit_session_and_name_check(demo: Demo, client: sdk.ApiClient, operations: Any) -> None:
     name = f"edited-{id(client)}.txt"
     session = operations.create_upload_session_in_folder(1, session_request(name, 3)).response
     raw = operations.upload_session_with_http_info(1, session.id, file=b"one").raw_data

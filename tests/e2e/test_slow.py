@@ -1,4 +1,4 @@
-"""Clients whose bodies drip do not keep the portal from others, whatever they send them to."""
+"""Clients with slow bodies do not block other clients, whichever URL they use."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.e2e.test_upload import eventually
 
 CONNECTIONS = 80
 DRIP = 0.5
-"""Seconds between two drips of eight bytes."""
+"""Seconds between two blocks of eight bytes."""
 WITHIN = 5
-"""Seconds in which another visitor is answered."""
+"""Seconds within which another client must get a response."""
 FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
 
 
 @dataclass
 class Target:
-    """What a slow client sends its body to."""
+    """A URL to which a slow client sends its body."""
 
     path: Callable[[Demo], str]
     headers: dict[str, str] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def dripping(demo: Demo, target: Target) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(demo: Demo) -> str:
-    """A folder of another user."""
+    """Return the id of a folder of another user."""
     return demo.manage(
         *("shell", "-v0", "-c"),
         "from portal.models import Folder; from django.contrib.auth.models import User\n"
@@ -114,7 +114,7 @@ def folder(demo: Demo) -> str:
 
 @pytest.fixture
 def released(demo: Demo) -> Iterator[None]:
-    """Leave no slot occupied for the tests that follow: the server takes a moment to notice closed connections."""
+    """Wait until all slots are free: the server notices closed connections with a delay."""
     yield
     create = f"{demo.url}/api/2.0/files/1/upload/create_session"
 
@@ -136,7 +136,7 @@ MAIN = ("fields", "login", "chunk", "tus-creation")
 def test_slow_bodies_leave_threads_to_others(demo: Demo, folder: str, kind: str) -> None:
     admin = ("admin", "admin")
     with dripping(demo, TARGETS[kind]):
-        # Longer than the rest of a refused body is read.
+        # Longer than the server drains a refused body.
         ends = time.monotonic() + 4
         while time.monotonic() < ends:
             assert requests.get(f"{demo.url}/login/", timeout=WITHIN).status_code == 200

@@ -1,4 +1,4 @@
-"""The examples of the documentation, run as they are written."""
+"""Run the examples of the documentation as written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANYTHING = "…"
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
-    """Return each command of a page, and what it answers according to the page."""
+    """Return each command of a page and its documented output."""
     found: list[tuple[str, str]] = []
     for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
         for line in block.splitlines():
@@ -27,7 +27,7 @@ def commands(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_what_is_written_is_what_happens(demo: Demo, page: Path) -> None:
+def test_examples_produce_documented_output(demo: Demo, page: Path) -> None:
     written = commands(page)
     environment = demo.environment | {"URL": demo.url, "TOKEN": demo.token}
     script = "\n".join(f"{command}\nprintf '\\0'" for command, _ in written)

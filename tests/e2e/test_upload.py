@@ -20,7 +20,7 @@ AGE = "from uploads.models import *; UploadSession.objects.filter(pk='{}').updat
 
 
 def eventually(condition: Callable[[], bool], *, within: float = 60) -> None:
-    """Wait for what another process is going to do."""
+    """Wait until another process fulfills a condition."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -28,7 +28,7 @@ def eventually(condition: Callable[[], bool], *, within: float = 60) -> None:
 
 
 @pytest.mark.parametrize("where", ["demo", "demo_on_files"])
-def test_64_mib_go_in_chunk_by_chunk_and_come_out_whole(where: str, request: pytest.FixtureRequest) -> None:
+def test_64_mib_are_uploaded_and_downloaded(where: str, request: pytest.FixtureRequest) -> None:
     demo: Demo = request.getfixturevalue(where)
     data = some_bytes(64 * MIB)
     session = demo.create(len(data), FileName=f"{where}.bin")
@@ -43,7 +43,7 @@ def test_64_mib_go_in_chunk_by_chunk_and_come_out_whole(where: str, request: pyt
     assert sha256(download.iter_content(MIB)) == sha256([data])
 
 
-def test_the_example_of_the_ready_block_works_when_pasted(demo: Demo) -> None:
+def test_ready_block_example_works(demo: Demo) -> None:
     example = demo.ready_block.split("terminal):")[1].split("──")[0]
     run = subprocess.run(["bash", "-e"], input=example, text=True, capture_output=True, check=True)
     assert '"bytes_uploaded":10485760' in run.stdout
@@ -108,8 +108,11 @@ def test_basic_and_token_authentication(demo: Demo, auth: tuple[str, str] | None
     assert answer.status_code == 200
 
 
-def test_the_memory_of_an_upload_does_not_depend_on_its_chunks(tmp_path: Path) -> None:
-    """A part buffer that fills, two under way and 10 MiB, for small chunks and for one of a quarter GiB."""
+def test_memory_is_independent_of_chunk_size(tmp_path: Path) -> None:
+    """Grow by at most one filling part buffer, two in flight and 10 MiB.
+
+    The bound holds for small chunks and for one chunk of 256 MiB.
+    """
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells a process's peak")
     bound = 3 * 10 + 10

@@ -1,8 +1,8 @@
-"""``make chaos``: many clients, random faults and kills; at the end every acknowledged byte must be accounted for.
+"""Run many clients against random faults and kills; account for every acknowledged byte.
 
-    make chaos ARGS="--minutes 10 --seed 7"
+Example: ``make chaos ARGS="--minutes 10 --seed 7"``.
 
-The seed gives the clients' files and the order of the faults; when each hits is up to the machine.
+The seed determines the clients' files and the order of the faults. The machine determines when each fault occurs.
 """
 
 from __future__ import annotations
@@ -66,23 +66,23 @@ SLOW = (
     "/tus/",
     "/uppy/s3/multipart",
 )
-"""Where bodies drip."""
+"""Paths to which slow clients send bodies."""
 SMALL = "small"
-"""A web whose files beyond 10 MiB are joined of segments."""
+"""Name of the web server that composes files above 10 MiB from segments."""
 TUS = {"Tus-Resumable": "1.0.0"}
 BROKER_DATABASE = urlsplit(REDIS).path.strip("/") or "0"
 PATIENCE = 240
-"""Seconds a client goes on retrying."""
+"""Seconds for which a client keeps retrying."""
 
 
 @dataclass
 class Run:
-    """What happened, and what must be true because of it."""
+    """Record of a run: the published files, abandoned sessions, event counts and problems."""
 
     published: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """SHA-256 and title of each file that was answered with 201, by its id."""
+    """SHA-256 and title of each file confirmed with 201, by file id."""
     unfinished: list[str] = field(default_factory=list)
-    """Sessions that their clients left alone."""
+    """Paths of the sessions that their clients abandoned."""
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -136,7 +136,7 @@ def _one_file(client: Client, run: Run, chance: random.Random, name: str) -> Non
 
 
 def _send_by_tus(client: Client, path: str, data: bytes, chance: random.Random, run: Run) -> Any:
-    """Send the whole rest each time, of which a part stays; sometimes the line ends, sometimes it is only silent."""
+    """Send a file by tus, sometimes over connections that break or fall silent."""
     address = f"/tus/{path.rpartition('=')[2]}"
     deadline, certain, zombies = time.monotonic() + PATIENCE, 0, contextlib.ExitStack()
     with zombies:
@@ -190,7 +190,7 @@ def _cut(client: Client, address: str, offset: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _zombie(client: Client, address: str, offset: int, rest: bytes, cut: int) -> Iterator[None]:
-    """A connection on which nothing comes any more, and which nobody closes for a while."""
+    """Send part of a PATCH body, then keep the connection open without sending more."""
     host = client.urls[0].removeprefix("http://")
     said = _chunk(offset) | {"Host": host, "Content-Length": str(len(rest)), "Authorization": f"Token {client.token}"}
     head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
@@ -206,7 +206,7 @@ def _sizes(chance: random.Random) -> Iterator[int]:
 
 
 def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random) -> None:
-    """Break the connection in the middle of a chunk, sometimes, before sending properly."""
+    """Cut off a chunk in the middle, for about a third of the files."""
     if len(data) > MIB and chance.random() < 0.3:
 
         def cut() -> Iterator[bytes]:
@@ -218,7 +218,7 @@ def _cut_sometimes(client: Client, path: str, data: bytes, chance: random.Random
 
 
 def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random) -> Any:
-    """Send chunks in any order, two at a time, some of them twice; then finalize."""
+    """Send chunks in random order, two at a time and some twice; then finalize."""
     each = max(5 * MIB, -(-len(data) // 6))
     chunks = [(number, data[start : start + each]) for number, start in enumerate(range(0, len(data), each), 1)]
     chunks += chance.sample(chunks, len(chunks) // 3)
@@ -240,7 +240,7 @@ def _send_numbered(client: Client, path: str, data: bytes, chance: random.Random
 
 
 def _drip(stack: Stack, chance: random.Random) -> None:
-    """Hold twenty connections for two seconds whose bodies hardly come."""
+    """Hold twenty connections with incomplete bodies for two seconds."""
     host, path = stack.url().removeprefix("http://"), chance.choice(SLOW)
     with contextlib.ExitStack() as connections:
         for _ in range(20):
@@ -251,7 +251,7 @@ def _drip(stack: Stack, chance: random.Random) -> None:
 
 
 def trouble_thread(stack: Stack, run: Run, seed: int, ends: float, broker: Wire | None) -> None:
-    """Break something every second or so."""
+    """Inject a fault about every second."""
     try:
         _make_trouble(stack, run, random.Random(seed), ends, broker)
     except Exception as error:
@@ -305,7 +305,7 @@ def _make_trouble(stack: Stack, run: Run, chance: random.Random, ends: float, br
 
 @contextlib.contextmanager
 def _relayed_broker() -> Iterator[Wire | None]:
-    """Put a relay before Redis, if that is the broker: it can stand still."""
+    """Put a relay before a Redis broker, so that a fault can freeze it."""
     url = urlsplit(os.environ.get("CELERY_BROKER_URL", ""))
     if url.scheme != "redis":
         yield None
@@ -315,13 +315,13 @@ def _relayed_broker() -> Iterator[Wire | None]:
 
 
 def account(stack: Stack, run: Run) -> None:
-    """Let the portal come to rest, and compare what it has with what it acknowledged."""
+    """Wait until the portal is idle, then compare its content with the acknowledged uploads."""
     stack.proxy.heal()
     if stack.wire:
         stack.wire.losses.clear()
     ids = [path.rpartition("=")[2] for path in run.unfinished]
     stack.ask(f"UploadSession.objects.open().filter(pk__in={ids!r}).update(expires_at='2020-01-01T00:00Z')")
-    # Sessions whose creation was never answered: nobody knows their ids.
+    # No client knows the ids of sessions whose creation response was lost.
     stack.ask("UploadSession.objects.open().filter(bytes_stored=0).update(expires_at='2020-01-01T00:00Z')")
     stack.ask("UploadSession.objects.filter(state__in=['completing', 'checking']).update(retry_at=None)")
     deadline = time.monotonic() + 120
@@ -361,7 +361,7 @@ def account(stack: Stack, run: Run) -> None:
 def chaos(
     directory: Path, database: str | None, *, seconds: float, seed: int, clients: int = 6, on_files: bool = False
 ) -> Run:
-    """Run the whole thing and return what happened."""
+    """Run the stack, the clients and the faults; return the record of the run."""
     run = Run()
     with running(directory, database, on_files=on_files) as stack, _relayed_broker() as broker:
         extra = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{broker.port}/{BROKER_DATABASE}"} if broker else {}

@@ -1,4 +1,4 @@
-"""A client that simply retries: sends, and asks for the state and goes on from there whenever something went wrong."""
+"""A client that retries: on any failure it queries the state and resumes from there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.data import sha256
 
 PASSING = {202, 423, 429, 500, 502, 503, 504}
 LONGEST_PAUSE = 0.5
-"""Seconds; the client is less patient than Retry-After asks."""
+"""Seconds; caps Retry-After, so that tests stay short."""
 
 
 class GaveUp(Exception):
-    """The session cannot go on; the answer says why."""
+    """The session cannot continue; the response states the reason."""
 
     def __init__(self, answer: requests.Response) -> None:
         self.answer = answer
@@ -27,10 +27,10 @@ class GaveUp(Exception):
 @dataclass
 class Client:
     urls: list[str]
-    """The hosts of the portal; requests go to them in turn."""
+    """URLs of the portal's hosts; requests rotate over them."""
     token: str
     within: float = 60
-    """Seconds after which nothing passing is believed to be passing any more."""
+    """Seconds after which a transient error counts as permanent."""
     statuses: list[int] = field(default_factory=list)
     turn: int = 0
 
@@ -39,7 +39,7 @@ class Client:
         self.http.headers["Authorization"] = f"Token {self.token}"
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response | None:
-        """Make one request; None if no answer came."""
+        """Make one request; return None if no response arrived."""
         self.turn += 1
         url = self.urls[self.turn % len(self.urls)] + path
         try:
@@ -50,7 +50,7 @@ class Client:
         return answer
 
     def insist(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Repeat a request until its answer is more than "later"."""
+        """Repeat a request until its response is not a transient error."""
         deadline = time.monotonic() + self.within
         while True:
             answer = self.request(method, path, **options)
@@ -78,7 +78,7 @@ class Client:
         return answer.json()["data"]
 
     def send(self, path: str, data: bytes, sizes: Iterator[int]) -> Any:
-        """Send ``data`` in chunks of the next ``sizes``; return the file as the last answer tells it."""
+        """Send ``data`` in chunks of ``sizes``; return the file from the last response."""
         deadline = time.monotonic() + self.within
         offset = 0
         while True:

@@ -26,7 +26,7 @@ def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(whole_stack: Stack) -> Iterator[Stack]:
-    """The whole portal, without faults at first and without faults afterwards."""
+    """Yield the shared stack; remove all faults after the test."""
     yield whole_stack
     whole_stack.proxy.heal()
 
@@ -38,7 +38,7 @@ def client(stack: Stack) -> Client:
 
 @pytest.fixture
 def upload(stack: Stack, client: Client) -> Callable[..., Any]:
-    """Upload some bytes and see that the portal has them, once and whole, and the store nothing else."""
+    """Return a function that uploads bytes and verifies portal and store."""
 
     def upload(size: int, *sizes: int, client: Client = client, leaves: bool = False, **fields: Any) -> Any:
         data = some_bytes(size)
@@ -52,7 +52,10 @@ def upload(stack: Stack, client: Client) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def nothing_left(whole_stack: Stack) -> Iterator[None]:
-    """End what clients left open or what failed, and remove strays of killed workers: tests look at the whole store."""
+    """Expire unfinished and failed sessions, and delete orphans of killed workers.
+
+    Other tests compare the content of the whole store.
+    """
     yield
     whole_stack.ask("[sessions.expire_now(session).state for session in UploadSession.objects.filter(MAY_EXPIRE)]")
     whole_stack.ask("sessions.audit(fix=True).freed")
@@ -60,14 +63,14 @@ def nothing_left(whole_stack: Stack) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def line(whole_stack: Stack) -> Iterator[Wire]:
-    """What the clients go through to the portal."""
+    """Yield the relay between the clients and the portal."""
     with wired(("127.0.0.1", whole_stack.ports["web"])) as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, line: Wire) -> Iterator[Page]:
-    """A page of the portal on which demo is signed in."""
+    """Yield a page of the portal, signed in as demo."""
     page = browser.new_page()
     sign_in(page, f"http://127.0.0.1:{line.port}")
     yield page
@@ -76,7 +79,7 @@ def page(browser: Browser, line: Wire) -> Iterator[Page]:
 
 @pytest.fixture
 def content(stack: Stack) -> Callable[[str], str]:
-    """Return the SHA-256 of the one file of a name that the portal has."""
+    """Return a function that downloads the only file of a title and hashes it."""
 
     def content(title: str) -> str:
         (pk,) = stack.ask(f"[f.pk for f in File.objects.filter(title={title!r})]")
@@ -99,15 +102,15 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], Path
 
 
 def wait_in(page: Page, event: threading.Event) -> None:
-    """Wait for what a relay tells, while the page goes on."""
+    """Wait for an event of a relay while the page keeps running."""
     while not event.is_set():
         page.wait_for_timeout(10)
 
 
 def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool = False) -> None:
-    """See that the portal has the file, once and whole, and the store nothing else.
+    """Verify that the portal has the file once and intact, and the store nothing else.
 
-    Only where a fault makes it impossible not to leave something (``leaves``) is the audit needed for that.
+    With ``leaves``, the audit may find orphans, because the fault makes them unavoidable.
     """
     assert client.download(file) == sha256([data])
     stack.ask("sessions.expire_stale(batch_size=100)")
@@ -124,7 +127,7 @@ def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool 
     )
     objects, uploads = stack.stored()
     names = {name for _, name in files} | {*others, *fragments} - {""}
-    # The differences alone: a store that many tests share fills pages.
+    # Compare differences only: the listing of a store that many tests share is long.
     assert (objects - names, names - objects) == (set(), set())
     assert uploads == set(open_uploads)
     assert len(files) == stack.ask(

@@ -1,4 +1,4 @@
-"""Answers questions about the portal's database: a Python expression a line in, JSON a line out."""
+"""Evaluate Python expressions from stdin in the portal; print each value as JSON."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from uploads.models import *  # noqa: E402, F403
 
 for line in sys.stdin:
     try:
-        answer = {"value": eval(line)}  # noqa: S307 - the tests ask
+        answer = {"value": eval(line)}  # noqa: S307 - only tests write to stdin
     except Exception as error:
         answer = {"error": repr(error)}
     connection.close()

@@ -1,4 +1,4 @@
-"""The demo portal, impatient: what takes minutes in production takes seconds here."""
+"""Settings of the demo portal with timeouts of seconds instead of minutes."""
 
 import os
 from datetime import timedelta
@@ -19,11 +19,11 @@ UPLOADS |= {
     "INTERIM_RESPONSES": True,
     "MAX_OPEN_SESSIONS": None,
 }
-if os.environ.get("PATIENT"):  # with clients that are silent; only the heartbeat keeps their sessions
+if os.environ.get("PATIENT"):  # silent clients keep their sessions by the heartbeat only
     UPLOADS["READ_TIMEOUT"] = timedelta(minutes=5)
-if os.environ.get("SMALL_SEGMENTS"):  # of two parts each
+if os.environ.get("SMALL_SEGMENTS"):  # segments of two parts each
     UPLOADS |= {"PART_SIZE": 5 * 2**20, "STORES": {"default": {"MAX_PARTS": 2}}}
-if os.environ.get("SHA256"):  # each file waits for the task that hashes it
+if os.environ.get("SHA256"):  # each file waits for the hashing task
     UPLOADS |= {"SHA256": True, "CHECK_WAIT": timedelta(seconds=1)}
 CORS_ALLOWED_ORIGIN_REGEXES = [r"http://127\.0\.0\.1:\d+"]
 for entry in CELERY_BEAT_SCHEDULE.values():
@@ -35,11 +35,11 @@ S3_STORAGE["OPTIONS"]["client_config"] = S3_STORAGE["OPTIONS"]["client_config"].
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if skew := float(os.environ.get("CLOCK_SKEW", "0")):
-    # A host whose clock is wrong: Django asks this function for the time, everywhere.
+    # Simulate a host with a wrong clock: Django reads the time from this function everywhere.
     right = timezone.now
     timezone.now = lambda: right() + timedelta(seconds=skew)
 
-# A host that wraps requests in transactions, in either of the two ways there are.
+# Wrap requests in transactions, either by setting or by middleware.
 if os.environ.get("ATOMIC_REQUESTS"):
     DATABASES["default"]["ATOMIC_REQUESTS"] = True  # noqa: F405
 if middleware := os.environ.get("EXTRA_MIDDLEWARE"):

@@ -1,4 +1,4 @@
-"""A portal of real processes with a fault proxy before its store and a relay before its database."""
+"""Run the portal's processes behind a fault proxy (store) and a relay (database)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CELERY = [sys.executable, "-m", "celery", "-A", "portal"]
 
 
 class Stack:
-    """gunicorn, Celery and beat on SeaweedFS, and on PostgreSQL where there is one."""
+    """gunicorn, Celery and beat on SeaweedFS, and on PostgreSQL if available."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Stack:
         if database:
             self.environment["DATABASE_URL"] = database
         self.files = directory / "files" if on_files else None
-        """The directory of the files, where they are not in S3."""
+        """Directory of the files if they are not in S3."""
         if self.files:
             self.environment["AWS_STORAGE_BUCKET_NAME"] = ""
             self.files.mkdir()
@@ -76,7 +76,7 @@ class Stack:
         return run.stdout
 
     def ask(self, expression: str) -> Any:
-        """Return what a Python expression with the models and sessions is worth in the portal."""
+        """Return the value of a Python expression evaluated with the portal's models and sessions."""
         if self.oracle is None:
             command = [sys.executable, "-m", "tests.faults.oracle"]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -116,19 +116,19 @@ class Stack:
         return f"http://127.0.0.1:{self.ports[web]}"
 
     def kill_workers(self, web: str = "web") -> None:
-        """Kill a web's workers in the middle of what they do; gunicorn starts new ones."""
+        """Kill the workers of a web server with SIGKILL; gunicorn starts new ones."""
         children = Path(f"/proc/{self.processes[web].pid}/task/{self.processes[web].pid}/children")
         for child in children.read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
 
     def kill_celery(self) -> None:
-        """Kill Celery in the middle of what it does, and start it again."""
+        """Kill Celery with SIGKILL and start it again."""
         self.kill("celery")
         self.start_celery()
 
     def s3(self) -> Any:
-        """Return a client of the store that no fault concerns."""
+        """Return an S3 client that bypasses the fault proxy."""
         return boto3.client(
             "s3",
             endpoint_url=self.store.endpoint,
@@ -138,7 +138,7 @@ class Stack:
         )
 
     def stored(self) -> tuple[set[str], set[str]]:
-        """Return the names of all objects, and of all multipart uploads under way."""
+        """Return the names of all objects and of all unfinished multipart uploads."""
         if self.files:
             found = {path.relative_to(self.files) for path in self.files.rglob("*") if path.is_file()}
             hidden = {path for path in found if path.name.startswith(".")}
@@ -153,7 +153,10 @@ class Stack:
         )
 
     def read_only(self, value: str) -> None:
-        """Make the database read-only (``on``), as a failover does, or not (``off``); all connections end."""
+        """Switch the database to read-only (``on``) or back (``off``), and end all connections.
+
+        A failover has the same effect.
+        """
         url, name = self.environment["DATABASE_URL"], self.environment["DATABASE_URL"].rpartition("/")[2]
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SET default_transaction_read_only = off")
@@ -163,13 +166,13 @@ class Stack:
         self.wire.cut(0.2)
 
     def unmount(self, seconds: float) -> None:
-        """Leave an empty directory where the files are, for a while."""
+        """Replace the directory of the files with an empty one for ``seconds``."""
         assert self.files is not None
         away = self.files.with_name("unmounted")
         self.files.rename(away)
         self.files.mkdir()
         time.sleep(seconds)
-        self.files.rmdir()  # Nothing was made in it.
+        self.files.rmdir()  # Fails if anything was created in it.
         away.rename(self.files)
 
     def kill(self, name: str) -> None:
@@ -188,7 +191,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(directory: Path, database_server: str | None, *, on_files: bool = False) -> Iterator[Stack]:
-    """Run the whole stack in ``directory``, with a database of its own where there is a server for it."""
+    """Run the whole stack in ``directory``, with its own database on ``database_server``."""
     with contextlib.ExitStack() as parts:
         store = weed.start(directory / "weed")
         parts.callback(store.kill)

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.faults.chaos import chaos
 
 
-def test_nothing_acknowledged_is_lost_in_a_quarter_of_a_minute_of_chaos(tmp_path: Path) -> None:
-    """The short form of ``make chaos``."""
+def test_chaos_loses_no_acknowledged_byte(tmp_path: Path) -> None:
+    """Run the short form of ``make chaos``."""
     run = chaos(tmp_path, os.environ.get("DATABASE_URL"), seconds=15, seed=1)
     assert run.problems == []
     assert run.published

@@ -1,4 +1,7 @@
-"""The answer to a COMMIT is lost, and hosts that wrap requests in transactions: what is answered is committed."""
+"""Lost COMMIT responses, and hosts that wrap requests in transactions.
+
+Every acknowledged byte must be committed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ COMMIT, NEW_SESSION = b"COMMIT", b'INSERT INTO "upload_sessions_uploadsession"'
 
 @pytest.fixture
 def lose(stack: Stack) -> Iterator[Callable[..., None]]:
-    """Take away the answer to a COMMIT; afterwards, see that it really happened."""
+    """Yield a function that drops a COMMIT response; verify afterwards that it was dropped."""
     wire = stack.wire
     if wire is None:
         pytest.skip("SQLite has no answers to lose; PostgreSQL's lane does")
@@ -30,12 +33,16 @@ def lose(stack: Stack) -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize("skip", range(4), ids=["fragment", "part", "last chunk", "publication"])
-def test_of_a_chunk_in_order(upload: Callable[..., Any], lose: Callable[..., None], skip: int) -> None:
+def test_lost_commit_of_ordered_chunk_is_harmless(
+    upload: Callable[..., Any], lose: Callable[..., None], skip: int
+) -> None:
     lose(COMMIT, skip)
     upload(12 * MIB, *CHUNKS)
 
 
-def test_of_the_creation(stack: Stack, client: Client, upload: Callable[..., Any], lose: Callable[..., None]) -> None:
+def test_lost_commit_of_session_creation_is_harmless(
+    stack: Stack, client: Client, upload: Callable[..., Any], lose: Callable[..., None]
+) -> None:
     lose(NEW_SESSION)
     upload(12 * MIB, *CHUNKS, RelativePath="made/for this")
 
@@ -44,8 +51,13 @@ def test_of_the_creation(stack: Stack, client: Client, upload: Callable[..., Any
     "size", [pytest.param(5 * MIB, id="parts"), pytest.param(3 * MIB, id="fragments", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("skip", range(7))
-def test_of_numbered_chunks(stack: Stack, client: Client, lose: Callable[..., None], size: int, skip: int) -> None:
-    """Of taking part numbers, of storing each chunk, of finalize, of joining fragments, of publication."""
+def test_lost_commit_of_numbered_chunk_is_harmless(
+    stack: Stack, client: Client, lose: Callable[..., None], size: int, skip: int
+) -> None:
+    """Drop the COMMIT response of one step.
+
+    The steps take part numbers, store each chunk, finalize, join fragments and publish the file.
+    """
     data = some_bytes(3 * size)
     path = client.create(len(data))
     lose(COMMIT, skip)
@@ -59,8 +71,8 @@ def test_of_numbered_chunks(stack: Stack, client: Client, lose: Callable[..., No
 
 
 @pytest.mark.parametrize("moment", [kill_before, kill_after])
-def test_a_host_with_atomic_requests(stack: Stack, moment: Callable[..., Action]) -> None:
-    """The worker is killed beside the store's Complete: whatever was acknowledged is still there."""
+def test_atomic_requests_keep_acknowledged_bytes(stack: Stack, moment: Callable[..., Action]) -> None:
+    """Kill the worker right before or after the store completes the multipart upload."""
     name = f"atomic-{moment.__name__}"
     stack.start_web(name, ATOMIC_REQUESTS="1")
     client = Client([stack.url(name)], stack.token)
@@ -73,7 +85,7 @@ def test_a_host_with_atomic_requests(stack: Stack, moment: Callable[..., Action]
     stack.kill(name)
 
 
-def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack: Stack, client: Client) -> None:
+def test_atomic_requests_refuse_second_writer(stack: Stack, client: Client) -> None:
     stack.start_web("atomic", ATOMIC_REQUESTS="1")
     data, url = some_bytes(12 * MIB), stack.url("atomic")
     first = Client([url], stack.token)
@@ -92,7 +104,7 @@ def test_a_second_writer_is_refused_at_once_in_a_host_with_atomic_requests(stack
     stack.kill("atomic")
 
 
-def test_a_host_whose_middleware_opens_transactions_is_told(stack: Stack) -> None:
+def test_transactional_middleware_is_reported(stack: Stack) -> None:
     stack.start_web("wrapped", EXTRA_MIDDLEWARE="tests.hosts.middleware.Transactional")
     client = Client([stack.url("wrapped")], stack.token)
     before = stack.ask("UploadSession.objects.count()"), stack.stored()

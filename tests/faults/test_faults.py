@@ -1,4 +1,7 @@
-"""Faults between Django and its store, and the deaths of processes: a client that retries ends with its file."""
+"""Faults between Django and its store, and killed processes.
+
+A client that retries must end up with its file.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ from tests.proxy import (
 Upload = Callable[..., Any]
 
 CHUNKS = (3 * MIB, 6 * MIB, 3 * MIB)
-"""Of a file of 12 MiB: an object of its own, a part that takes it in, and the last part."""
+"""Sizes that store a fragment, a part that includes it, and the last part."""
 
 
 def faults(*cases: tuple[str, Action, int, int], marks: Any = ()) -> list[Any]:
@@ -80,10 +83,10 @@ def faults(*cases: tuple[str, Action, int, int], marks: Any = ()) -> list[Any]:
         ),
     ],
 )
-def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action, times: int, skip: int) -> None:
+def test_store_fault_is_retried(stack: Stack, upload: Upload, kind: str, action: Action, times: int, skip: int) -> None:
     done = stack.proxy.faults.done.total()
     stack.proxy.inject(kind, action, times=times, skip=skip)
-    # An upload whose creation was never answered, a fragment that could not be deleted: the audit's to find.
+    # Only the audit finds an upload whose creation response was lost, or a fragment that was not deleted.
     leaves = (kind, action) == ("CreateMultipartUpload", lose_answer) or kind == "DeleteObjects"
     upload(12 * MIB, *CHUNKS, leaves=leaves)
     assert stack.proxy.faults.done.total() > done, "the fault never came"
@@ -99,8 +102,8 @@ def test_the_store_fails(stack: Stack, upload: Upload, kind: str, action: Action
         *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("PutObject", "HeadObject", "CreateMultipartUpload")),
     ],
 )
-def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Callable[..., Action]) -> None:
-    """Before and after a part, between a commit and its response (DeleteObjects), and at every step of completing."""
+def test_killed_workers_lose_nothing(stack: Stack, upload: Upload, kind: str, moment: Callable[..., Action]) -> None:
+    """Kill workers around a part, between commit and response (DeleteObjects), and during completion."""
     done = stack.proxy.faults.done.total()
     stack.proxy.inject(kind, moment(stack.kill_workers))
     upload(12 * MIB, *CHUNKS, leaves=True)
@@ -112,10 +115,10 @@ def test_workers_are_killed(stack: Stack, upload: Upload, kind: str, moment: Cal
     numbered={"in-order": False, "numbered": True},
     rule={"equal-sizes": ForeignStore(equal_sizes=True), "refuses-unlisted": ForeignStore(refuses_unlisted=True)},
 )
-def test_workers_are_killed_before_a_picky_store(
+def test_killed_workers_lose_nothing_with_restrictive_store(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, skip: int, numbered: bool, rule: ForeignStore
 ) -> None:
-    """Every byte was acknowledged, so the file can be completed, although some parts were stored twice."""
+    """Complete the file from acknowledged bytes, although some parts were stored twice."""
     name = f"picky-{skip}-{numbered}"
     stack.start_web(name)
     monkeypatch.setattr(stack.proxy, "store", rule)
@@ -138,7 +141,7 @@ def test_workers_are_killed_before_a_picky_store(
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [kill_before, kill_after], ids=["before", "after"])
 @pytest.mark.parametrize("kind", ["UploadPartCopy", "CompleteMultipartUpload", "CreateMultipartUpload"])
-def test_workers_are_killed_while_a_file_is_composed(stack: Stack, kind: str, moment: Callable[..., Action]) -> None:
+def test_composing_segments_survives_killed_workers(stack: Stack, kind: str, moment: Callable[..., Action]) -> None:
     stack.start_web("segments", SMALL_SEGMENTS="1")
     client = Client([stack.url("segments")], stack.token)
     data = some_bytes(20 * MIB)
@@ -151,8 +154,8 @@ def test_workers_are_killed_while_a_file_is_composed(stack: Stack, kind: str, mo
         stack.kill("segments")
 
 
-def test_workers_are_killed_after_publication(stack: Stack, client: Client, upload: Upload) -> None:
-    """The old content of an edited file is deleted once the new one is committed: there the worker dies."""
+def test_publication_survives_killed_workers(stack: Stack, client: Client, upload: Upload) -> None:
+    """Kill the worker when it deletes the old content of an edited file."""
     file = upload(1000)
     done = stack.proxy.faults.done.total()
     stack.proxy.inject("DeleteObject", kill_before(stack.kill_workers))
@@ -173,9 +176,7 @@ def test_workers_are_killed_after_publication(stack: Stack, client: Client, uplo
     ],
     ids=["size", "checksum"],
 )
-def test_what_head_contradicts_is_not_published_until_an_operator_says_so(
-    stack: Stack, client: Client, change: Action
-) -> None:
+def test_head_mismatch_blocks_publication_until_retry(stack: Stack, client: Client, change: Action) -> None:
     data = some_bytes(5000)
     path = client.create(len(data), Encrypted=True)
     stack.proxy.inject("HeadObject", change)
@@ -189,13 +190,13 @@ def test_what_head_contradicts_is_not_published_until_an_operator_says_so(
     check(stack, client, client.send(path, data, itertools.repeat(5000)), data)
 
 
-def test_the_store_is_down_for_a_while(stack: Stack, upload: Upload) -> None:
+def test_upload_survives_store_outage(stack: Stack, upload: Upload) -> None:
     stack.proxy.faults.down = True
     threading.Timer(5, stack.proxy.heal).start()
     upload(12 * MIB, *CHUNKS)
 
 
-def test_the_database_restarts(stack: Stack, upload: Upload) -> None:
+def test_upload_survives_database_restart(stack: Stack, upload: Upload) -> None:
     if stack.wire is None:
         pytest.skip("SQLite has no connections to lose; PostgreSQL's lane does")
     restarts = threading.Event()
@@ -213,8 +214,11 @@ def test_the_database_restarts(stack: Stack, upload: Upload) -> None:
         assert restarts.is_set()
 
 
-def test_the_upload_is_aborted_behind_our_back(stack: Stack, client: Client, upload: Upload) -> None:
-    """As a lifecycle rule does: the client is told at once that only a new session helps."""
+def test_externally_aborted_upload_is_gone(stack: Stack, client: Client, upload: Upload) -> None:
+    """Answer 410 after a lifecycle rule has aborted the multipart upload.
+
+    The client must create a new session.
+    """
     data = some_bytes(12 * MIB)
     path = client.create(len(data))
     assert client.insist("POST", path, files={"file": data[: 6 * MIB]}).status_code == 200
@@ -228,7 +232,7 @@ def test_the_upload_is_aborted_behind_our_back(stack: Stack, client: Client, upl
     upload(12 * MIB, *CHUNKS)
 
 
-def test_the_client_goes_away_in_mid_chunk(stack: Stack, client: Client, upload: Upload) -> None:
+def test_disconnect_during_chunk_stores_nothing(stack: Stack, client: Client, upload: Upload) -> None:
     data = some_bytes(12 * MIB)
     path = client.create(len(data))
 
@@ -243,7 +247,7 @@ def test_the_client_goes_away_in_mid_chunk(stack: Stack, client: Client, upload:
     check(stack, client, client.send(path, data, itertools.cycle(CHUNKS)), data)
 
 
-def test_a_client_that_never_comes_back_has_its_file_all_the_same(stack: Stack, client: Client) -> None:
+def test_file_completes_without_returning_client(stack: Stack, client: Client) -> None:
     data = some_bytes(3000)
     path = client.create(len(data))
     stack.proxy.inject("CompleteMultipartUpload", kill_before(stack.kill_workers))
@@ -253,7 +257,7 @@ def test_a_client_that_never_comes_back_has_its_file_all_the_same(stack: Stack, 
     check(stack, client, client.send(path, data, itertools.repeat(3000)), data)
 
 
-def test_celery_is_killed_in_the_middle_of_expiry(stack: Stack, client: Client, upload: Upload) -> None:
+def test_expiry_survives_killed_celery(stack: Stack, client: Client, upload: Upload) -> None:
     paths = [client.create(12 * MIB, RelativePath=f"expiring/{number}") for number in range(4)]
     for path in paths:
         assert client.insist("POST", path, files={"file": some_bytes(6 * MIB)}).status_code == 200
@@ -261,7 +265,7 @@ def test_celery_is_killed_in_the_middle_of_expiry(stack: Stack, client: Client, 
     stack.proxy.inject("AbortMultipartUpload", kill_before(stack.kill_celery), skip=1)
     stack.ask("UploadSession.objects.open().update(expires_at='2020-01-01T00:00Z')")
     eventually(lambda: stack.proxy.faults.done.total() > done)
-    # Whoever runs next finishes it; here that is not left to how soon a killed Celery is back.
+    # Any later run finishes the expiry; run it here, independent of how fast Celery restarts.
     stack.ask("sessions.expire_stale(batch_size=100)")
     eventually(lambda: stack.stored()[1] == set())
     folders = "UploadSession.objects.unreleased().exists() or Folder.objects.filter(provisional=True).exists()"
@@ -271,7 +275,7 @@ def test_celery_is_killed_in_the_middle_of_expiry(stack: Stack, client: Client, 
 
 
 @pytest.mark.parametrize("skew", [-60, 60])
-def test_the_clock_of_one_host_is_off_by_a_minute(stack: Stack, upload: Upload, skew: int) -> None:
+def test_clock_skew_between_hosts_is_tolerated(stack: Stack, upload: Upload, skew: int) -> None:
     name = f"host{skew}"
     stack.start_web(name, CLOCK_SKEW=str(skew))
     hosts = Client([stack.url(), stack.url(name)], stack.token)
@@ -280,8 +284,8 @@ def test_the_clock_of_one_host_is_off_by_a_minute(stack: Stack, upload: Upload, 
     stack.kill(name)
 
 
-def test_two_clients_on_one_session(stack: Stack, client: Client) -> None:
-    """One writes, the other is told to wait; when the first is killed, the second goes on."""
+def test_second_client_waits_for_first(stack: Stack, client: Client) -> None:
+    """Answer 423 while the first client writes; accept the second after a worker kill."""
     data = some_bytes(12 * MIB)
     path = client.create(len(data))
     writing, go_on = threading.Event(), threading.Event()
@@ -310,7 +314,7 @@ def test_two_clients_on_one_session(stack: Stack, client: Client) -> None:
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_the_same_chunk_twice_at_once(stack: Stack, client: Client, numbered: bool) -> None:
+def test_concurrent_duplicate_chunk_is_stored_once(stack: Stack, client: Client, numbered: bool) -> None:
     data = some_bytes(12 * MIB)
     path = client.create(len(data))
     where = path + ("&upload=true&chunkNumber=1" if numbered else "&offset=0")

@@ -1,4 +1,4 @@
-"""A session is its client's again at once, although the connection of an old request was never closed."""
+"""Hand a session over to a new request while the old connection stays open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = some_bytes(12 * MIB)
 
 @pytest.fixture(scope="module")
 def patient(whole_stack: Stack) -> Iterator[Stack]:
-    """Two hosts that wait for their clients for minutes, so that only asking makes a session free."""
+    """Run two hosts with long read timeouts, so that only a handover frees a session."""
     for name in ("patient", "other"):
         whole_stack.start_web(name, PATIENT="1")
     yield whole_stack
@@ -31,7 +31,7 @@ def patient(whole_stack: Stack) -> Iterator[Stack]:
 
 @contextmanager
 def zombie(stack: Stack, path: str, data: bytes, declared: int, method: str = "POST") -> Iterator[socket.socket]:
-    """A request whose client sends ``data`` and no more, and keeps its connection."""
+    """Send ``data``, part of a body, and keep the connection open without sending more."""
     url = urlsplit(stack.url("patient"))
     uid = path.rpartition("=")[2].rpartition("/")[2]
     kind = "application/octet-stream" if method == "POST" else "application/offset+octet-stream"
@@ -47,7 +47,7 @@ def zombie(stack: Stack, path: str, data: bytes, declared: int, method: str = "P
 
 
 @pytest.mark.parametrize("web", ["patient", "other"])
-def test_a_chunk_that_comes_again_gets_the_session(patient: Stack, web: str) -> None:
+def test_repeated_chunk_takes_over_session(patient: Stack, web: str) -> None:
     client = Client([patient.url(web)], patient.token)
     path = client.create(len(DATA))
     with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB):
@@ -61,14 +61,14 @@ def test_a_chunk_that_comes_again_gets_the_session(patient: Stack, web: str) -> 
 
 
 @pytest.mark.parametrize("web", ["patient", "other"])
-def test_who_asks_by_tus_gets_what_came(patient: Stack, web: str) -> None:
-    """The bytes of the connection that is still open are kept, and the upload is the newcomer's within seconds."""
+def test_tus_head_takes_over_received_bytes(patient: Stack, web: str) -> None:
+    """Keep the bytes received on the open connection, and hand over within seconds."""
     http = requests.Session()
     http.headers.update({"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"})
     said = {"Upload-Length": str(len(DATA))}
     path = http.post(f"{patient.url()}/tus/", headers=said, timeout=30).headers["Location"]
     with zombie(patient, path, DATA[: 5 * MIB], len(DATA), method="PATCH"):
-        told = http.head(f"{patient.url(web)}{path}", timeout=9)  # after so long, clients give up
+        told = http.head(f"{patient.url(web)}{path}", timeout=9)  # clients give up after this time
         assert (told.status_code, told.headers["Upload-Offset"]) == (200, str(5 * MIB))
         chunk = {"Upload-Offset": told.headers["Upload-Offset"], "Content-Type": "application/offset+octet-stream"}
         answer = http.patch(f"{patient.url(web)}{path}", DATA[5 * MIB :], headers=chunk, timeout=30)
@@ -78,8 +78,8 @@ def test_who_asks_by_tus_gets_what_came(patient: Stack, web: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["{path}", "/api/2.0/files/1/session/{uid}", "/tus/{uid}"])
-def test_a_question_takes_a_session_from_nobody(patient: Stack, question: str) -> None:
-    """However long the client has been silent: a page that asks for the progress must not stop it."""
+def test_status_request_does_not_take_over(patient: Stack, question: str) -> None:
+    """Keep the upload of a silent client when a page requests its progress."""
     client = Client([patient.url("other")], patient.token)
     path = client.create(6 * MIB)
     uid = path.rpartition("=")[2]
@@ -94,13 +94,14 @@ def test_a_question_takes_a_session_from_nobody(patient: Stack, question: str) -
             asked.add(patient.ask(lease))
             return len(asked)
 
-        eventually(lambda: ask() > 4)  # It has been prolonged so often.
+        eventually(lambda: ask() > 4)  # The lease was renewed several times.
         connection.sendall(DATA[5 * MIB : 6 * MIB])
         connection.settimeout(20)
         assert b" 201 " in connection.recv(4096).splitlines()[0]
 
 
-def test_a_body_without_a_length_that_is_cut_loses_less_than_a_block(patient: Stack) -> None:
+def test_cut_chunked_body_keeps_received_bytes(patient: Stack) -> None:
+    """Lose less than one block of 64 KiB."""
     url, tus = urlsplit(patient.url("patient")), {"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"}
     begun = requests.post(f"{patient.url()}/tus/", headers={"Upload-Length": str(len(DATA))} | tus, timeout=30)
     path, sent = begun.headers["Location"], 3 * MIB + 12_345
@@ -116,7 +117,7 @@ def test_a_body_without_a_length_that_is_cut_loses_less_than_a_block(patient: St
     eventually(lambda: patient.ask(stored) > sent - 64 * 1024)
 
 
-def test_an_abort_ends_the_request_that_is_waiting(patient: Stack) -> None:
+def test_abort_ends_waiting_request(patient: Stack) -> None:
     client = Client([patient.url("other")], patient.token)
     path = client.create(len(DATA))
     with zombie(patient, path, DATA[: 5 * MIB], 6 * MIB) as connection:
@@ -127,8 +128,8 @@ def test_an_abort_ends_the_request_that_is_waiting(patient: Stack) -> None:
         assert b" 410 " in connection.recv(4096).splitlines()[0]
 
 
-def test_a_silent_client_that_nobody_asks_keeps_its_session(patient: Stack) -> None:
-    """For longer than a lease lasts (2 s here)."""
+def test_silent_client_keeps_session(patient: Stack) -> None:
+    """Renew the lease of a silent client for longer than its duration (2 s here)."""
     client = Client([patient.url("other")], patient.token)
     path = client.create(6 * MIB)
     row = f"UploadSession.objects.get(pk='{path.rpartition('=')[2]}')"

@@ -1,4 +1,4 @@
-"""Bad requests over real sockets: each is answered in order, and nothing changes."""
+"""Bad requests over real sockets get a proper error response and change nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END = b"\r\n--xyz--\r\n"
 
 @dataclass(frozen=True)
 class Bad:
-    """A request and what must be answered; ``{location}`` and the like are filled in."""
+    """A bad request and its expected response; placeholders such as ``{location}`` are filled in."""
 
     name: str
     status: int
@@ -36,9 +36,9 @@ class Bad:
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/octet-stream"),)
     length: int | None = None
-    """Declared, if not the truth."""
+    """Declared Content-Length, if it differs from the real one."""
     closes: bool = False
-    """Whether the client stops sending there."""
+    """True if the client closes its sending side after the body."""
 
 
 def form(body: bytes, kind: str = FORM) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def header(name: str, value: str) -> dict[str, Any]:
 
 
 BAD = [
-    # Lengths that lie, and forms that are none.
+    # Wrong lengths and malformed forms.
     Bad("more declared than sent", 400, "incomplete_body", length=50, closes=True),
     Bad("form cut short", 400, "incomplete_body", length=500, closes=True, **form(HEAD % b"a" + b"0123")),
     Bad("more bytes than the file has", 400, "chunk_beyond_file", body=bytes(2 * MIB)),
@@ -85,7 +85,7 @@ BAD = [
         ),
     ),
     Bad("1 MB boundary", 431, "request_too_large", **form(b"x", "multipart/form-data; boundary=" + "b" * 1_000_000)),
-    # Where the chunk is said to belong.
+    # Offsets, ranges, digests, and oversized headers.
     Bad("offset beyond what is stored", 409, "offset_mismatch", path="{location}&offset=50"),
     Bad("negative offset", 400, "invalid_request", path="{location}&offset=-1"),
     Bad("huge offset", 400, "invalid_request", path="{location}&offset=" + "9" * 40),
@@ -111,7 +111,7 @@ BAD = [
     Bad("chunk 10^30", 400, "invalid_request", path="{location}&upload=true&chunkNumber=1" + "0" * 30),
     Bad("numbered where chunks come in order", 409, "mode_conflict", path="{begun}&upload=true&chunkNumber=1"),
     Bad("finalized too early", 409, "upload_incomplete", path="{location}&finalize=true", body=b""),
-    # Sessions that are somebody else's, over, or never were.
+    # Foreign, ended and unknown sessions.
     Bad("unknown session", 404, "session_not_found", path="/ChunkedUploader.ashx?uid=" + "0" * 32),
     Bad("foreign session", 404, "session_not_found", path="{foreign}"),
     Bad("foreign session, asked for", 404, "session_not_found", path="{foreign}", method="GET", body=b""),
@@ -127,7 +127,7 @@ BAD = [
     Bad("nobody", 401, "not_authenticated", **header("Authorization", "Token wrong")),
     Bad("broken credentials", 401, "not_authenticated", **header("Authorization", "Basic \u00ff\u00fe")),
     Bad("method that is none", 405, "method_not_allowed", method="PATCH"),
-    # What create_session is told.
+    # Fields of create_session.
     Bad("JSON cut short", 400, "invalid_request", **raw_json(b'{"FileName": "a')),
     Bad("JSON list", 400, "invalid_request", **raw_json(b"[]")),
     Bad("JSON bomb", 400, "invalid_request", **raw_json(b"[" * 50_000)),
@@ -161,7 +161,7 @@ BAD = [
 
 @pytest.fixture(scope="module")
 def places(whole_stack: Stack) -> dict[str, str]:
-    """Sessions of every kind, of demo and of somebody else."""
+    """Return the paths of sessions in every state, of demo and of another user."""
     client = Client([whole_stack.url()], whole_stack.token)
     made = {name: client.create(100) for name in ("location", "begun", "aborted")}
     client.insist("POST", made["begun"], data=bytes(50))
@@ -184,7 +184,7 @@ def rows(stack: Stack) -> Any:
 
 
 def exchange(stack: Stack, head: str, body: bytes, *, closes: bool = False) -> tuple[int, dict[str, str], bytes]:
-    """Send a request as it is and read the whole answer, though the server may not want all of the request."""
+    """Send a request verbatim; read the response even if the server stops reading."""
     with socket.create_connection(("127.0.0.1", stack.ports["web"]), timeout=30) as connection:
         connection.sendall(head.encode("latin-1", "replace") + body)
         if closes:
@@ -203,7 +203,7 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
-def test_a_bad_request_is_refused_and_changes_nothing(stack: Stack, places: dict[str, str], bad: Bad) -> None:
+def test_bad_request_changes_nothing(stack: Stack, places: dict[str, str], bad: Bad) -> None:
     headers = {"Host": "localhost", "Authorization": f"Token {stack.token}", **dict(bad.headers)}
     headers["Content-Length"] = str(len(bad.body) if bad.length is None else bad.length)
     lines = [f"{bad.method} {bad.path.format_map(places)} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
@@ -211,7 +211,7 @@ def test_a_bad_request_is_refused_and_changes_nothing(stack: Stack, places: dict
     status, answered, body = exchange(stack, "\r\n".join(lines) + "\r\n\r\n", bad.body, closes=bad.closes)
     assert rows(stack) == before
     assert status == bad.status, body
-    if bad.code != "request_too_large":  # gunicorn's own answer
+    if bad.code != "request_too_large":  # gunicorn answers these itself
         assert answered["content-type"] == "application/json"
         answer = json.loads(body)
         assert (answer["error"]["type"], answer["success"]) == (bad.code, False)
@@ -248,7 +248,7 @@ def test_hostile_names_become_harmless_titles(stack: Stack, name: str) -> None:
 
 
 def drip(connection: socket.socket, data: bytes, seconds: float) -> None:
-    """Send a little now and then, as long as the server takes it."""
+    """Send a little data periodically while the server accepts it."""
     ends = time.monotonic() + seconds
     with contextlib.suppress(OSError):
         while time.monotonic() < ends:
@@ -264,10 +264,8 @@ def drip(connection: socket.socket, data: bytes, seconds: float) -> None:
         pytest.param("Transfer-Encoding: chunked", b"4\r\nsome\r\n", b"1\r\nx\r\n", 15, id="drips-in-chunks"),
     ],
 )
-def test_a_body_that_does_not_come_is_given_up(
-    stack: Stack, framing: str, start: bytes, data: bytes, seconds: float
-) -> None:
-    """A client that stalls gets its 408; so does one that drips, when it is below 8 KiB/s on the whole."""
+def test_slow_body_times_out(stack: Stack, framing: str, start: bytes, data: bytes, seconds: float) -> None:
+    """Answer 408 to a stalled body, and to one below 8 KiB/s on average."""
     client = Client([stack.url()], stack.token)
     path = client.create(100_000)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {stack.token}\r\n{framing}\r\n\r\n"
@@ -288,7 +286,7 @@ def test_a_body_that_does_not_come_is_given_up(
     ],
     ids=["unknown", "own"],
 )
-def test_an_error_can_be_read_while_the_client_still_sends(
+def test_error_is_readable_while_client_sends(
     stack: Stack, client: Client, path: str, size: int, code: tuple[int, str]
 ) -> None:
     head = (
@@ -299,7 +297,7 @@ def test_an_error_can_be_read_while_the_client_still_sends(
     assert (status, json.loads(body)["error"]["type"]) == code
 
 
-def test_unknown_and_foreign_ids_are_told_in_the_same_words(stack: Stack, places: dict[str, str]) -> None:
+def test_unknown_and_foreign_ids_look_alike(stack: Stack, places: dict[str, str]) -> None:
     client = Client([stack.url()], stack.token)
     unknown = client.insist("GET", "/ChunkedUploader.ashx?uid=" + "0" * 32)
     foreign = client.insist("GET", places["foreign"])

@@ -1,4 +1,4 @@
-"""Real clients of all doors, unmodified: whole files, cut connections, killed servers, changes of mind."""
+"""Unmodified clients of all protocols: whole files, cut connections, killed servers, cancellation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLIENTS = Path(__file__).with_name("clients")
 IN_PAGE = ["tus-js-client", "uppy-tus", "uppy-s3", "filepond", "upchunk", "uppy-adapter", "filepond-adapter"]
 ALONE = ["tus-js-client-node", "tuspy", "curl"]
 ABORTING = [*[name for name in IN_PAGE if name != "upchunk"], "tus-js-client-node", "curl"]
-"""Those that tell the server when they are stopped."""
+"""Clients that notify the server when they are stopped."""
 SIZES = [0, 1, 10 * MIB, 64 * MIB + 7]
 TUSPY = """
 import sys
@@ -46,12 +46,12 @@ class Client(Protocol):
     def upload(self, path: Path) -> None: ...
 
     def stop_after(self, path: Path, begun: threading.Event) -> None:
-        """Upload, and end it once it has begun."""
+        """Start an upload, and stop it once ``begun`` is set."""
 
 
 @pytest.fixture(scope="session")
 def packages() -> Path:
-    """The clients from npm; kept between runs."""
+    """Install the clients from npm, and keep them between runs."""
     directory = ROOT / "var" / "clients"
     if not (directory / "node_modules" / "@mux" / "mux-uploader").exists():
         if not shutil.which("npm"):
@@ -70,7 +70,7 @@ class InPage:
         self.page, self.name = page, name
 
     def open(self, url: str, packages: Path) -> None:
-        """Show the page of the clients as one of the portal's."""
+        """Serve the page of the clients from the portal's origin."""
 
         def serve(route: Route) -> None:
             name = route.request.url.split("/clients/")[1]
@@ -119,14 +119,17 @@ class Tuspy:
 
 
 class Curl:
-    """Resumable Uploads for HTTP by hand, as a program would: 104, and from then on the offset and the rest."""
+    """Resumable Uploads for HTTP with curl: create, query the offset, send the rest.
+
+    The 104 response carries the location, so a cut upload can be resumed.
+    """
 
     def __init__(self, url: str, token: str, find: Callable[[str], str]) -> None:
         self.url, self.find = f"{url}/tus/", find
         self.headers = ["-H", f"Authorization: Token {token}", "-H", "Upload-Draft-Interop-Version: 9"]
 
     def _curl(self, *arguments: str, data: bytes | None = None) -> tuple[int, dict[str, str]]:
-        """Return the last status, 0 if there was none, and the headers of all answers."""
+        """Return the last status (0 if none) and the headers of all responses."""
         body = [] if data is None else ["-H", "Expect:", "--data-binary", "@-"]
         command = ["curl", "-s", "-m", "60", "-D", "-", "-o", "/dev/null", *self.headers, *arguments, *body]
         answer = subprocess.run(command, input=data, capture_output=True, timeout=90, check=False)
@@ -173,7 +176,7 @@ def client(request: pytest.FixtureRequest, stack: Stack, line: Wire, packages: P
 
         def find(title: str) -> str:
             sessions = f"[session.pk.hex for session in UploadSession.objects.filter(file_name={title!r})]"
-            eventually(lambda: stack.ask(sessions))  # bytes on the way may be ahead of it
+            eventually(lambda: stack.ask(sessions))  # the relay may see bytes before the session exists
             return str(stack.ask(sessions)[0])
 
         return Curl(url, stack.token, find)
@@ -182,7 +185,7 @@ def client(request: pytest.FixtureRequest, stack: Stack, line: Wire, packages: P
 
 @pytest.fixture
 def elsewhere(packages: Path) -> Iterator[str]:
-    """Another origin that serves the page of the clients."""
+    """Serve the page of the clients from another origin; yield its URL."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(packages))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -191,13 +194,13 @@ def elsewhere(packages: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("client", [*IN_PAGE, "mux-uploader", *ALONE], indirect=True)
-def test_whole_files(
+def test_client_uploads_whole_files(
     request: pytest.FixtureRequest, client: Client, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
     name = request.node.callspec.params["client"]
     for size in SIZES:
         if name in ("upchunk", "mux-uploader") and size == 0:
-            continue  # It sends nothing at all.
+            continue  # These clients send nothing for an empty file.
         path = file(size)
         client.upload(path)
         assert content(path.name) == sha256([path.read_bytes()])
@@ -205,10 +208,10 @@ def test_whole_files(
 
 @pytest.mark.parametrize("fault", ["cut", "kill"])
 @pytest.mark.parametrize("client", IN_PAGE + ALONE, indirect=True)
-def test_going_on(
+def test_client_resumes_after_fault(
     stack: Stack, line: Wire, client: Client, file: Callable[[int], Path], content: Callable[[str], str], fault: str
 ) -> None:
-    """The line ends, or all workers die, in the middle; the client goes on by itself."""
+    """Cut the connection, or kill all workers, in the middle of the file."""
     path = file(24 * MIB)
     done = line.at(12 * MIB, (lambda: line.cut(0.2)) if fault == "cut" else stack.kill_workers)
     client.upload(path)
@@ -217,7 +220,7 @@ def test_going_on(
 
 
 @pytest.mark.parametrize("fault", [False, True], ids=["whole", "cut"])
-def test_a_page_of_another_origin(
+def test_upload_from_another_origin(
     stack: Stack,
     page: Page,
     line: Wire,
@@ -239,7 +242,7 @@ def test_a_page_of_another_origin(
 
 
 @pytest.mark.parametrize("client", ABORTING, indirect=True)
-def test_a_change_of_mind(stack: Stack, line: Wire, client: Client, file: Callable[[int], Path]) -> None:
+def test_stopped_client_aborts_session(stack: Stack, line: Wire, client: Client, file: Callable[[int], Path]) -> None:
     path = file(64 * MIB)
     begun = line.at(6 * MIB, lambda: None, pause=0.5)
     client.stop_after(path, begun)
@@ -249,7 +252,7 @@ def test_a_change_of_mind(stack: Stack, line: Wire, client: Client, file: Callab
 
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize("door", ["tus", "s3", "own"])
-def test_the_portals_page_with_uppys_dashboard(
+def test_uppy_dashboard_uploads_file(
     page: Page, line: Wire, file: Callable[[int], Path], content: Callable[[str], str], door: str
 ) -> None:
     path = file(12 * MIB)

@@ -1,4 +1,4 @@
-"""What accepts and says nothing, and a database that became read-only: requests end, and nothing is left behind."""
+"""Requests end and leave nothing behind when services are silent or read-only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ CREATE = "/api/2.0/files/1/upload/create_session"
 
 @pytest.fixture
 def frozen(stack: Stack) -> Iterator[dict[str, str]]:
-    """The environment of a host whose broker was stopped by SIGSTOP: the system still accepts connections for it."""
+    """Start a host whose broker accepts connections but never answers; yield its environment.
+
+    A broker stopped by SIGSTOP behaves in this way.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         broker = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
         environment = {"CELERY_BROKER_URL": broker, "SHA256": "1"}
@@ -45,12 +48,12 @@ def test_silent_broker_holds_no_request(stack: Stack, frozen: dict[str, str]) ->
         check=False,
     )
     assert "the Celery broker does not answer: no answer after" in doctor.stdout
-    assert client.insist("POST", path, files={"file": b"abc"}).status_code == 201  # the task of the others' broker
+    assert client.insist("POST", path, files={"file": b"abc"}).status_code == 201  # by the other worker
 
 
 @pytest.fixture
 def read_only(stack: Stack) -> Iterator[None]:
-    """A failover: the connections end, and on new ones nothing can be written."""
+    """Simulate a failover: all connections end, and new ones are read-only."""
     if stack.wire is None:
         pytest.skip("SQLite has no failover; PostgreSQL's lane does")
     stack.read_only("on")

@@ -1,7 +1,7 @@
-"""What must work in every portal. Run in the portal's own environment, on a database that is empty.
+"""Run the checks that must pass in every portal.
 
-``python contract.py``, with the portal's directory as the current one: its ``host.py`` says who may upload where, and
-what the portal has. Prints one line of JSON for each check: its name, and what went wrong.
+``python contract.py`` runs in the portal's environment and directory, on an empty database. The portal's ``host.py``
+describes its users, folders, URLs and files. Each check prints one line of JSON: its name, and the error if any.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as manage.py has it
+sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as manage.py does
 
 import django
 
@@ -39,7 +39,7 @@ TUS: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0"}
 
 
 class Person:
-    """Somebody who uploads, on Django's test client."""
+    """A user who uploads with Django's test client."""
 
     def __init__(self, user: Any) -> None:
         self.user, self.client = user, Client()
@@ -92,7 +92,7 @@ def resume() -> None:
     me().send(session, DATA[:CHUNK])
     told = me().ask("GET", session["location"]).json()["data"]["bytes_uploaded"]
     assert told == CHUNK
-    for _ in range(2):  # the answer to the first was lost
+    for _ in range(2):  # as if the first response had been lost
         span = f"bytes {told}-{len(DATA) - 1}/{len(DATA)}"
         assert me().send(session, DATA[told:], HTTP_CONTENT_RANGE=span).status_code == 201
 

@@ -1,4 +1,4 @@
-"""Middleware as it is found in other people's portals."""
+"""Middleware as other portals have it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Middleware:
 
 
 class Transactional(Middleware):
-    """Runs each request that changes something in a transaction, as that of django-reversion does."""
+    """Run each unsafe request in a transaction, as django-reversion's middleware does."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD", "OPTIONS"):
@@ -26,7 +26,7 @@ class Transactional(Middleware):
 
 
 class Reading(Middleware):
-    """Looks into every form, for whatever reason."""
+    """Read every form before the view does."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.POST.get("theme")
@@ -34,7 +34,7 @@ class Reading(Middleware):
 
 
 class Underscoring(Middleware):
-    """Calls chunkNumber chunk_number, as that of djangorestframework-camel-case does."""
+    """Rename chunkNumber to chunk_number, as djangorestframework-camel-case's middleware does."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         query = QueryDict(mutable=True)

@@ -1,4 +1,4 @@
-"""Database routers as they are found in other people's portals."""
+"""Database routers as other portals have them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class OwnDatabase:
-    """Keeps the app's rows in a database of their own."""
+    """Keep the app's rows in a separate database."""
 
     def db_for_read(self, model: Any, **_: Any) -> str | None:
         return "uploads" if model._meta.app_label == "upload_sessions" else None
@@ -18,7 +18,7 @@ class OwnDatabase:
 
 
 class ReadsElsewhere:
-    """Sends all reads of the app's rows to a replica."""
+    """Send all reads of the app's rows to a replica."""
 
     def db_for_read(self, model: Any, **_: Any) -> str | None:
         return "replica" if model._meta.app_label == "upload_sessions" else None

@@ -1,6 +1,6 @@
-"""Portals of all kinds, each with the app installed from its wheel into an environment of its own.
+"""Run the contract in different portals, each with the app's wheel in its own environment.
 
-``python -m tests.hosts.run`` prints which of the contract's checks hold where.
+``python -m tests.hosts.run`` prints the checks that pass in each portal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / "var" / "hosts"
 HOSTS = {"minimal": "", "existing": "[s3]", "strict": "", "wagtail_site": "", "elsewhere_db": None}
-"""The portals, and which extras of the app each needs; None for the demo, which runs in our own environment."""
+"""Extras of the app that each portal needs; None for the current environment (demo)."""
 
 
 def build_wheel(directory: Path) -> Path:
@@ -43,7 +43,7 @@ def build_wheel(directory: Path) -> Path:
 
 
 def environment_of(host: str, wheel: Path) -> Path:
-    """Return the Python of the portal's environment; kept between runs as long as the portal needs the same."""
+    """Return the Python of the portal's environment; reuse it while its requirements are unchanged."""
     if HOSTS[host] is None:
         return Path(sys.executable)
     requirements = HERE / host / "requirements.txt"
@@ -60,7 +60,7 @@ def environment_of(host: str, wheel: Path) -> Path:
 
 
 def has_mariadb() -> bool:
-    """Tell whether a MariaDB answers here, and its client can be built."""
+    """Return True if a local MariaDB answers and its client can be built."""
     if not (shutil.which("mariadb_config") or shutil.which("mysql_config")):
         return False
     try:
@@ -71,7 +71,7 @@ def has_mariadb() -> bool:
 
 
 def run(host: str, python: Path, store: weed.Weed, directory: Path) -> dict[str, str]:
-    """Return each check of the contract and what went wrong with it in this portal."""
+    """Return each check of the contract with its error, empty if it passed."""
     place = directory / host
     shutil.copytree(HERE / host, place)
     shutil.copy(HERE / "startproject.py", place)

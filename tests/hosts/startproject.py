@@ -1,4 +1,4 @@
-"""What ``startproject`` writes into every portal's settings, put beside them before they run."""
+"""Settings that ``startproject`` writes, copied next to each portal's settings."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Each portal runs the same contract, in its own environment, with the app from its wheel."""
+"""Each portal passes the same contract, in its own environment, with the app's wheel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_contract(host: str, wheel: Path, s3: weed.Weed, tmp_path: Path) -> None:
+def test_portal_fulfills_contract(host: str, wheel: Path, s3: weed.Weed, tmp_path: Path) -> None:
     results = run(host, environment_of(host, wheel), s3, tmp_path)
     assert len(results) > 10
     assert {check: wrong for check, wrong in results.items() if wrong} == {}

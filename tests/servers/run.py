@@ -1,6 +1,6 @@
-"""The portal behind every server there is: what works, what is kept in memory, what is written to disk.
+"""Measure the portal behind each server: features, memory and disk writes.
 
-``python -m tests.servers.run`` (``make servers``) measures and writes the table of ``docs/servers.md``.
+``python -m tests.servers.run`` (``make servers``) writes the results to the table in ``docs/servers.md``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ FRONTS = ["nginx, passing on", "nginx, buffering", "nginx, TLS and HTTP/2", "HAP
 
 @dataclass
 class Result:
-    """What was seen of one server; sizes in MiB."""
+    """Results of one server; sizes in MiB."""
 
     name: str
     chunk: str = ""
@@ -88,7 +88,7 @@ class Result:
 
 @dataclass
 class Watch:
-    """The most that a family of processes holds in memory (MiB), and in files that it has open in ``temporary``."""
+    """Peak memory (MiB) of a process family, and peak bytes of its files in ``temporary``."""
 
     pid: int
     temporary: Path
@@ -98,7 +98,7 @@ class Watch:
 
     def run(self) -> None:
         while not self.ended.wait(0.03):
-            with suppress(OSError, IndexError):  # A process, or a file, is gone since it was listed.
+            with suppress(OSError, IndexError):  # A process or a file has disappeared since it was listed.
                 self.look()
 
     def look(self) -> None:
@@ -122,7 +122,7 @@ def watching(pid: int, temporary: Path) -> Iterator[Watch]:
 
 
 def install() -> bool:
-    """Make the environment of the servers, kept between runs; tell whether there is one."""
+    """Install the servers into an environment kept between runs; return True on success."""
     stamp = ENVIRONMENT / "stamp"
     wanted = (ROOT / "requirements" / "run.txt").read_text() + " ".join(PACKAGES)
     if stamp.exists() and stamp.read_text() == wanted:
@@ -136,7 +136,7 @@ def install() -> bool:
 
 
 class Portal:
-    """The demo portal's data and store, served by one server after the other."""
+    """The demo portal's data and store, served by one server at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -163,7 +163,7 @@ class Portal:
 
     @property
     def http(self) -> requests.Session:
-        """A client without open connections: some servers close theirs without saying so."""
+        """Return a client without open connections: some servers close theirs silently."""
         self._session.close()
         return self._session
 
@@ -216,7 +216,7 @@ class Portal:
         return int(self.http.get(location, timeout=60).json()["data"]["bytes_uploaded"])
 
     def look(self, name: str, url: str, pid: int, size: int) -> Result:
-        """Send a large chunk, one in chunked encoding, and one that is cut off; watch the processes below ``pid``."""
+        """Send a large, a chunked-encoded and a truncated chunk; record memory and disk use."""
         result = Result(name)
         location = self.create(url, size)
         self.http.get(location, timeout=60)
@@ -239,18 +239,18 @@ class Portal:
             return type(error).__name__
 
     def _cut(self, url: str) -> str:
-        """Tell what a chunk counts that ended early: nothing, if all is well."""
+        """Send a truncated chunk; return "does not count" if the server stores none of it."""
         location = self.create(url, 24 * MIB)
         parts = urlsplit(location)
         with socket.create_connection((parts.hostname or "", parts.port or 0)) as plain:
-            context = ssl._create_unverified_context()  # noqa: S323 - our own certificate
+            context = ssl._create_unverified_context()  # noqa: S323 - self-signed certificate
             line = context.wrap_socket(plain, server_hostname="127.0.0.1") if parts.scheme == "https" else plain
             with line:
                 head = f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
                 said = f"Content-Length: {12 * MIB}\r\nContent-Type: application/octet-stream\r\n"
                 line.sendall(f"{head}{said}Authorization: Token {self.token}\r\n\r\n".encode() + bytes(6 * MIB))
         deadline = time.monotonic() + 30
-        while True:  # until the server has noticed, and let go
+        while True:  # until the server notices the cut and releases the session
             answer = self.post(location, 12 * MIB)
             if answer.status_code != 423 or time.monotonic() > deadline:
                 break
@@ -291,7 +291,7 @@ class Portal:
 
 
 def _nginx(portal: Portal, name: str, port: int, behind: int) -> str:
-    """Return the configuration that compose.yml has, with what is different here."""
+    """Return the nginx configuration of compose.yml, adapted to this machine."""
     site = (ROOT / "devstack" / "compose" / "nginx.conf").read_text()
     site = site.replace("server web1:8000;", f"server 127.0.0.1:{behind};").replace("    server web2:8000;\n", "")
     listen = f"listen 127.0.0.1:{port}"
@@ -327,7 +327,7 @@ backend portal
 
 
 def over_http2(portal: Portal, url: str, size: int) -> str:
-    """Send a chunk by curl, which speaks HTTP/2; return its version and status."""
+    """Send a chunk with curl over HTTP/2; return the HTTP version and the status."""
     location, path = portal.create(url, size), portal.directory / "chunk.bin"
     with path.open("wb") as file:
         for block in _blocks(size):

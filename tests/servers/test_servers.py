@@ -1,4 +1,7 @@
-"""Behind each server, and with each proxy in front: chunks arrive, what was cut does not count, nothing is spooled."""
+"""Upload behind each server and each proxy: truncated chunks do not count.
+
+Only the servers in ``SPOOLING`` write chunks to disk.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +31,20 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[run.Portal]:
 
 def judge(result: run.Result) -> None:
     assert result.chunk == "201"
-    # They close while the client still sends, so that some clients do not get to read the 411.
+    # These servers close while the client still sends, so some clients cannot read the 411.
     assert result.chunked in (("411", "ConnectionError") if result.name in NO_CHUNKED else ("201",))
     assert result.cut == "does not count"
     assert (result.disk > SIZE // MIB // 2) == (result.name in SPOOLING), result
 
 
 @pytest.mark.parametrize("name", run.SERVERS)
-def test_behind(portal: run.Portal, name: str) -> None:
+def test_upload_behind_server(portal: run.Portal, name: str) -> None:
     with portal.serving(name) as (pid, port):
         judge(portal.look(name, f"http://127.0.0.1:{port}", pid, SIZE))
 
 
 @pytest.mark.parametrize("name", run.FRONTS)
-def test_in_front(portal: run.Portal, name: str) -> None:
+def test_upload_behind_proxy(portal: run.Portal, name: str) -> None:
     if not shutil.which(name.split(",")[0].lower()):
         pytest.skip("not on this machine")
     with portal.serving("gunicorn, gthread") as (_, port), portal.fronted(name, port) as (pid, url):
@@ -50,8 +53,8 @@ def test_in_front(portal: run.Portal, name: str) -> None:
             assert run.over_http2(portal, url, SIZE) == "2 201"
 
 
-def test_the_containers_fit_together() -> None:
-    """Whether they run needs Docker; that they name each other, and settings that there are, does not."""
+def test_compose_file_is_consistent() -> None:
+    """Examine names, files and settings only; running the containers needs Docker."""
     composed = yaml.safe_load((run.ROOT / "compose.yml").read_text())
     services = composed["services"]
     for service in services.values():

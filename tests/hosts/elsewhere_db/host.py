@@ -1,4 +1,4 @@
-"""What the contract asks this portal."""
+"""Describe this portal to the contract."""
 
 from django.contrib.auth.models import User
 

@@ -1,4 +1,4 @@
-"""The demo portal, with the app's tables in a database of their own."""
+"""The demo portal with the app's tables in a separate database."""
 
 import os
 

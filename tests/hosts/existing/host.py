@@ -1,4 +1,4 @@
-"""What the contract asks this portal."""
+"""Describe this portal to the contract."""
 
 from documents.models import Document, Folder
 from people.models import Person

@@ -1,4 +1,4 @@
-"""A portal that was there before: users with UUIDs, folders with names for ids, files of its own in S3."""
+"""An existing portal: users with UUIDs, folders with slugs as ids, files in S3."""
 
 import os
 
@@ -8,7 +8,7 @@ from startproject import *  # noqa: F403
 SECRET_KEY = "existing"
 AUTH_USER_MODEL = "people.Person"
 INSTALLED_APPS = [
-    "unfold",  # the admin has another skin here
+    "unfold",  # replaces the theme of the admin
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

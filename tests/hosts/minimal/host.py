@@ -1,4 +1,4 @@
-"""What the contract asks this portal."""
+"""Describe this portal to the contract."""
 
 from django.contrib.auth import get_user_model
 from django.core.files.storage import default_storage

@@ -1,4 +1,4 @@
-"""A portal that has nothing but Django's own: no model, no folders, no code."""
+"""A portal with Django's own apps only: no models, no folders, no code."""
 
 from startproject import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""A portal that is strict about everything, and knows nothing of uploads."""
+"""A portal with strict settings that make no exception for uploads."""
 
 import os
 
@@ -61,7 +61,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "library.strictness.handle",
 }
 
-SILENCED_SYSTEM_CHECKS = ["uploads.W003"]  # All its clients follow the location they get.
+SILENCED_SYSTEM_CHECKS = ["uploads.W003"]  # All clients follow the location in the response.
 UPLOADS = {
     "DESTINATION": "",
     "DESTINATIONS": {

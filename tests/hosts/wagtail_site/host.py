@@ -1,4 +1,4 @@
-"""What the contract asks this portal: an editor may add to one collection."""
+"""Describe this portal to the contract: each editor may add to one collection."""
 
 from django.contrib.auth.models import Group, Permission, User
 from wagtail.documents.models import Document

@@ -1,4 +1,4 @@
-"""Wagtail, whose documents and collections are what they are."""
+"""A Wagtail site with Wagtail's own documents and collections."""
 
 from startproject import *  # noqa: F403
 
