@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import django
 
 from uploads import exceptions
 from uploads._internal import conf
-from uploads._internal.http import exceptions as http_exceptions
 
 DOCS = Path(__file__).parent
 MARK = "<!-- {name}: written by make docs -->\n"
@@ -27,18 +28,20 @@ def settings_table() -> str:
 
 
 def errors_table() -> str:
-    errors = [
-        error
-        for error in [*vars(exceptions).values(), *vars(http_exceptions).values()]
-        if isinstance(error, type) and issubclass(error, exceptions.UploadError)
-    ]
-    errors = sorted((error for error in errors if error.code != exceptions.UploadError.code), key=_by_status)
+    for protocol in ("onlyoffice", "tus", "uppy"):
+        import_module(f"uploads.urls.{protocol}")  # their packages define errors of their own
+    errors = sorted(set(_errors(exceptions.UploadError)), key=lambda error: (error.status, error.code, error.text))
     rows = {f"| `{error.code}` | {error.status} | {error.text} |": None for error in errors}
     return "\n".join(["| type | status | message |", "|---|---|---|", *rows])
 
 
-def _by_status(error: type[exceptions.UploadError]) -> tuple[int, str]:
-    return error.status, error.code
+def _errors(base: type[exceptions.UploadError]) -> Iterator[type[exceptions.UploadError]]:
+    """Yield the errors of the app; a portal's own are not in the table."""
+    for error in base.__subclasses__():
+        if error.__module__.startswith("uploads."):
+            if error.code != exceptions.UploadError.code:
+                yield error
+            yield from _errors(error)
 
 
 def states_picture() -> str:

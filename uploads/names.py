@@ -1,4 +1,4 @@
-"""Names as clients send them, made safe to show, to store and to download under."""
+"""Make names from clients safe to display, to store and to download under."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import PurePosixPath
 from uploads.exceptions import InvalidName
 
 MAX_LENGTH = 255
-"""Characters of a file or folder title, at most."""
+"""Maximum number of characters in a file or folder title."""
 
-MARK_LENGTH = 52
-"""Characters of a session's signature, and the slashes around it."""
+SIGNATURE_LENGTH = 52
+"""Number of characters in a session's name signature with the slashes around it."""
 SHORTEST = 12
-"""Characters that are left of a file's name in the object's, at least."""
+"""Minimum number of characters of the file's name in the object's name."""
 MAX_DEPTH = 64
-"""Folders of a relativePath."""
+"""Maximum number of folders in a relativePath."""
 
 _DEVICES = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")
-"""What Windows takes for devices, whatever the extension."""
+"""Names of devices on Windows, with any extension."""
 _RESERVED = re.compile(r'[*+:"<>?|\\/]')
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def clean(name: str, length: int = MAX_LENGTH) -> str:
-    """Return ``name`` as a title; raise InvalidName if nothing usable is left of it."""
+    """Return ``name`` as a title; raise InvalidName if no usable title remains."""
     title = _cut("".join(_printable(character) for character in name.strip()), length)
     title = _RESERVED.sub("_", title)
     if title in ("", ".", ".."):
@@ -38,7 +38,10 @@ def clean(name: str, length: int = MAX_LENGTH) -> str:
 
 
 def split_path(path: str, length: int = MAX_LENGTH) -> list[str]:
-    """Return the folder titles of a relativePath; empty segments are skipped, ``.`` and ``..`` refused."""
+    """Return the folder titles of a relativePath.
+
+    Empty segments are skipped; ``.`` and ``..`` are refused.
+    """
     titles = [clean(segment, length) for segment in path.split("/") if segment.strip()]
     if len(titles) > MAX_DEPTH:
         message = f"The relative path has more than {MAX_DEPTH} folders."
@@ -52,7 +55,10 @@ def _printable(character: str) -> str:
 
 
 def variants(title: str, length: int = MAX_LENGTH) -> Iterator[str]:
-    """Yield ``title``, and then with numbers, as in ``report (1).pdf``; none has more than ``length`` characters."""
+    """Yield ``title``, then numbered variants like ``report (1).pdf``.
+
+    None of them has more than ``length`` characters.
+    """
     path = PurePosixPath(title)
     yield _cut(title, length)
     for number in itertools.count(1):
@@ -61,22 +67,25 @@ def variants(title: str, length: int = MAX_LENGTH) -> Iterator[str]:
 
 
 def for_storage(title: str, length: int = 32) -> str:
-    """Return a title as the last part of an object's name: no longer than ``length``, and harmless anywhere."""
-    title = unicodedata.normalize("NFC", title)  # as the audit compares what a store lists
+    """Return a title as the last segment of an object's name.
+
+    It has at most ``length`` characters, and none that cause problems in a store.
+    """
+    title = unicodedata.normalize("NFC", title)  # The audit compares a store's listed names in this form.
     plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
     name = _cut(plain, length).rstrip(".") or "file"
     return f"_{name}"[:length] if _DEVICES.fullmatch(name.partition(".")[0]) else name
 
 
 def least_length(upload_to: object) -> int:
-    """Return how many characters a FileField must have for the names of objects below ``upload_to``."""
-    return (0 if callable(upload_to) else len(str(upload_to))) + MARK_LENGTH + SHORTEST
+    """Return the minimum ``max_length`` of a FileField for object names below ``upload_to``."""
+    return (0 if callable(upload_to) else len(str(upload_to))) + SIGNATURE_LENGTH + SHORTEST
 
 
 def fitting(wanted: str, signature: str, longest: int) -> str:
-    """Return the object's name for a file that is to be called ``wanted``, with ``signature`` before its last part.
+    """Return the object's name: ``wanted`` with ``signature`` before its last segment.
 
-    The last part is shortened so that all of it has at most ``longest`` characters.
+    The last segment is shortened, so that the whole name has at most ``longest`` characters.
     """
     head, tail = posixpath.split(wanted)
     room = longest - len(posixpath.join(head, signature, ""))
@@ -84,7 +93,7 @@ def fitting(wanted: str, signature: str, longest: int) -> str:
 
 
 def _cut(name: str, length: int) -> str:
-    """Shorten the name but keep its extension, which tells people and programs what the file is."""
+    """Shorten the name but keep its extension, which shows people and programs the file type."""
     if len(name) <= length:
         return name
     extension = PurePosixPath(name.replace("/", "_")).suffix

@@ -16,7 +16,7 @@ import pytest
 from tests.data import MIB
 from tests.faults.client import Client
 from tests.faults.stack import Stack
-from uploads._internal.stores.names import MARK
+from uploads._internal.stores.names import SIGNATURE
 
 CREATE = "/api/2.0/files/1/upload/create_session"
 FORM = "multipart/form-data; boundary=xyz"
@@ -242,7 +242,7 @@ def test_hostile_names_become_harmless_titles(stack: Stack, name: str) -> None:
     assert "\n" not in answer.headers["Content-Disposition"]
     assert "Set-Cookie" not in answer.headers
     directory, _, last = stack.ask(f"File.objects.get(pk={file['id']}).content.name").rpartition("/")
-    assert re.fullmatch(MARK, directory.rpartition("/")[2])
+    assert re.fullmatch(SIGNATURE, directory.rpartition("/")[2])
     assert re.fullmatch(r"[\w-][\w.-]{0,39}", last)
     assert last.upper() != "CON"
 

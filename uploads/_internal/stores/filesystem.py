@@ -1,7 +1,7 @@
 """The store on Django's ``FileSystemStorage``.
 
-A file is written in place under a hidden name beside its final one, synced to disk for every chunk, and
-renamed when it is complete: no copy, and nobody sees half a file.
+A file is written under a hidden name beside its final one, synced to disk for every chunk, and renamed when it is
+complete. It is never copied, and no reader sees a partial file.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from django.core.files.storage import FileSystemStorage
 
 from uploads._internal.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, overridden
 from uploads._internal.stores.buffer import Buffer
-from uploads._internal.stores.names import MARK, fragments_prefix
+from uploads._internal.stores.names import SIGNATURE, fragments_prefix
 from uploads.exceptions import StoreUnavailable, UploadGone
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: there two hosts must not share the directory.
+except ImportError:  # Windows has no flock. Two hosts must not share a directory there.
     flock = None
 else:
     flock = fcntl.flock
 
 READ_SIZE = 2**20
 MARKER = ".upload-sessions"
-"""The file that marks a storage's directory; what it holds stands in the database."""
+"""The file that marks a storage's directory. Its content is also in the database."""
 
 
 class FileSystemStore(Store):
@@ -48,7 +48,10 @@ class FileSystemStore(Store):
         return overridden(self.storage, FileSystemStorage)
 
     def share_facts(self) -> None:
-        """Mark the directory the first time it is used: without the mark, its file system is not mounted."""
+        """Mark the directory on first use.
+
+        If the marker is missing later, the file system is not mounted.
+        """
         super().share_facts()
         if self.facts is not None and not self.facts.marker:
             self.facts.marker = self._mark()
@@ -66,7 +69,7 @@ class FileSystemStore(Store):
         try:
             self._make_directory(location)
             if not marker.exists():
-                # Whole at once, and the first one counts: another host may be at it, too.
+                # Linking a complete file is atomic. Another host may do the same; the first link counts.
                 own = location / f"{MARKER}.{uuid.uuid4().hex}"
                 own.write_text(uuid.uuid4().hex)
                 _sync(own)
@@ -83,9 +86,10 @@ class FileSystemStore(Store):
 
     @contextmanager
     def _mounted(self) -> Iterator[None]:
-        """Reach into the directory; raise StoreUnavailable unless it has its mark, UploadGone for a missing file.
+        """Access the directory only if it has the right marker.
 
-        An unmounted file system leaves an empty directory, in which everything would seem to be gone.
+        Raises StoreUnavailable otherwise, and UploadGone for a missing file. An unmounted file system leaves an empty
+        directory, in which all files would seem to be missing.
         """
         try:
             if self.facts is not None and self.facts.marker:
@@ -214,7 +218,7 @@ class FileSystemStore(Store):
                     try:
                         found = path.stat()
                     except FileNotFoundError:
-                        continue  # gone since the directory was read
+                        continue  # Deleted since the directory was read.
                     yield path, found
 
     def _name(self, path: Path) -> str:
@@ -237,7 +241,7 @@ class FileSystemStore(Store):
 
 
 def _link(path: Path, name: Path) -> None:
-    """Give a file a second name, or where the file system has no links, that name instead."""
+    """Link a file to a second name; rename it if links are unsupported."""
     try:
         os.link(path, name)
     except FileExistsError:
@@ -247,18 +251,18 @@ def _link(path: Path, name: Path) -> None:
 
 
 def _is_of_one_session(directory: Path) -> bool:
-    return re.fullmatch(MARK, directory.name) is not None
+    return re.fullmatch(SIGNATURE, directory.name) is not None
 
 
 def _forget_directory(directory: Path) -> None:
-    """Remove the directory of a session that nothing is in any more; others are the portal's."""
+    """Remove a session's directory if it is empty. Other directories belong to the portal."""
     if _is_of_one_session(directory):
         with suppress(OSError):
             directory.rmdir()
 
 
 def _write(descriptor: int, data: Buffer) -> None:
-    """Write all of ``data``; the system may take less at a time."""
+    """Write all of ``data``. The system may write less in one call."""
     for block in data:
         view = block
         while view:
@@ -271,7 +275,7 @@ def _modified(found: os.stat_result) -> datetime:
 
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
-        return  # Windows opens no directories, and writes to none that is not on disk.
+        return  # Windows cannot open directories, and writes only to directories that are already on disk.
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Names of what the app keeps beside the files: made here, and recognised here."""
+"""Create and recognize the names of the app's objects in a store."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import hmac
 import re
 import uuid
 
-MARK = r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}"
-"""What a session's names carry: its id, a signature of it, and one of the id with the name of the object. Nobody makes
-them who has not the key of the database that has the session's row."""
-FRAGMENT = re.compile(rf".+\.fragment-({MARK})-[0-9a-f]{{16}}")
+SIGNATURE = r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}"
+"""Pattern of a name signature.
+
+It has the session id, a signature of the id, and a signature of the id with the name of the object. A signature needs
+the key of the database that has the session's row.
+"""
+FRAGMENT = re.compile(rf".+\.fragment-({SIGNATURE})-[0-9a-f]{{16}}")
 _PROBE = re.compile(r"(.+/)?upload-sessions-probe-[0-9a-f]{32}")
-_OBJECT = re.compile(rf"(?:.+/)?({MARK})/([^/]+)")
+_OBJECT = re.compile(rf"(?:.+/)?({SIGNATURE})/([^/]+)")
 
 
 def sign_name(session_id: uuid.UUID, name: str, key: str) -> str:
-    """Return the signature of a session for an object whose last name will be ``name``."""
+    """Return a session's name signature for an object whose last path segment is ``name``."""
     pk = session_id.hex
     return f"{pk}-{_sign(pk, key)}-{_sign(f'{pk}/{name}', key)}"
 
 
 def is_ours(name: str, key: str) -> bool:
-    """Tell whether a name was made for a session of the database that has this ``key``, or to try a store out.
+    """Return True for the name of a session's object or of a probe.
 
-    What a portal puts beside a file of ours, made of its name (a thumbnail), is not ours.
+    The session must be of the database with this ``key``. Files that a portal stores beside an upload under a derived
+    name (like thumbnails) are not ours.
     """
     if fragment := FRAGMENT.fullmatch(name):
         pk, signature, _ = fragment[1].split("-")
@@ -36,17 +40,20 @@ def is_ours(name: str, key: str) -> bool:
 
 
 def fragment_of(name: str, signature: str) -> str:
-    """Return a name for a fragment of the object ``name``. No name is used twice, so no late writer can damage it."""
+    """Return a unique name for a fragment of the object ``name``.
+
+    No name is used twice, so that a late writer cannot damage another fragment.
+    """
     return f"{fragments_prefix(name)}{signature}-{uuid.uuid4().hex[:16]}"
 
 
 def fragments_prefix(name: str) -> str:
-    """Return what the names of all fragments of the object ``name`` begin with."""
+    """Return the common prefix of the names of all fragments of the object ``name``."""
     return f"{name}.fragment-"
 
 
 def probe_under(prefix: str) -> str:
-    """Return a name for something that is stored to see what the store does with it, and deleted at once."""
+    """Return a name for a temporary object that tests the store's behavior."""
     return f"{prefix}/upload-sessions-probe-{uuid.uuid4().hex}"
 
 
