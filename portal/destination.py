@@ -1,4 +1,4 @@
-"""How this portal takes uploads in: what an embedding portal would copy and adapt."""
+"""The destination of this portal's uploads, for other portals to copy and adapt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE_TYPES = (
     ("text/", 7),
     ("application/zip", 1),
 )
-"""Content types and the numbers that clients of the protocol know them by."""
+"""Prefixes of content types and the protocol's numbers for them."""
 CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "updated", "encrypted")
 
 
@@ -84,7 +84,7 @@ class PortalDestination(destinations.Destination):
         }
 
     def publish(self, session: UploadSession) -> destinations.PublishedFile:
-        # Holding the folder makes the choice of a title safe: nobody else publishes into it meanwhile.
+        # The row lock prevents concurrent uploads into the folder from choosing the same title.
         folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
         if folder is None:
             raise FolderNotFound
@@ -108,14 +108,17 @@ class PortalDestination(destinations.Destination):
 
 
 def _has_it_already(session: UploadSession) -> File | None:
-    """Find what was published before, if the sessions have a database of their own whose COMMIT was lost then."""
+    """Return the file if an earlier attempt already published the session.
+
+    This happens if the sessions have their own database and its COMMIT was lost.
+    """
     previous = PreviousVersion.objects.select_related("file").filter(content=session.object_name).first()
     return previous.file if previous else File.objects.filter(content=session.object_name).first()
 
 
 def _take_over(session: UploadSession, folder: Folder) -> File:
     file = _edited_file(session) if session.file_id else _new_file_or_version(session, folder)
-    file.content = session.object_name  # The object is there: its name is all it takes.
+    file.content = session.object_name  # The object is already stored, so its name is enough.
     file.content_type, file.size, file.crc32 = session.content_type, session.file_size, session.crc32 or 0
     file.encrypted, file.updated = session.encrypted, timezone.now()
     file.save()
@@ -131,7 +134,7 @@ def _file_of(user: AbstractBaseUser, file_id: str) -> File:
 
 
 def _edited_file(session: UploadSession) -> File:
-    """Return the file whose content the session replaces; the object it had goes when that is certain."""
+    """Return the file to replace; its old object is deleted after the commit."""
     file = File.objects.select_for_update().filter(pk=session.file_id).first()
     if file is None:
         raise FileNotFound
@@ -141,7 +144,7 @@ def _edited_file(session: UploadSession) -> File:
 
 
 def _new_file_or_version(session: UploadSession, folder: Folder) -> File:
-    """Return the file for a title of the folder: a new one, or the one that is there with a new version."""
+    """Return a new file, or the existing file of that title with a new version."""
     file = File.objects.filter(folder=folder, title=session.file_name).first()
     if file is None or session.create_new:
         title = _free_title(folder, session.file_name) if file else session.file_name
@@ -152,8 +155,8 @@ def _new_file_or_version(session: UploadSession, folder: Folder) -> File:
 
 
 def describe(file: File, user: User | None) -> dict[str, Any]:
-    """Return the file as the protocol's clients know it (FileDto)."""
-    # Some clients insist on user ids that are UUIDs.
+    """Return the file in the protocol's representation (FileDto)."""
+    # Some clients accept only UUIDs as user ids.
     who = {"id": str(uuid5(NAMESPACE_OID, f"user {user.pk}")), "displayName": user.get_username()} if user else None
     return {
         "id": file.pk,
@@ -182,12 +185,12 @@ def describe(file: File, user: User | None) -> dict[str, Any]:
 
 
 def as_id(text: str) -> int:
-    """Return a database id, or 0, which no row has."""
+    """Parse a database id; return 0, which no row has, for an invalid one."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _free_title(folder: Folder, title: str) -> str:
-    """Return ``title`` with the first free number, as in ``report (1).pdf``."""
+    """Add the first free number to ``title``, as in ``report (1).pdf``."""
     ending = PurePosixPath(title).suffix
     taken = set(File.objects.filter(folder=folder, title__endswith=ending).values_list("title", flat=True))
     return next(name for name in names.variants(title) if name not in taken)

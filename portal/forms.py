@@ -27,7 +27,7 @@ class TitleField(forms.CharField):
 
 
 class _Placed(PlacedForm):
-    """Renames and moves: something with a title in a folder of the same owner."""
+    """Rename or move an item with a title within the folders of its owner."""
 
     title = TitleField(label="Name")
     place = ""
@@ -42,7 +42,7 @@ class _Placed(PlacedForm):
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}
-        # What a form does not name stays.
+        # Fields missing in the form keep their values.
         for name in ("title", self.place):
             said[name] = said.get(name) or getattr(self.instance, name)
         return said
@@ -68,13 +68,13 @@ class FileForm(_Placed):
         fields = ("title", "folder")
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's
-        # A new version may come in at this moment: its columns are not this form's.
+        # A new version may arrive concurrently; do not overwrite its columns.
         self.instance.save(update_fields=self._meta.fields)
         return self.instance
 
 
 class DocumentForm(DocumentModelForm):
-    """All that it takes to get files of any size by a form."""
+    """Accept files of any size; only the fields differ from a usual form."""
 
     file = UploadField(extensions=[".pdf", ".txt", ".png", ".bin", ".mp4"], max_size=100 * 2**30)
     attachments = MultipleUploadField(required=False)

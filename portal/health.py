@@ -1,4 +1,4 @@
-"""Whether what the portal needs answers."""
+"""Health checks of the services that the portal needs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from uploads.contrib.health import check_store
 logger = logging.getLogger(__name__)
 
 DEADLINE = 4
-"""Seconds for all checks together: what hangs is as bad as what is away."""
+"""Seconds for all checks together: a service that hangs counts as unavailable."""
 MOST_HANGING = 32
-"""Checks that may hang at a time; further ones fail at once."""
+"""Maximum number of checks that hang at a time; further ones fail at once."""
 
 _free = threading.BoundedSemaphore(MOST_HANGING)
 
 
 class ReadOnlyDatabase(Exception):
-    """The database answers, but takes no uploads."""
+    """The database answers, but accepts no uploads."""
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if database and store answer, else 503; the broker is told, but uploads work without it."""
+    """Answer 200 if database and store answer, else 503.
+
+    The broker's state is reported only, because uploads work without it.
+    """
     results: dict[str, str] = {}
     threads = [threading.Thread(target=_run, args=(name, results), daemon=True) for name in CHECKS]
     ends = time.monotonic() + DEADLINE
@@ -47,7 +50,7 @@ def _run(name: str, results: dict[str, str]) -> None:
     try:
         CHECKS[name]()
         results[name] = "ok"
-    except Exception as error:  # Whatever it is, it is the reason.
+    except Exception as error:  # Any exception is a reason to report.
         reason = error.__cause__ or error
         logger.warning("health: %s: %s", name, reason)
         results[name] = type(reason).__name__
@@ -57,7 +60,7 @@ def _run(name: str, results: dict[str, str]) -> None:
 
 
 READ_ONLY = {"postgresql": ("SHOW transaction_read_only", "on"), "mysql": ("SELECT @@global.read_only", 1)}
-"""By the kind of database: how to ask whether it is read-only, as after a failover, and the answer that says so."""
+"""Query for read-only mode by database vendor, and its positive result, as after a failover."""
 
 
 def _check_database() -> None:

@@ -16,7 +16,7 @@ class Folder(models.Model):
     title = models.CharField(max_length=255)
     ancestors = models.JSONField(default=list, help_text="Ids from the root to the parent.")
     created = models.DateTimeField(default=timezone.now)
-    provisional = models.BooleanField(default=False, help_text="Made for uploads, none of which has arrived.")
+    provisional = models.BooleanField(default=False, help_text="Created for uploads; none of them has arrived.")
 
     class Meta:
         ordering = ("title",)
@@ -45,7 +45,7 @@ class Content(models.Model):
     size = models.BigIntegerField()
     crc32 = models.BigIntegerField()
     version = models.PositiveIntegerField(default=1)
-    encrypted = models.BooleanField(default=False, help_text="At rest, as the uploader demanded.")
+    encrypted = models.BooleanField(default=False, help_text="Encrypted at rest, as the client requested.")
     updated = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -71,12 +71,12 @@ class File(Content):
 
     @property
     def is_image(self) -> bool:
-        """Whether a browser may show it: an image that can have no script."""
+        """True for image types without scripts, which are safe to display in a browser."""
         return self.content_type in SAFE_IMAGES
 
 
 class PreviousVersion(Content):
-    """A content that a file had before it was replaced."""
+    """The content of a file before it was replaced."""
 
     file = models.ForeignKey(File, models.CASCADE, related_name="previous_versions")
 
@@ -93,7 +93,7 @@ def beside_document(attachment: Attachment, name: str) -> str:
 
 
 class Document(models.Model):
-    """Something with a file of its own, which comes by a form."""
+    """A document with its own file, uploaded through a form."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="documents")
     title = models.CharField(max_length=200)

@@ -1,4 +1,4 @@
-"""What of the portal is in its OpenAPI description."""
+"""The scope of the portal's OpenAPI description."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ Endpoint = tuple[Any, ...]
 
 
 def only_uploads(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """Leave out the pages and what the routes take besides: a trailing slash, ``.json``, any case of the location."""
+    """Leave out pages, and variants of routes that are also accepted.
+
+    Variants are a trailing slash, ``.json``, and other upper or lower case of the location.
+    """
     return [
         (path.rstrip("/"), *others)
         for path, *others in endpoints

@@ -1,6 +1,6 @@
-"""Settings of the demo portal, from the environment; ``make run`` fills in what is missing.
+"""Settings of the demo portal, from the environment; ``make run`` sets missing variables.
 
-What concerns ``uploads`` is under "Uploads" and "Storage"; the rest is any Django portal's.
+The sections "Uploads" and "Storage" concern ``uploads``; the rest is common to Django portals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
-# ``make run`` leaves here what it started, so that manage.py in another terminal finds it.
+# ``make run`` writes its variables here for manage.py in another terminal.
 environ.Env.read_env(DATA_DIR / "environment")
 
 SECRET_KEY = env("SECRET_KEY")
@@ -85,7 +85,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
     }
-# A server that accepts connections and says nothing must not hold requests for ever.
+# A server that accepts connections but never answers must not block requests indefinitely.
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 5,
@@ -120,7 +120,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 
-# Pages of these origins may upload, too; they send a token, not the cookie.
+# Pages of these origins may also upload; they send a token, not the cookie.
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CORS_ALLOW_HEADERS = (*default_headers, *cors.ALLOW_HEADERS)
 CORS_EXPOSE_HEADERS = cors.EXPOSE_HEADERS
@@ -178,12 +178,12 @@ STORAGES = {
 
 PRESIGNED_DOWNLOADS: bool = env.bool("PRESIGNED_DOWNLOADS", default=False)
 UPPY_DIR = Path(env("UPPY_DIR", default=str(DATA_DIR / "uppy" / "node_modules" / "uppy" / "dist")))
-"""Where ``make uppy`` puts Uppy's bundle; without it the portal has no page with its dashboard."""
+"""Directory of Uppy's bundle from ``make uppy``; without it, the portal has no dashboard page."""
 QUOTA: int | None = env.int("QUOTA", default=None)
-"""Bytes that the files of a user may have."""
+"""Maximum size of all files of a user, in bytes."""
 UPLOADS: dict[str, Any] = {
     "DESTINATION": "portal.destination.PortalDestination",
-    # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 lets them.
+    # Some clients send chunks of 1 or 5 MiB: UPLOADS_MIN_CHUNK_SIZE=512 allows them.
     "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
     "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
     "MAX_OPEN_SESSIONS": env.int("UPLOADS_MAX_OPEN_SESSIONS", default=100),
@@ -212,7 +212,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 METRICS_TOKEN = env("METRICS_TOKEN", default="")
-"""What Prometheus sends as its bearer token to /metrics; staff needs none."""
+"""Bearer token of Prometheus for /metrics; staff need none."""
 
 USE_TZ = True
 TIME_ZONE = env("TIME_ZONE", default="UTC")

@@ -1,4 +1,4 @@
-"""What becomes of stored bytes when files and folders are changed by hand."""
+"""Changes of files and folders by users, with the deletion of stored objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def delete_file(file: File) -> None:
 
 @transaction.atomic
 def delete_folder(folder: Folder) -> None:
-    """Delete a folder with all that is in it."""
+    """Delete a folder with all its content."""
     below = [other.pk for other in Folder.objects.filter(owner=folder.owner) if folder.pk in other.path]
     files = File.objects.filter(folder__in=below)
     versions = PreviousVersion.objects.filter(file__in=files)
@@ -32,9 +32,9 @@ def delete_folder(folder: Folder) -> None:
 
 @transaction.atomic
 def restore(version: PreviousVersion) -> None:
-    """Make an older content the newest one; what was the newest stays as a version."""
+    """Restore an older content; the current content is kept as a version."""
     file = File.objects.select_for_update().get(pk=version.file_id)
-    version = PreviousVersion.objects.get(pk=version.pk)  # still there, now that the file is held
+    version = PreviousVersion.objects.get(pk=version.pk)  # Fails if the version was deleted before the file was locked.
     current = {name: getattr(file, name) for name in CONTENT_FIELDS}
     wanted = {name: getattr(version, name) for name in CONTENT_FIELDS}
     version.delete()
@@ -47,7 +47,7 @@ def restore(version: PreviousVersion) -> None:
 
 @transaction.atomic
 def mend_ancestors(folder: Folder) -> None:
-    """Let a folder that was moved, and all below it, know where they are."""
+    """Update the ancestors of a moved folder and of all folders below it."""
     folder.ancestors = folder.parent.path if folder.parent else []
     folder.save(update_fields=["ancestors"])
     for child in folder.folders.all():
@@ -55,6 +55,6 @@ def mend_ancestors(folder: Folder) -> None:
 
 
 def _delete_objects(names: Iterable[str]) -> None:
-    """Delete objects once nothing refers to them for certain."""
+    """Delete objects after the commit, when nothing refers to them."""
     for name in names:
         transaction.on_commit(lambda name=name: default_storage.delete(name), robust=True)  # type: ignore[misc]

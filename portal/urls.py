@@ -15,7 +15,7 @@ from uploads.contrib.prometheus import metrics
 handler404 = "uploads.contrib.onlyoffice.views.page_not_found"
 
 urlpatterns = [
-    # Before the app's own, which only says whether a login is good.
+    # Before the app's own view, which only verifies a login.
     re_path(r"^api/2\.0/authentication(?:\.json)?/?$", TokenLogin.as_view({"post": "create", "get": "check"})),
     path("", include("uploads.urls.onlyoffice")),
     path("tus/", include("uploads.urls.tus")),

@@ -1,4 +1,4 @@
-"""The portal's pages. Files come through the doors of ``uploads``; everything else is here."""
+"""The portal's pages. Files arrive through the protocols of ``uploads``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from uploads.contrib.downloads import Content
 from uploads.contrib.downloads import download as send
 from uploads.contrib.onlyoffice.views import JSONAlways
 
-UPPY_DOORS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "this app’s own client"}
+UPPY_DOORS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "Built-in client"}
 
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """Go to the user's root folder, which is made at the first visit."""
+    """Redirect to the user's root folder; create it at the first visit."""
     owner_id = request.user.pk or 0
-    # Not get_or_create alone: where no database sees to it, two first visits may have made two.
+    # Not get_or_create alone: without a database constraint, two first visits may have created two.
     root = Folder.objects.filter(owner_id=owner_id, parent=None).order_by("pk").first()
     new = {"title": "My documents"}
     return redirect(root or Folder.objects.get_or_create(owner_id=owner_id, parent=None, defaults=new)[0])
@@ -40,7 +40,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
-    """Show a folder; a POST makes one in it."""
+    """Show a folder; a POST creates a subfolder."""
     shown = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk)
     if request.method == "POST":
         new = Folder(owner=shown.owner, parent=shown, ancestors=shown.path)
@@ -60,7 +60,7 @@ def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
 
 @login_required
 def uppy(request: HttpRequest, folder_id: int) -> HttpResponse:
-    """Show Uppy's dashboard, which uploads into a folder through the door that ``?door=`` names."""
+    """Show Uppy's dashboard, which uploads into a folder by the protocol in ``?door=``."""
     shown = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk)
     if not _has_uppy():
         raise Http404
@@ -81,7 +81,7 @@ def change_folder(request: HttpRequest, folder_id: int) -> HttpResponse:
     back = changed.parent
     if "delete" in request.POST:
         tidy.delete_folder(changed)
-        messages.success(request, f"“{changed.title}” is deleted.")
+        messages.success(request, f"“{changed.title}” deleted.")
     elif _save(request, FolderForm(request.POST, instance=changed, owner=request.user)):
         tidy.mend_ancestors(changed)
     return redirect(back or changed)
@@ -89,12 +89,15 @@ def change_folder(request: HttpRequest, folder_id: int) -> HttpResponse:
 
 @login_required
 def file(request: HttpRequest, file_id: int) -> HttpResponse:
-    """Show a file and its versions; a POST renames, moves, deletes it or restores a version."""
+    """Show a file and its versions.
+
+    A POST renames, moves or deletes the file, or restores a version.
+    """
     shown = get_object_or_404(File.objects.select_related("folder"), pk=file_id, folder__owner=request.user)
     if request.method == "POST":
         if "delete" in request.POST:
             tidy.delete_file(shown)
-            messages.success(request, f"“{shown.title}” is deleted.")
+            messages.success(request, f"“{shown.title}” deleted.")
             return redirect(shown.folder)
         if "restore" in request.POST:
             version = get_object_or_404(PreviousVersion, file=shown, version=as_id(request.POST["restore"]))
@@ -102,7 +105,7 @@ def file(request: HttpRequest, file_id: int) -> HttpResponse:
                 tidy.restore(version)
             except PreviousVersion.DoesNotExist as error:
                 raise Http404 from error
-            messages.success(request, f"Version {version.version} is the newest again.")
+            messages.success(request, f"Version {version.version} restored.")
         else:
             _save(request, FileForm(request.POST, instance=shown, owner=request.user))
         return redirect("file", shown.pk)
@@ -118,7 +121,10 @@ def file(request: HttpRequest, file_id: int) -> HttpResponse:
 @api_view(["GET", "HEAD"])
 @permission_classes([IsAuthenticated])
 def download(request: Request, file_id: int, version: int | None = None) -> HttpResponseBase:
-    """Send a file to its owner; the API's authentication applies, so that programs can follow a viewUrl."""
+    """Send a file to its owner.
+
+    The API's authentication applies, so that programs can follow a viewUrl.
+    """
     file = File.objects.filter(pk=file_id, folder__owner=request.user.pk).first()
     content: Any = file
     if file is not None and version is not None:
@@ -138,22 +144,25 @@ def download(request: Request, file_id: int, version: int | None = None) -> Http
     return send(request._request, described, presigned=presigned)  # noqa: SLF001 - DRF's request is no HttpRequest
 
 
-download.cls.content_negotiation_class = JSONAlways  # a client that accepts only bytes is right here
+download.cls.content_negotiation_class = JSONAlways  # Clients may accept only binary content types.
 
 
 @login_required
 def documents(request: HttpRequest, document_id: int | None = None) -> HttpResponse:
-    """A form whose files come by upload sessions: the post itself has a few hundred bytes."""
+    """Show a form that receives its files through upload sessions.
+
+    The POST itself has only a few hundred bytes.
+    """
     mine = Document.objects.filter(owner=request.user.pk)
     edited = get_object_or_404(mine, pk=document_id) if document_id else None
     form = DocumentForm(request.POST or None, request.FILES or None, instance=edited)
-    with transaction.atomic():  # Validation, too: files are taken for good, or not at all.
+    with transaction.atomic():  # Includes validation, so that all files are taken or none.
         if request.method == "POST" and form.is_valid():
             form.instance.owner_id = request.user.pk or 0
             document = form.save()
             for attached in form.cleaned_data["attachments"]:
                 Attachment.objects.create(document=document, file=attached)
-            messages.success(request, f"“{document}” is saved.")
+            messages.success(request, f"“{document}” saved.")
             return redirect("documents")
     listed = mine.annotate(attached=Count("attachments"))
     return render(request, "portal/documents.html", {"form": form, "documents": listed, "edited": edited})

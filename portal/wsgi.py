@@ -15,7 +15,10 @@ _CHARSET = re.compile(r";\s*charset=\"?([^\s;\"]*)\"?", re.IGNORECASE)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Call Django, which answers 500 to a charset that is no text encoding before any code of ours runs."""
+    """Call Django; remove a charset that is not a text encoding.
+
+    Django answers 500 to such a charset before any view runs.
+    """
     given = _CHARSET.search(environ.get("CONTENT_TYPE", ""))
     if given and not _decodes_text(given[1]):
         environ["CONTENT_TYPE"] = _CHARSET.sub("", environ["CONTENT_TYPE"])

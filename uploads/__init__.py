@@ -1,1 +1,1 @@
-"""Upload sessions for Django: resumable, chunk by chunk, straight into the portal's storage."""
+"""Upload sessions for Django: resumable, in chunks, directly into the portal's storage."""

@@ -9,14 +9,14 @@ from django.utils.translation import gettext_lazy as _
 
 class UploadsConfig(AppConfig):
     name = "uploads"
-    label = "upload_sessions"  # Many portals have an app of their own that is called uploads.
+    label = "upload_sessions"  # Many portals have an app named uploads.
     verbose_name = _("Uploads")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         import uploads._internal.protocols.onlyoffice.protocol
         import uploads._internal.protocols.resources.protocol
-        import uploads._internal.protocols.uppy.protocol  # they register themselves
+        import uploads._internal.protocols.uppy.protocol  # Protocols register themselves on import.
         from uploads._internal.checks import check_limits, check_settings
         from uploads.forms.checks import check_forms
 
@@ -26,4 +26,4 @@ class UploadsConfig(AppConfig):
         if find_spec("celery"):
             import uploads.tasks
         if find_spec("drf_spectacular"):
-            import uploads._internal.protocols.onlyoffice.schemes  # noqa: F401 - registers itself
+            import uploads._internal.protocols.onlyoffice.schemes  # noqa: F401 - registers itself on import

@@ -1,6 +1,6 @@
-"""Every way an upload can be refused: one row each, with a stable code, an HTTP status and a text.
+"""Reasons to refuse an upload, with a stable code, an HTTP status and a text.
 
-Raise one; the protocols render it. Clients compare ``code``; the text is for people and may change.
+The protocols render a raised error. Clients compare ``code``; the text is for people and may change.
 """
 
 from __future__ import annotations
@@ -9,25 +9,24 @@ from typing import ClassVar
 
 
 class UploadError(Exception):
-    """Base of all errors; the session it concerns is as it was before the call."""
+    """The base of all errors. A failed call leaves its session unchanged."""
 
     code: ClassVar[str] = "upload_error"
     status: ClassVar[int] = 400
-    text: ClassVar[str] = "The upload request could not be carried out."
+    text: ClassVar[str] = "The upload request failed."
     retry_after: ClassVar[int | None] = None
-    """Seconds after which the same request may succeed, or None when it will not."""
+    """Seconds until the same request may succeed, or None if it never will."""
     passing: ClassVar[bool] = False
-    """Whether the cause passes by itself, so that work that met it is taken up again later."""
+    """True if the cause is temporary, so that tasks retry the interrupted work later."""
 
     def __init__(self, text: str = "", *, retry_after: int | None = None, **context: object) -> None:
         self.context = context
-        self.wait = retry_after or self.retry_after
-        """``retry_after``, if it is known better."""
+        self.wait = retry_after or self.retry_after  # The argument is more precise than the class attribute.
         super().__init__(text or self.text.format_map(context))
 
 
 class BodyInterrupted(UploadError):
-    """The body ended early; what arrived is counted where the protocol keeps it."""
+    """The body ended early. The received bytes count if the protocol keeps them."""
 
 
 class InvalidRequest(UploadError):
@@ -37,7 +36,7 @@ class InvalidRequest(UploadError):
 
 class InvalidName(UploadError):
     code = "invalid_name"
-    text = "The file or folder name is not usable."
+    text = "The file or folder name is invalid."
 
 
 class EncryptionUnsupported(UploadError):
@@ -47,13 +46,13 @@ class EncryptionUnsupported(UploadError):
 
 class RelativePathUnsupported(UploadError):
     code = "relative_path_unsupported"
-    text = "This portal does not create subfolders for uploads."
+    text = "This portal does not create subfolders for uploads; upload without relativePath."
 
 
 class LengthRequired(UploadError):
     code = "length_required"
     status = 411
-    text = "Your space here is limited: say how large the file is (Content-Length with all of it, else Upload-Length)."
+    text = "Your storage space is limited: declare the file's size (Upload-Length, or Content-Length for a whole file)."
 
 
 class LengthInconsistent(UploadError):
@@ -63,17 +62,17 @@ class LengthInconsistent(UploadError):
 
 class ChunkTooSmall(UploadError):
     code = "chunk_too_small"
-    text = "A chunk that is not the last must have at least {minimum} bytes; this one has {size}."
+    text = "The chunk has {size} bytes; all chunks but the last must have at least {minimum}."
 
 
 class ChunkNotMultiple(UploadError):
     code = "chunk_not_multiple"
-    text = "A chunk that is not the last must be a multiple of {multiple} bytes; this one has {size}."
+    text = "The chunk has {size} bytes; all chunks but the last must have a multiple of {multiple} bytes."
 
 
 class ChunkBeyondFile(UploadError):
     code = "chunk_beyond_file"
-    text = "The chunk goes beyond the end of the file: of {total} bytes, {remaining} are still to come."
+    text = "The chunk exceeds the end of the file: {remaining} of {total} bytes are still missing."
 
 
 class ChunkNumberInvalid(UploadError):
@@ -118,7 +117,7 @@ class FileNotFound(UploadError):
 class NotFound(UploadError):
     code = "not_found"
     status = 404
-    text = "There is no such thing here."
+    text = "Not found."
 
 
 class SessionNotFound(UploadError):
@@ -134,26 +133,26 @@ class OffsetMismatch(UploadError):
 
 
 class ChunkAmbiguous(UploadError):
-    """The chunk may be a duplicate of the previous one; stored twice, it would damage the file."""
+    """The chunk may duplicate the previous one. Storing it twice would damage the file."""
 
     code = "chunk_ambiguous"
     status = 409
     text = (
-        "The chunk equals the previous one and may be the same, sent again; {expected} bytes are stored. Continue at "
-        "{expected}; send the chunk again with Content-Range or offset={expected} if it is the next one."
+        "The chunk equals the previous one and may be a duplicate; {expected} bytes are stored. Continue at "
+        "{expected}; if it is the next chunk, send it again with Content-Range or offset={expected}."
     )
 
 
 class ModeConflict(UploadError):
     code = "mode_conflict"
     status = 409
-    text = "The upload session gets {mode} chunks; the two ways of sending do not mix."
+    text = "The upload session receives {mode} chunks; sequential and numbered chunks cannot be mixed."
 
 
 class UploadIncomplete(UploadError):
     code = "upload_incomplete"
     status = 409
-    text = "The file is not complete: {stored} of {total} bytes are stored{missing}."
+    text = "The file is incomplete: {stored} of {total} bytes are stored{missing}."
 
 
 class SessionClosed(UploadError):
@@ -163,7 +162,7 @@ class SessionClosed(UploadError):
 
 
 class ChunkSizeDiffers(UploadError):
-    """Where a numbered chunk begins follows from its number and the size of all chunks."""
+    """A numbered chunk's offset follows from its number and the size of all chunks."""
 
     code = "chunk_size_differs"
     status = 409
@@ -191,24 +190,22 @@ class ChunkTooLarge(UploadError):
 class MetadataTooLarge(UploadError):
     code = "metadata_too_large"
     status = 413
-    text = "The metadata of a file have {size} bytes; at most {maximum} are kept."
+    text = "The file's metadata has {size} bytes; the maximum is {maximum}."
 
 
 class FileTooLarge(UploadError):
     code = "file_too_large"
     status = 413
-    text = "The file is larger than {maximum} bytes, the most that can be stored here."
+    text = "The file is larger than {maximum} bytes, the maximum size of a file."
 
 
 class ExtensionNotAllowed(UploadError):
     code = "extension_not_allowed"
     status = 403
-    text = "Files of this type are not accepted here; accepted are {allowed}."
+    text = "Files of this type are not accepted. Accepted types: {allowed}."
 
 
 class NotAccepted(UploadError):
-    """The portal's own rules."""
-
     code = "not_accepted"
     status = 403
     text = "The portal does not accept this file: {reason}"
@@ -217,7 +214,7 @@ class NotAccepted(UploadError):
 class TooManySessions(UploadError):
     code = "too_many_sessions"
     status = 429
-    text = "You have {open} unfinished uploads; at most {maximum} are possible. Finish or abort one first."
+    text = "You have {open} unfinished uploads; the maximum is {maximum}. Finish or abort one first."
     retry_after = 60
 
 
@@ -236,9 +233,9 @@ class SessionBusy(UploadError):
 
 
 class LeaseLost(SessionBusy):
-    """The writer was too slow and another one took over; what it wrote is not counted."""
+    """The writer was too slow, and another one took over. Its bytes do not count."""
 
-    text = "Another request took this upload session over; ask for its state and continue there."
+    text = "Another request took over this upload session; get its state and continue from there."
 
 
 class CompletionFailed(UploadError):
@@ -248,33 +245,33 @@ class CompletionFailed(UploadError):
 
 
 class FileRefused(UploadError):
-    """``Destination.check`` raises it: nobody gets to see the file. The same bytes are refused again."""
+    """Raised by ``Destination.check``. The file is not published; the same bytes are refused again."""
 
     code = "file_refused"
     status = 422
-    text = "The file was checked and is not accepted: {reason}"
+    text = "The file was checked and refused: {reason}"
 
 
 class FileUncheckable(UploadError):
-    """``Destination.check`` raises it where a file cannot be checked, now or later: it is encrypted, or too large."""
+    """Raised by ``Destination.check`` if a file can never be checked: encrypted, or too large."""
 
     code = "file_uncheckable"
     status = 422
-    text = "The file cannot be checked, and so is not accepted: {reason}"
+    text = "The file cannot be checked and is therefore not accepted: {reason}"
 
 
 class CheckerUnavailable(UploadError):
-    """``Destination.check`` raises it: the file waits, as ``ON_CHECKER_AWAY`` says."""
+    """Raised by ``Destination.check``. The file waits according to ``ON_CHECKER_AWAY``."""
 
     code = "checker_unavailable"
     status = 503
-    text = "What checks files is not available at the moment."
+    text = "The file checker is not available at the moment."
     retry_after = 30
     passing = True
 
 
 class StoreUnavailable(UploadError):
-    """The store did not do it, or did not say whether it did; nothing is counted, so a retry is safe."""
+    """The operation failed, or its outcome is unknown. Nothing counts, so a retry is safe."""
 
     code = "storage_unavailable"
     status = 503
@@ -285,34 +282,34 @@ class StoreUnavailable(UploadError):
     def __init__(self, text: str = "", *, unknown: bool = True, **context: object) -> None:
         super().__init__(text, retry_after=None, **context)
         self.unknown = unknown
-        """Whether the store may have done it, or still do it."""
+        """True if the store may have executed the operation, or may still do so."""
 
 
 class StoreRefused(UploadError):
-    """The store will not have it, now or later; its own reason is kept for people."""
+    """The store refuses the operation permanently. The text has the store's own reason."""
 
     code = "storage_refused"
     status = 502
-    text = "The storage refused this: {reason}"
+    text = "The storage refused the request: {reason}"
 
 
 class TransactionOpen(UploadError):
-    """The host wraps requests in a transaction: what is answered would not be committed yet."""
+    """The portal wraps requests in a transaction, so a response would precede the commit."""
 
     code = "transaction_open"
     status = 500
     text = (
-        "The portal runs uploads inside a database transaction, so nothing could be acknowledged: "
-        "its operators have to exempt them (see uploads.W004 and the doctor)."
+        "The portal runs uploads inside a database transaction, so no bytes can be acknowledged: "
+        "its operator must exempt the upload URLs (see uploads.W004 and the doctor)."
     )
 
 
 class RowsIncomplete(UploadError):
-    """The rows of the parts do not make up the file: nothing is completed of them, and nothing is given up."""
+    """The part rows do not cover the file. It is neither completed nor abandoned."""
 
     code = "rows_incomplete"
     status = 503
-    text = "The database does not know all parts of this upload at the moment: {reason}."
+    text = "The database lacks parts of this upload at the moment: {reason}."
     retry_after = 30
     passing = True
 
@@ -320,19 +317,19 @@ class RowsIncomplete(UploadError):
 class TooManyAttempts(UploadError):
     code = "too_many_attempts"
     status = 409
-    text = "Completing the file was begun {attempts} times and never came to an end."
+    text = "The file could not be completed in {attempts} attempts."
 
 
 class OutOfMemory(UploadError):
     code = "server_busy"
     status = 503
-    text = "Too many uploads are being received at the moment; send the chunk again."
+    text = "The server is receiving too many uploads at the moment; send the chunk again."
     retry_after = 5
     passing = True
 
 
 class UploadGone(UploadError):
-    """The store no longer knows the multipart upload: it was aborted or completed outside."""
+    """The store no longer knows the multipart upload: it was aborted or completed elsewhere."""
 
     code = "upload_gone"
     status = 410
@@ -340,14 +337,14 @@ class UploadGone(UploadError):
 
 
 class StoredObjectWrong(UploadError):
-    """HEAD of the completed object contradicts the row: it must not be published."""
+    """HEAD of the completed object contradicts the row, so it must not be published."""
 
     code = "stored_object_wrong"
     status = 409
-    text = "The stored object is not what was uploaded: {reason}."
+    text = "The stored object differs from the upload: {reason}."
 
 
 class NotEncrypted(StoredObjectWrong):
-    """The plaintext does not stay in the store: only sending the file anew helps."""
+    """The plaintext is deleted from the store, so the client must send the file again."""
 
-    text = "The stored object is not encrypted at rest as the session demands; it was deleted."
+    text = "The stored object is not encrypted at rest as the session requires; it was deleted. Upload the file again."

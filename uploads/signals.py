@@ -1,6 +1,6 @@
-"""Facts about sessions, sent after the transaction that made them true. Receivers get ``session``.
+"""Signals about sessions, sent after the transaction of the change. Receivers get ``session``.
 
-The verbs of ``uploads._internal.sessions`` send them; to refuse something, use ``Destination`` instead.
+``uploads._internal.sessions`` sends them. To refuse something, use ``Destination`` instead.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 session_created = Signal()
-"""A client may send chunks now."""
+"""A session was created, and the client may send chunks."""
 chunk_stored = Signal()
-"""Also gets ``size``, the chunk's bytes."""
+"""A chunk was stored. Receivers also get ``size``, its size in bytes."""
 session_checking = Signal()
-"""The file is whole and waits for ``Destination.check``; the Celery task begins with it."""
+"""The file is complete and waits for ``Destination.check``. The Celery task starts on this signal."""
 session_completed = Signal()
 """The portal has the file."""
 session_aborted = Signal()
-"""A client or an operator ended it; what it held is given back."""
+"""The client or an operator ended the session, which releases its storage and its reservation."""
 session_expired = Signal()
-"""Its time was up; what it held is given back."""
+"""The inactive session expired, which releases its storage and its reservation."""
 session_failed = Signal()
-"""No file could be made of all its bytes, or its check refused it: ``session.failure`` says why."""
+"""The file could not be completed, or its check refused it. ``session.failure`` has the reason."""
 lease_taken_over = Signal()
-"""A writer died without releasing the session and another one carries on."""
+"""A writer died without releasing the session, and another one continues."""

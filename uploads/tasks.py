@@ -1,4 +1,4 @@
-"""Celery tasks: thin, repeatable, safe to run twice at once. Schedule them as ``README.md`` says."""
+"""Celery tasks, safe to repeat and to run concurrently. ``README.md`` shows the schedule."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from uploads.models import UploadSession
 logger = logging.getLogger(__name__)
 
 PUBLISH_TIMEOUT, WORKERS_TIMEOUT = 3, 15
-"""Seconds that a broker is waited for: it may accept connections and say nothing."""
+"""Seconds to wait for a broker, which may accept connections without ever responding."""
 _publishing = Caller(16)
 
 
 @shared_task(ignore_result=True, soft_time_limit=600)
 def expire_sessions() -> int:
-    """End the sessions whose time is up, batch by batch, and forget the ones that ended long ago."""
+    """End expired sessions in batches, and delete the rows of long ended ones."""
     size = conf.current().BATCH_SIZE
     expired = sessions.expire_stale(batch_size=size)
     sessions.purge(limit=size)
@@ -33,7 +33,7 @@ def expire_sessions() -> int:
 
 @shared_task(ignore_result=True, soft_time_limit=600)
 def complete_sessions() -> int:
-    """Carry on the sessions that have all bytes but no file yet, because a store or a process failed."""
+    """Complete the sessions with all bytes but no file, after a store or process failed."""
     size = conf.current().BATCH_SIZE
     for session in sessions.checks_due(limit=size):
         check_session.delay(session.pk.hex)
@@ -42,7 +42,7 @@ def complete_sessions() -> int:
 
 @shared_task(ignore_result=True)
 def check_session(session_id: str) -> None:
-    """Have the portal check a file; as long as that takes, for it is the portal's to say."""
+    """Run the portal's check of a file. Only the portal limits its duration."""
     session = UploadSession.objects.filter(pk=session_id).first()
     try:
         if session is not None:
@@ -53,7 +53,10 @@ def check_session(session_id: str) -> None:
 
 @receiver(signals.session_checking)
 def begin_check(*, session: UploadSession, **_: Any) -> None:
-    """Check it now rather than when the periodic task comes by, which it does if the broker is away or hangs."""
+    """Start the check of a file immediately.
+
+    If the broker is unavailable or hangs, the periodic task starts it later.
+    """
     if current_app.conf.task_always_eager:
         check_session.apply_async((session.pk.hex,))
         return
@@ -66,14 +69,14 @@ def begin_check(*, session: UploadSession, **_: Any) -> None:
 
 @shared_task(ignore_result=True, soft_time_limit=3600)
 def audit_store(*, fix: bool = False) -> int:
-    """Look for what rows and store do not agree on; ``fix`` gives back what is provably ours and nobody's."""
+    """Find differences between rows and store; ``fix`` removes orphans that are provably ours."""
     return sessions.audit(fix=fix).orphans
 
 
 def workers() -> list[str]:
     """Return the names of the Celery workers that answer.
 
-    Raises what the broker's client raises if the broker is away, and CallTimeout if it says nothing.
+    Raises the error of the broker's client if the broker is unavailable, and CallTimeout if it does not respond.
     """
     return _publishing.call(WORKERS_TIMEOUT, _workers)
 

@@ -1,6 +1,6 @@
-"""For the tests of a portal: ``pytest_plugins = ["uploads.testing"]`` in its ``conftest.py``.
+"""Pytest fixtures for portals: ``pytest_plugins = ["uploads.testing"]`` in a portal's ``conftest.py``.
 
-Files are kept in a directory of the test's own, whatever the portal's storages are.
+Files are stored in a temporary directory of the test, not in the portal's storages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 2**20
 
 @pytest.fixture
 def upload_storage(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let uploads be stored in a directory of the test's own; return the storage."""
+    """Store uploads in a temporary directory of the test; return the storage."""
     from django.core.files.storage import default_storage, storages
 
     storage = {
@@ -41,7 +41,7 @@ def upload_storage(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def upload_session(db: None, upload_storage: Any) -> Callable[..., UploadSession]:
-    """Open a session of a user, as a client would: ``upload_session(user, "a.txt", 3, folder_id="12")``."""
+    """Create a user's session, as a client would: ``upload_session(user, "a.txt", 3, folder_id="12")``."""
 
     def open_session(
         user: Any, name: str, size: int, *, folder_id: object = "", destination: str = DEFAULT_ALIAS, **said: Any
@@ -56,7 +56,7 @@ def upload_session(db: None, upload_storage: Any) -> Callable[..., UploadSession
 def uploaded(upload_session: Callable[..., UploadSession]) -> Callable[..., UploadSession]:
     """Upload a file in one line, as a client would: ``uploaded(user, "a.txt", b"abc", folder_id="12")``.
 
-    Returns the session, ``completed``: the portal's file is ``session.file_id``. Raises whatever refuses it.
+    Returns the ``completed`` session, whose ``file_id`` is the portal's file. Raises the error if it is refused.
     """
 
     def upload(user: Any, name: str, content: bytes, **options: Any) -> UploadSession:

@@ -1,4 +1,4 @@
-"""People in a browser: ``<upload-drop>`` on the portal's page, against the real stack and its faults."""
+"""The ``<upload-drop>`` element in a browser, against the real stack and its faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.proxy import Wire
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 SLOW = 60_000
-"""Milliseconds."""
+"""Timeout in milliseconds."""
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def row(page: Page, path: Path | str, state: str = "") -> Any:
     return page.locator(f"#upload li{f'[data-state={state}]' if state else ''}", has_text=name)
 
 
-def test_several_files_and_a_folder(page: Page, stack: Stack, tmp_path: Path, content: Callable[[str], str]) -> None:
-    """All arrive; the list says so; files of folders lie in folders."""
+def test_files_and_folder_are_uploaded(page: Page, stack: Stack, tmp_path: Path, content: Callable[[str], str]) -> None:
+    """Upload all files, show each in the list, and recreate the folders."""
     files = {f"several {size}.bin": some_bytes(size, seed=size) for size in (0, 1, 11 * MIB)}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -73,7 +73,7 @@ def test_several_files_and_a_folder(page: Page, stack: Stack, tmp_path: Path, co
 def test_it_goes_on_by_itself(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], content: Callable[[str], str], fault: str
 ) -> None:
-    """The line ends, or all workers die, in the middle."""
+    """Cut the connection, or kill all workers, halfway through the file."""
     path = file(24 * MIB)
     done = line.at(12 * MIB, (lambda: line.cut(0.2)) if fault == "cut" else stack.kill_workers)
     drop(page, path)
@@ -82,24 +82,27 @@ def test_it_goes_on_by_itself(
     assert content(path.name) == sha256([path.read_bytes()])
 
 
-def test_offline_for_a_while(
+def test_upload_resumes_after_offline_period(
     page: Page, context: BrowserContext, line: Wire, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
-    """Nothing is tried while there is no network, so no patience is used up; it goes on by itself."""
+    """Resume automatically when the network is back.
+
+    The page does not retry while it is offline, so no attempts are used up.
+    """
     path = file(24 * MIB)
     began = line.at(6 * MIB, lambda: None, pause=0.3)
     drop(page, path)
     wait_in(page, began)
     context.set_offline(True)
     line.cut(0.1)
-    expect(row(page, path, "offline")).to_contain_text("waiting for the network", timeout=SLOW)
+    expect(row(page, path, "offline")).to_contain_text("Waiting for the network", timeout=SLOW)
     context.set_offline(False)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
     assert content(path.name) == sha256([path.read_bytes()])
 
 
 def begun(page: Page, stack: Stack, line: Wire, path: Path, at: int = 12 * MIB) -> None:
-    """Begin to upload, and stop somewhere in the middle."""
+    """Begin an upload and pause it in the middle."""
     reached = line.at(at, lambda: None, pause=0.5)
     drop(page, path)
     wait_in(page, reached)
@@ -110,7 +113,10 @@ def begun(page: Page, stack: Stack, line: Wire, path: Path, at: int = 12 * MIB) 
 
 
 def begun_in_parallel(page: Page, line: Wire, path: Path, side_by_side: Callable[[Path], None]) -> None:
-    """The same for a large file in parallel: nothing is paused any more once the system has taken all of it."""
+    """Begin a parallel upload of a large file and pause it.
+
+    The file must exceed the system's send buffers; otherwise nothing is left to pause.
+    """
     seen = threading.Event()
     reached = line.at(28 * MIB, lambda: seen.wait(60))
     side_by_side(path)
@@ -120,7 +126,7 @@ def begun_in_parallel(page: Page, line: Wire, path: Path, side_by_side: Callable
     expect(row(page, path, "paused")).to_be_visible()
 
 
-def test_pause_and_resume(
+def test_paused_upload_resumes(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
     path = file(32 * MIB)
@@ -131,7 +137,7 @@ def test_pause_and_resume(
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["reloaded", "in-another-browser"])
-def test_a_page_that_was_closed(
+def test_upload_resumes_after_page_was_closed(
     page: Page,
     stack: Stack,
     browser: Browser,
@@ -141,7 +147,7 @@ def test_a_page_that_was_closed(
     *,
     elsewhere: bool,
 ) -> None:
-    """The page tells what is unfinished; the file, chosen again, goes on where it was."""
+    """List unfinished uploads, and resume one when its file is chosen again."""
     path = file(32 * MIB)
     begun(page, stack, line, path)
     if elsewhere:
@@ -149,7 +155,7 @@ def test_a_page_that_was_closed(
         sign_in(page, f"http://127.0.0.1:{line.port}")
     else:
         page.reload()
-    expect(row(page, path, "open")).to_contain_text("Choose the file again to go on")
+    expect(row(page, path, "open")).to_contain_text("Choose the file again to continue")
     passed = line.at(32 * MIB, lambda: None)
     drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
@@ -159,7 +165,7 @@ def test_a_page_that_was_closed(
     page.close()
 
 
-def test_a_file_that_has_changed_is_sent_anew(
+def test_changed_file_is_sent_again(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
     path = file(32 * MIB)
@@ -188,7 +194,10 @@ def test_resume_compares_stored_bytes(
     *,
     parallel: bool,
 ) -> None:
-    """Containers of encrypted disks and databases change without another size, time or first MiB."""
+    """Detect a change that keeps the size, the time and the first MiB.
+
+    Databases and containers of encrypted disks change in this way.
+    """
     path = file(160 * MIB if parallel else 32 * MIB)
     if parallel:
         begun_in_parallel(page, line, path, side_by_side)
@@ -206,13 +215,13 @@ def test_resume_compares_stored_bytes(
         drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
     assert content(path.name) == sha256([bytes(data)])
-    # That of the file before: other tests look at all that is open.
+    # Expire the session of the original file: other tests inspect all open sessions.
     old = f"UploadSession.objects.open().filter(file_name={path.name!r})"
     assert stack.ask(f"[sessions.expire_now(session).state for session in {old}]") == ["expired"]
 
 
 def test_drop_without_folders_refuses_folders(page: Page, stack: Stack) -> None:
-    """Without their paths, files of one name would become versions of one file."""
+    """Refuse folders: without paths, files of the same name would become versions of one file."""
     page.evaluate("""async () => {
         const drop = document.getElementById("upload");
         await customElements.whenDefined("upload-drop");
@@ -224,23 +233,23 @@ def test_drop_without_folders_refuses_folders(page: Page, stack: Stack) -> None:
         const items = [folder, file("beside.txt")].map((entry) => ({ webkitGetAsEntry: () => entry }));
         await drop.dropFrom({ items, files: [] });
     }""")
-    expect(row(page, "site", "failed")).to_contain_text("Folders are not accepted here")
+    expect(row(page, "site", "failed")).to_contain_text("Folders are not accepted")
     expect(row(page, "beside.txt", "completed")).to_be_visible(timeout=SLOW)
     assert stack.ask("File.objects.filter(title__in=['index.html', 'about.html']).count()") == 0
 
 
 @pytest.mark.parametrize("begun_below", [False, True])
-def test_a_file_goes_where_it_is_dropped(
+def test_file_goes_into_current_folder(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], *, begun_below: bool
 ) -> None:
-    """The upload of the same file that is unfinished in another folder is left alone, also in one below."""
+    """Do not resume an upload of the same file in a parent or child folder."""
     path = file(31 * MIB)
     top, title = page.url, f"for {path.name}"
     if not begun_below:
         begun(page, stack, line, path)
     page.locator("summary", has_text="New folder").click()
     page.locator(".tools [name=title]").fill(title)
-    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Create").click()
     page.get_by_role("link", name=title).click()
     expect(page.locator("h1")).to_have_text(title)
     if begun_below:
@@ -252,10 +261,8 @@ def test_a_file_goes_where_it_is_dropped(
     assert stack.ask(f"UploadSession.objects.open().filter(file_name={path.name!r}).count()") == 1
 
 
-def test_a_file_that_was_refused_at_the_end_can_be_sent_once_more(
-    page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]
-) -> None:
-    """Its row says why, also if nobody heard the first answer."""
+def test_refused_file_can_be_sent_again(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
+    """Show the reason of the refusal, even if the first response was lost."""
     path = file(25 * MIB)
     begun(page, stack, line, path)
     failed = f"state='failed', bytes_stored={25 * MIB}, check_result='refused', failure='It is bad.'"
@@ -266,7 +273,7 @@ def test_a_file_that_was_refused_at_the_end_can_be_sent_once_more(
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
 
 
-def test_cancelling_here_ends_nothing_that_is_sent_elsewhere(
+def test_cancel_leaves_upload_of_other_page(
     page: Page, context: BrowserContext, stack: Stack, line: Wire, file: Callable[[int], Path]
 ) -> None:
     path = file(49 * MIB)
@@ -282,7 +289,7 @@ def test_cancelling_here_ends_nothing_that_is_sent_elsewhere(
     assert stack.ask(f"[s.state for s in UploadSession.objects.filter(file_name={path.name!r})]") == ["completed"]
 
 
-def test_a_session_without_a_queue(page: Page, content: Callable[[str], str]) -> None:
+def test_session_works_without_queue(page: Page, content: Callable[[str], str]) -> None:
     script = """async () => {
         const { UploadSession } = await import("/static/uploads/upload.js");
         const session = new UploadSession(new File(["abc"], "alone.txt"), { endpoint: "/tus/" });
@@ -299,8 +306,8 @@ def test_a_session_without_a_queue(page: Page, content: Callable[[str], str]) ->
     assert content("alone.txt") == sha256([b"abc"])
 
 
-def test_cancelled_before_it_has_begun(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
-    """The server may have opened the session just then: it is ended all the same."""
+def test_cancel_before_session_exists(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
+    """Abort the session even if the server creates it during the cancellation."""
     path = file(16)
 
     def slowly(route: Route) -> None:
@@ -314,13 +321,13 @@ def test_cancelled_before_it_has_begun(page: Page, stack: Stack, file: Callable[
     states = f"[s.state for s in UploadSession.objects.filter(file_name={path.name!r})]"
 
     def ended() -> bool:
-        page.wait_for_timeout(20)  # Only then the route goes on.
+        page.wait_for_timeout(20)  # The route handler runs only while the page waits.
         return bool(stack.ask(states) == ["aborted"])
 
     eventually(ended)
 
 
-def test_the_same_file_in_two_tabs(
+def test_two_tabs_store_same_file_once(
     page: Page,
     context: BrowserContext,
     stack: Stack,
@@ -328,7 +335,7 @@ def test_the_same_file_in_two_tabs(
     file: Callable[[int], Path],
     content: Callable[[str], str],
 ) -> None:
-    """It arrives once: the second page finds the upload of the first, and both end well."""
+    """Store the file once: the second page joins the first upload, and both succeed."""
     path = file(48 * MIB)
     other = context.new_page()
     other.goto(page.url)
@@ -342,7 +349,7 @@ def test_the_same_file_in_two_tabs(
     assert content(path.name) == sha256([path.read_bytes()])
 
 
-def test_cancel(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
+def test_cancel_aborts_session(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
     path = file(64 * MIB)
     begun(page, stack, line, path, at=6 * MIB)
     row(page, path).get_by_role("button", name="Cancel").click()
@@ -350,10 +357,10 @@ def test_cancel(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path
     eventually(lambda: stack.ask(f"UploadSession.objects.get(file_name={path.name!r}).state") == "aborted")
 
 
-def test_a_token_that_ran_out(
+def test_upload_resumes_after_new_sign_in(
     page: Page, context: BrowserContext, line: Wire, file: Callable[[int], Path], content: Callable[[str], str]
 ) -> None:
-    """The upload waits for its owner to sign in again, in another tab, and goes on."""
+    """Resume once the user has signed in again in another tab."""
     path = file(32 * MIB)
     reached = line.at(9 * MIB, lambda: None, pause=0.5)
     drop(page, path)
@@ -369,7 +376,7 @@ def test_a_token_that_ran_out(
 
 @pytest.fixture
 def side_by_side(page: Page) -> Callable[[Path], None]:
-    """Choose a file in an element that sends several parts of one at a time."""
+    """Return a function that chooses a file in an element with parallel parts."""
 
     def choose(path: Path) -> None:
         page.goto(address(page, "/"))
@@ -385,7 +392,7 @@ def side_by_side(page: Page) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize("fault", ["none", "cut", "kill"])
-def test_parts_side_by_side(
+def test_parallel_parts_use_three_connections(
     page: Page,
     stack: Stack,
     line: Wire,
@@ -394,7 +401,7 @@ def test_parts_side_by_side(
     side_by_side: Callable[[Path], None],
     fault: str,
 ) -> None:
-    """Each has a connection of its own; after a fault only those that are missing are sent."""
+    """Send three parts at a time; after a fault, send only the missing parts."""
     path = file(48 * MIB + 3)
     faults = {"none": lambda: None, "cut": lambda: line.cut(0.2), "kill": stack.kill_workers}
     begun = line.at(20 * MIB, faults[fault])
@@ -422,7 +429,7 @@ def test_parts_side_by_side(
     assert mode == "numbered"
 
 
-def test_parts_side_by_side_go_on_after_a_reload(
+def test_parallel_parts_resume_after_reload(
     page: Page,
     line: Wire,
     file: Callable[[int], Path],
@@ -438,7 +445,7 @@ def test_parts_side_by_side_go_on_after_a_reload(
     assert not passed.is_set(), "all of it was sent again"
 
 
-def test_parts_side_by_side_are_cancelled(
+def test_parallel_parts_are_canceled(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], side_by_side: Callable[[Path], None]
 ) -> None:
     path = file(160 * MIB)
@@ -449,7 +456,7 @@ def test_parts_side_by_side_are_cancelled(
     eventually(lambda: stack.ask(f"UploadSession.objects.get(file_name={path.name!r}).state") == "aborted")
 
 
-def test_hundreds_of_files(page: Page, stack: Stack, tmp_path: Path) -> None:
+def test_hundreds_of_files_are_uploaded(page: Page, stack: Stack, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()
     for number in range(500):
@@ -459,8 +466,8 @@ def test_hundreds_of_files(page: Page, stack: Stack, tmp_path: Path) -> None:
     assert stack.ask("File.objects.filter(folder__title='many').count()") == 500
 
 
-def test_keyboard_and_screen_reader(page: Page, file: Callable[[int], Path]) -> None:
-    """Everything is reached by the keyboard and named; axe finds nothing, with rows in the list, light and dark."""
+def test_upload_list_is_accessible(page: Page, file: Callable[[int], Path]) -> None:
+    """Find no axe violations in a list with rows, in light and dark mode."""
     path = file(10)
     drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
@@ -490,8 +497,8 @@ def address(page: Page, path: str) -> str:
     return "/".join(page.url.split("/")[:3]) + path
 
 
-def test_a_form_with_a_large_file(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
-    """Its post is small; a form that is invalid at first keeps the file; a second one replaces it."""
+def test_form_keeps_and_replaces_large_file(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
+    """Submit a small body, keep the file of an invalid form, replace earlier choices."""
     path, wrong = file(24 * MIB), file(10)
     page.goto(address(page, "/documents/"))
     choose(page, "file", wrong)
@@ -501,11 +508,11 @@ def test_a_form_with_a_large_file(page: Page, stack: Stack, file: Callable[[int]
     page.locator("[name=title]").evaluate("input => input.required = false")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".errorlist")).to_have_text("This field is required.")
-    expect(page.locator("upload-drop[name=file] li", has_text=path.name)).to_contain_text("uploaded")
+    expect(page.locator("upload-drop[name=file] li", has_text=path.name)).to_contain_text("Uploaded")
     page.fill("[name=title]", path.name)
     with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/documents/")) as post:
         page.get_by_role("button", name="Save").click()
-    expect(page.locator(".message")).to_contain_text("is saved")
+    expect(page.locator(".message")).to_contain_text("saved")
     body = post.value.post_data_buffer
     assert body is not None
     assert len(body) < 3000
@@ -516,7 +523,7 @@ def test_a_form_with_a_large_file(page: Page, stack: Stack, file: Callable[[int]
     eventually(lambda: stack.ask(f"HeldFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
 
 
-def test_a_form_that_is_sent_too_early_waits(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
+def test_form_waits_for_running_upload(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
     path = file(24 * MIB)
     page.goto(address(page, "/documents/"))
     page.fill("[name=title]", path.name)
@@ -525,16 +532,16 @@ def test_a_form_that_is_sent_too_early_waits(page: Page, stack: Stack, line: Wir
     page.locator("upload-drop[name=file] #files").set_input_files(path)
     page.get_by_role("button", name="Save").click()
     summary = page.locator("upload-drop[name=file] #summary")
-    expect(summary).to_contain_text("when all uploads are done")
+    expect(summary).to_contain_text("when all uploads are complete")
     expect(page.locator("upload-drop[name=file] li[data-state=sending]")).to_be_visible()
-    expect(summary).to_contain_text("when all uploads are done")
+    expect(summary).to_contain_text("when all uploads are complete")
     seen.set()
-    expect(page.locator(".message")).to_contain_text("is saved", timeout=SLOW)
+    expect(page.locator(".message")).to_contain_text("saved", timeout=SLOW)
     assert stack.ask(f"Document.objects.filter(title={path.name!r}).count()") == 1
 
 
-def test_a_form_waits_for_what_is_paused(page: Page, line: Wire, file: Callable[[int], Path]) -> None:
-    """It is not sent without the file that its user has chosen."""
+def test_form_waits_for_paused_upload(page: Page, line: Wire, file: Callable[[int], Path]) -> None:
+    """Do not submit the form without the file that the user has chosen."""
     path = file(24 * MIB)
     page.goto(address(page, "/documents/"))
     page.fill("[name=title]", path.name)
@@ -549,10 +556,10 @@ def test_a_form_waits_for_what_is_paused(page: Page, line: Wire, file: Callable[
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".message")).to_have_count(0)
     field.get_by_role("button", name="Resume").click()
-    expect(page.locator(".message")).to_contain_text("is saved", timeout=SLOW)
+    expect(page.locator(".message")).to_contain_text("saved", timeout=SLOW)
 
 
-def test_a_file_removed_from_a_form_is_gone(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
+def test_file_removed_from_form_is_gone(page: Page, stack: Stack, file: Callable[[int], Path]) -> None:
     path = file(20)
     page.goto(address(page, "/documents/"))
     field = choose(page, "file", path)
@@ -562,7 +569,7 @@ def test_a_file_removed_from_a_form_is_gone(page: Page, stack: Stack, file: Call
     eventually(lambda: stack.ask(f"HeldFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
 
 
-def test_without_a_script(browser: Browser, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
+def test_form_works_without_javascript(browser: Browser, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, f"http://127.0.0.1:{line.port}")
@@ -571,14 +578,14 @@ def test_without_a_script(browser: Browser, stack: Stack, line: Wire, file: Call
     page.fill("[name=title]", path.name)
     page.set_input_files("input[name=file]", path)
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".message")).to_contain_text("is saved")
+    expect(page.locator(".message")).to_contain_text("saved")
     assert stack.ask(f"[d.file.size for d in Document.objects.filter(title={path.name!r})]") == [30]
     context.close()
 
 
 @pytest.fixture
 def boss(browser: Browser, stack: Stack, line: Wire) -> Iterator[Page]:
-    """A page of the admin's."""
+    """Yield a page signed in as admin."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     sign_in(page, f"http://127.0.0.1:{line.port}", "admin")
@@ -586,8 +593,8 @@ def boss(browser: Browser, stack: Stack, line: Wire) -> Iterator[Page]:
     context.close()
 
 
-def test_the_admins_form_and_both_kinds_of_inlines(boss: Page, stack: Stack, file: Callable[[int], Path]) -> None:
-    """Rows that are added by hand have fields that work, with names of their own."""
+def test_admin_form_and_inlines_upload_files(boss: Page, stack: Stack, file: Callable[[int], Path]) -> None:
+    """Make fields work in added rows, each with its own name."""
     path = file(6 * MIB)
     boss.goto(address(boss, "/admin/portal/document/add/"))
     boss.fill("[name=title]", path.name)
@@ -608,11 +615,11 @@ def test_the_admins_form_and_both_kinds_of_inlines(boss: Page, stack: Stack, fil
     boss.get_by_role("button", name="Save", exact=True).click()
     expect(boss.locator(".messagelist .success")).to_be_visible()
     assert stack.ask(f"Document.objects.get(pk={pk}).file.name") == ""
-    # As Django has it, what a cleared FileField had is the portal's to delete; other tests look at all of the store.
+    # Django leaves the file of a cleared FileField to the portal; other tests inspect the whole store.
     stack.ask(f"Document.file.field.storage.delete({name!r})")
 
 
-def test_in_a_popup(boss: Page, stack: Stack, file: Callable[[int], Path]) -> None:
+def test_form_works_in_admin_popup(boss: Page, stack: Stack, file: Callable[[int], Path]) -> None:
     path = file(14)
     boss.goto(address(boss, "/admin/portal/document/add/?_popup=1"))
     boss.fill("[name=title]", path.name)
@@ -622,8 +629,8 @@ def test_in_a_popup(boss: Page, stack: Stack, file: Callable[[int], Path]) -> No
     eventually(lambda: stack.ask(f"[d.file.size for d in Document.objects.filter(title={path.name!r})]") == [14])
 
 
-def test_inserted_later(page: Page, file: Callable[[int], Path]) -> None:
-    """As htmx swaps in a form: it begins to work by itself, also where the CSRF cookie is hidden from scripts."""
+def test_element_inserted_later_works(page: Page, file: Callable[[int], Path]) -> None:
+    """Work after insertion, as by htmx, even if scripts cannot read the CSRF cookie."""
     page.goto(address(page, "/documents/"))
     page.evaluate("""() => {
         const form = document.querySelector("form.fields");
@@ -637,10 +644,11 @@ def test_inserted_later(page: Page, file: Callable[[int], Path]) -> None:
 # The operator's page
 
 
-def test_the_operators_page_is_live(
-    boss: Page, page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]
-) -> None:
-    """Progress and state change without a reload, in the list and on the page of one upload; actions ask first."""
+def test_operator_page_is_live(boss: Page, page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
+    """Update progress and state without a reload, and ask for confirmation of actions.
+
+    The list and the page of one upload both do so.
+    """
     path = file(48 * MIB)
     begun(page, stack, line, path)
     boss.goto(address(boss, "/admin/upload_sessions/uploadsession/"))
@@ -667,11 +675,11 @@ def test_the_operators_page_is_live(
     expect(boss.locator(".messagelist")).to_contain_text("1 upload session was changed")
     assert stack.ask(f"UploadSession.objects.get(file_name={other.name!r}).state") == "aborted"
     row(page, other).get_by_role("button", name="Resume").click()
-    expect(row(page, other, "completed")).to_be_visible(timeout=SLOW)  # anew, because it was ended
+    expect(row(page, other, "completed")).to_be_visible(timeout=SLOW)  # in a new session
 
 
 @pytest.mark.parametrize("path", ["/login/", "/documents/", "/nowhere"])
-def test_no_page_has_findings(page: Page, path: str) -> None:
+def test_pages_have_no_axe_violations(page: Page, path: str) -> None:
     if path == "/login/":
         page.context.clear_cookies()
     page.goto(address(page, path))

@@ -58,7 +58,7 @@ def test_file_is_renamed_restored_and_deleted(
     upload(uploader, b"old")
     file = upload(uploader, b"newer")
     url = f"/files/{file.pk}/"
-    assert "Older versions" in browser.get(url).content.decode()
+    assert "Previous versions" in browser.get(url).content.decode()
     assert b"".join(browser.get(f"{url}versions/1")) == b"old"
     browser.post(url, {"restore": "1"})
     file.refresh_from_db()
@@ -90,7 +90,7 @@ def test_only_safe_images_are_shown(browser: Client, uploader: Uploader) -> None
 
 def test_unknown_page_answers_404(browser: Client) -> None:
     page = browser.get("/nowhere")
-    assert (page.status_code, "There is nothing here" in page.content.decode()) == (404, True)
+    assert (page.status_code, "Not found" in page.content.decode()) == (404, True)
 
 
 def test_downloads_redirect_to_the_store(

@@ -55,20 +55,20 @@ backoffice.register(UploadSession)
 urlpatterns = [path("backoffice/", backoffice.urls)]
 
 
-def test_another_site_may_register_the_model_plainly(admin_client: Client, half: UploadSession, settings: Any) -> None:
-    """As portals do that register all models; the app's own pages are for its own ModelAdmin."""
+def test_another_admin_site_can_register_the_model(admin_client: Client, half: UploadSession, settings: Any) -> None:
+    """A portal that registers every model gets Django's pages, not the app's own."""
     settings.ROOT_URLCONF = __name__
     for page in ("", f"{half.pk}/change/"):
         assert admin_client.get(f"/backoffice/upload_sessions/uploadsession/{page}").status_code == 200
 
 
-def test_the_list_shows_what_would_take_for_ever(admin_client: Client, half: UploadSession) -> None:
+def test_list_shows_extremely_slow_uploads(admin_client: Client, half: UploadSession) -> None:
     UploadSession.objects.update(file_size=2**45, created_at=timezone.now() - timedelta(days=300))
     assert "half.bin" in admin_client.get(LIST).content.decode()
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_list_needs_as_many_queries_for_many_sessions_as_for_one(
+def test_list_queries_are_constant(
     admin_client: Client, open_session: OpenSession, django_assert_num_queries: Any, count: int
 ) -> None:
     for _ in range(count):
@@ -78,7 +78,7 @@ def test_list_needs_as_many_queries_for_many_sessions_as_for_one(
 
 
 @pytest.mark.parametrize("term", ["half", "{id.hex}", "{id}", "{folder_id}"])
-def test_search(admin_client: Client, half: UploadSession, term: str) -> None:
+def test_search_finds_names_and_identifiers(admin_client: Client, half: UploadSession, term: str) -> None:
     page = admin_client.get(LIST, {"q": term.format_map(vars(half))}).content.decode()
     assert "half.bin" in page
     for other in ("0" * 32, "-" + "0" * 31, "a name of thirty-two characters."):
@@ -87,7 +87,7 @@ def test_search(admin_client: Client, half: UploadSession, term: str) -> None:
         assert "half.bin" not in response.content.decode()
 
 
-def test_detail_shows_the_parts_and_edits_nothing(admin_client: Client, half: UploadSession) -> None:
+def test_detail_page_shows_parts_read_only(admin_client: Client, half: UploadSession) -> None:
     page = admin_client.get(reverse("admin:upload_sessions_uploadsession_change", args=[half.pk])).content.decode()
     assert half.object_name in page
     assert f"{half.parts.get().crc32:08x}" in page
@@ -98,7 +98,7 @@ def test_detail_shows_the_parts_and_edits_nothing(admin_client: Client, half: Up
 @pytest.mark.parametrize(
     ("action", "state", "logged"), [("abort", State.ABORTED, "Aborted."), ("expire", State.EXPIRED, "Expired.")]
 )
-def test_actions_end_sessions(
+def test_confirmed_actions_end_sessions(
     admin_client: Client, half: UploadSession, action: str, state: State, logged: str
 ) -> None:
     page = run(admin_client, action, half, confirmed=False)
@@ -117,7 +117,7 @@ def test_actions_end_sessions(
     assert move.why in page
 
 
-def test_an_upload_gets_more_time(admin_client: Client, half: UploadSession) -> None:
+def test_extend_action_postpones_expiry(admin_client: Client, half: UploadSession) -> None:
     before = timezone.now() + timedelta(seconds=5)
     UploadSession.objects.update(expires_at=before)
     run(admin_client, "extend", half)
@@ -126,10 +126,10 @@ def test_an_upload_gets_more_time(admin_client: Client, half: UploadSession) -> 
     assert LogEntry.objects.get().get_change_message() == "Extended."
 
 
-def test_a_refused_file_is_released_for_a_reason(admin_client: Client, open_session: OpenSession) -> None:
+def test_release_action_requires_a_reason(admin_client: Client, open_session: OpenSession) -> None:
     session = sessions.receive(open_session(3, name="held.bin"), chunk_of(b"abc"))
     UploadSession.objects.update(state=State.FAILED, check_result=CheckResult.REFUSED, failure="Eicar")
-    assert "Say why" in run(admin_client, "release", session, reason=" ")
+    assert "Enter a reason" in run(admin_client, "release", session, reason=" ")
     session.refresh_from_db()
     assert session.state == State.FAILED
     run(admin_client, "release", session, reason="a false alarm")
@@ -139,17 +139,17 @@ def test_a_refused_file_is_released_for_a_reason(admin_client: Client, open_sess
     assert "a false alarm" in admin_client.get(page_of(session)).content.decode()
 
 
-def test_an_action_says_what_it_cannot_do(admin_client: Client, open_session: OpenSession) -> None:
+def test_action_reports_sessions_it_cannot_change(admin_client: Client, open_session: OpenSession) -> None:
     done = sessions.receive(open_session(1, name="done.bin"), chunk_of(b"a"))
     page = run(admin_client, "abort", done, confirmed=False)
-    assert "cannot be done with" in page
+    assert "not possible for" in page
     assert "done.bin" in page
     assert "accepts no more chunks" in run(admin_client, "abort", done)
 
 
 @pytest.mark.parametrize("action", ["abort", "expire", "extend", "retry", "release"])
 @pytest.mark.parametrize("state", ["completed", "checking"])
-def test_no_action_breaks_on_a_session_that_has_changed(
+def test_actions_tolerate_sessions_that_have_changed(
     admin_client: Client, open_session: OpenSession, state: str, action: str
 ) -> None:
     session = sessions.receive(open_session(1), chunk_of(b"a"))
@@ -157,7 +157,7 @@ def test_no_action_breaks_on_a_session_that_has_changed(
     assert "upload session" in run(admin_client, action, session, reason="why")
 
 
-def test_actions_work_where_requests_are_transactions(
+def test_actions_work_with_atomic_requests(
     admin_client: Client, half: UploadSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
@@ -166,7 +166,7 @@ def test_actions_work_where_requests_are_transactions(
     assert half.state == State.ABORTED
 
 
-def test_an_action_takes_so_many_sessions(admin_client: Client, half: UploadSession) -> None:
+def test_actions_limit_the_number_of_sessions(admin_client: Client, half: UploadSession) -> None:
     multiply(half, 300)
     ids = list(UploadSession.objects.values_list("pk", flat=True))
     response = admin_client.post(LIST, {"action": "abort", "_selected_action": ids}, follow=True)
@@ -188,9 +188,11 @@ def test_each_action_needs_its_own_permission(client: Client, half: UploadSessio
     assert half.state == State.OPEN
 
 
-def test_the_page_is_live(admin_client: Client, half: UploadSession, django_assert_num_queries: Any) -> None:
+def test_live_endpoint_updates_rows_and_honors_etags(
+    admin_client: Client, half: UploadSession, django_assert_num_queries: Any
+) -> None:
     url = f"{LIST}live/?ids={half.pk.hex},nonsense"
-    with django_assert_num_queries(3):  # two are the login's
+    with django_assert_num_queries(3):  # Two of them belong to the login.
         answer = admin_client.get(url)
     row = answer.json()[half.pk.hex]
     assert 'value="0.5000"' in row["progress"]
@@ -202,24 +204,22 @@ def test_the_page_is_live(admin_client: Client, half: UploadSession, django_asse
     assert row["live"] is False
 
 
-def test_live_needs_the_right_to_view(client: Client, half: UploadSession) -> None:
+def test_live_endpoint_requires_view_permission(client: Client, half: UploadSession) -> None:
     client.force_login(User.objects.create_user("staff", is_staff=True))
     assert client.get(f"{LIST}live/?ids={half.pk.hex}").status_code == 403
 
 
-def test_the_store_is_compared_with_the_row_on_demand(
-    admin_client: Client, open_session: OpenSession, store: Store
-) -> None:
+def test_store_comparison_runs_on_demand(admin_client: Client, open_session: OpenSession, store: Store) -> None:
     half = sessions.receive(open_session(12 * 2**20, name="half.bin"), chunk_of(bytes(6 * 2**20)))
-    assert "Ask the store" in admin_client.get(page_of(half)).content.decode()
+    assert "Compare with the store" in admin_client.get(page_of(half)).content.decode()
     page = admin_client.get(f"{page_of(half)}?compare").content.decode()
     assert page.count(f"{6 * 2**20} bytes") == 2
     store.abort(upload_of(half))
     page = admin_client.get(f"{page_of(half)}?compare").content.decode()
-    assert "the store knows no upload any more" in page
+    assert "the store no longer has this upload" in page
 
 
-def test_the_page_tells_who_and_from_where(
+def test_detail_page_shows_user_and_client(
     admin_client: Client, uploader: Uploader, uploads_settings: Callable[..., None]
 ) -> None:
     uploader.api.credentials(HTTP_USER_AGENT="Sync/1.0 \xe4<b>")
@@ -233,7 +233,7 @@ def test_the_page_tells_who_and_from_where(
     assert UploadSession.objects.filter(client={}).count() == 1
 
 
-def test_numbers_on_top(admin_client: Client, half: UploadSession, open_session: OpenSession) -> None:
+def test_list_shows_summary_figures(admin_client: Client, half: UploadSession, open_session: OpenSession) -> None:
     sessions.receive(open_session(1), chunk_of(b"a"))
     UploadSession.objects.filter(pk=half.pk).update(updated_at=timezone.now() - timedelta(hours=1))
     numbers = {str(name): number for name, number in numbers_of_today()}

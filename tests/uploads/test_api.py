@@ -1,4 +1,4 @@
-"""The protocol's endpoints, as a client sees them."""
+"""Test the endpoints of the ONLYOFFICE protocol from a client's view."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOMENT = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z$")
 
 
 def error_of(response: Any) -> tuple[int, str]:
-    """Return status and code of an error, which must be there in both dialects and agree."""
+    """Return the status and code of an error, after comparing both dialects of its body."""
     body = response.json()
     assert body["success"] is False
     assert body["message"] == body["error"]["message"] != ""
@@ -35,7 +35,7 @@ def error_of(response: Any) -> tuple[int, str]:
     return response.status_code, body["error"]["type"]
 
 
-def test_create_session(file_store: Store, uploader: Uploader, root: Folder) -> None:
+def test_create_session_returns_location_and_state(file_store: Store, uploader: Uploader, root: Folder) -> None:
     response = uploader.api.post(uploader.url, {"FileName": "a.txt", "FileSize": 5}, format="json")
     body = response.json()
     session = UploadSession.objects.get()
@@ -74,7 +74,7 @@ def test_create_session(file_store: Store, uploader: Uploader, root: Folder) -> 
         ({"fileName": "a.txt", "fileSize": 5, "createOn": {"utcTime": "2008-04-10T06:30:00Z"}}, "json"),
     ],
 )
-def test_every_spelling_is_understood(
+def test_create_session_accepts_all_field_spellings(
     file_store: Store, uploader: Uploader, url: str, fields: dict[str, Any], form: str
 ) -> None:
     send = {
@@ -90,9 +90,7 @@ def test_every_spelling_is_understood(
     assert session.file_created_at == datetime(2008, 4, 10, 6, 30, tzinfo=UTC)
 
 
-def test_relative_path_makes_the_folders(
-    file_store: Store, small_chunks: None, uploader: Uploader, root: Folder
-) -> None:
+def test_relative_path_creates_folders(file_store: Store, small_chunks: None, uploader: Uploader, root: Folder) -> None:
     first = uploader.create(1, RelativePath="2026/11/")
     second = uploader.create(1, RelativePath="/2026//12")
     year = Folder.objects.get(title="2026")
@@ -102,18 +100,18 @@ def test_relative_path_makes_the_folders(
     assert uploader.send(first, b"a").json()["data"]["folderId"] == november.pk
 
 
-def test_create_on_becomes_the_creation_time(file_store: Store, uploader: Uploader) -> None:
+def test_create_on_sets_the_creation_time(file_store: Store, uploader: Uploader) -> None:
     uploader.send(uploader.create(1, CreateOn="2008-04-10T06-30-00.000Z"), b"a")
     assert File.objects.get().created == datetime(2008, 4, 10, 6, 30, tzinfo=UTC)
 
 
-def test_encrypted_on_a_store_that_cannot_is_refused(file_store: Store, uploader: Uploader) -> None:
+def test_encryption_is_refused_without_store_support(file_store: Store, uploader: Uploader) -> None:
     response = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 1, "Encrypted": True}, format="json")
     assert error_of(response) == (400, "encryption_unsupported")
     assert not UploadSession.objects.exists()
 
 
-def test_nothing_is_left_of_a_refused_session(file_store: Store, uploader: Uploader, root: Folder) -> None:
+def test_refused_session_leaves_no_folders(file_store: Store, uploader: Uploader, root: Folder) -> None:
     fields = {"FileName": "a", "FileSize": 1, "Encrypted": True, "RelativePath": "new/folders"}
     uploader.api.post(uploader.url, fields, format="json")
     assert list(Folder.objects.all()) == [root]
@@ -134,25 +132,25 @@ def test_nothing_is_left_of_a_refused_session(file_store: Store, uploader: Uploa
         ({"FileName": "a", "FileSize": 1, "Encrypted": "perhaps"}, "invalid_request"),
     ],
 )
-def test_bad_fields(file_store: Store, uploader: Uploader, fields: dict[str, Any], code: str) -> None:
+def test_invalid_fields_are_refused(file_store: Store, uploader: Uploader, fields: dict[str, Any], code: str) -> None:
     assert error_of(uploader.api.post(uploader.url, fields, format="json"))[1] == code
     assert not UploadSession.objects.exists()
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "nonsense", '{"a":' * 10_000])
-def test_bad_json(file_store: Store, uploader: Uploader, body: str) -> None:
+def test_invalid_json_is_refused(file_store: Store, uploader: Uploader, body: str) -> None:
     response = uploader.api.post(uploader.url, body, content_type="application/json")
     assert error_of(response) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("folder", ["0", "999999", "abc", "²", "9" * 40, "sbox-42"])
-def test_unknown_folder(file_store: Store, uploader: Uploader, root: Folder, folder: str) -> None:
+def test_unknown_folder_is_not_found(file_store: Store, uploader: Uploader, root: Folder, folder: str) -> None:
     url = f"/api/2.0/files/{folder}/upload/create_session"
     response = uploader.api.post(url, {"FileName": "a", "FileSize": 1}, format="json")
     assert error_of(response) == (404, "folder_not_found")
 
 
-def test_foreign_folder(file_store: Store, api: APIClient, other_user: User) -> None:
+def test_folder_of_another_user_is_not_found(file_store: Store, api: APIClient, other_user: User) -> None:
     folder = Folder.objects.create(owner=other_user, title="private")
     response = api.post(f"/api/2.0/files/{folder.pk}/upload/create_session", {"FileName": "a"}, format="json")
     assert error_of(response) == (404, "folder_not_found")
@@ -163,7 +161,7 @@ def test_authentication_is_required(root: Folder) -> None:
         assert error_of(APIClient().post(url)) == (401, "not_authenticated")
 
 
-def test_chunks_and_the_finished_file(store: Store, uploader: Uploader, root: Folder) -> None:
+def test_last_chunk_returns_the_finished_file(store: Store, uploader: Uploader, root: Folder) -> None:
     data = some_bytes(10 * MIB + 100)
     session = uploader.create(len(data), name="report.PDF")
     response = uploader.send(session, data[: 10 * MIB])
@@ -194,7 +192,7 @@ def test_chunks_and_the_finished_file(store: Store, uploader: Uploader, root: Fo
     assert uploader.download(response) == data
 
 
-def test_state_can_be_asked_for(file_store: Store, small_chunks: None, uploader: Uploader) -> None:
+def test_location_reports_the_session_state(file_store: Store, small_chunks: None, uploader: Uploader) -> None:
     session = uploader.create(4)
     uploader.send(session, b"ab")
     assert uploader.state(session)["bytes_uploaded"] == 2
@@ -204,7 +202,7 @@ def test_state_can_be_asked_for(file_store: Store, small_chunks: None, uploader:
 @pytest.mark.parametrize(
     "path", ["/ChunkedUploader.ashx", "/chunkeduploader.ASHX", "/Products/Files/ChunkedUploader.ashx"]
 )
-def test_location_is_found_in_any_case_below_any_path(
+def test_location_ignores_case_and_parent_path(
     file_store: Store, small_chunks: None, uploader: Uploader, path: str
 ) -> None:
     session = uploader.create(1)
@@ -212,16 +210,16 @@ def test_location_is_found_in_any_case_below_any_path(
 
 
 @pytest.mark.parametrize("uid", ["0" * 32, "nonsense", "%00", "1" * 500])
-def test_unknown_session(uploader: Uploader, uid: str) -> None:
+def test_unknown_session_is_not_found(uploader: Uploader, uid: str) -> None:
     assert error_of(uploader.api.get(f"/ChunkedUploader.ashx?uid={uid}")) == (404, "session_not_found")
 
 
-def test_location_without_uid(uploader: Uploader) -> None:
+def test_location_without_uid_is_refused(uploader: Uploader) -> None:
     assert error_of(uploader.api.get("/ChunkedUploader.ashx")) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(("setting", "status"), [("owner", 404), ("capability", 201)])
-def test_a_foreign_session_does_not_exist_unless_the_location_is_a_capability(
+def test_location_auth_controls_access_for_other_clients(
     file_store: Store,
     small_chunks: None,
     uploader: Uploader,
@@ -238,16 +236,17 @@ def test_a_foreign_session_does_not_exist_unless_the_location_is_a_capability(
     assert Uploader(stranger, 1).send(session, b"a").status_code == status
 
 
-def test_a_chunk_needs_no_csrf_token_and_is_not_spooled(
+def test_chunk_upload_needs_no_csrf_token(
     file_store: Store, small_chunks: None, uploader: Uploader, user: User
 ) -> None:
+    """A CSRF check would parse the form, so Django would spool the chunk."""
     session = uploader.create(2)
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(user)
     assert Uploader(browser, 1).send(session, b"ab").status_code == 201
 
 
-def test_creating_a_session_with_a_cookie_needs_the_csrf_token(root: Folder, user: User) -> None:
+def test_cookie_authentication_requires_csrf_token_for_creation(root: Folder, user: User) -> None:
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(user)
     url = f"/api/2.0/files/{root.pk}/upload/create_session"
@@ -255,7 +254,7 @@ def test_creating_a_session_with_a_cookie_needs_the_csrf_token(root: Folder, use
 
 
 @pytest.mark.parametrize("kind", ["json", "multipart"])
-def test_the_csrf_token_may_be_in_the_header(file_store: Store, root: Folder, user: User, kind: str) -> None:
+def test_csrf_token_is_accepted_in_header(file_store: Store, root: Folder, user: User, kind: str) -> None:
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(user)
     browser.cookies["csrftoken"] = token = "t" * 32
@@ -264,14 +263,14 @@ def test_the_csrf_token_may_be_in_the_header(file_store: Store, root: Folder, us
     assert answer.status_code == 200, answer.content
 
 
-def test_a_forged_request_opens_no_session(root: Folder, user: User) -> None:
+def test_forged_request_opens_no_session(root: Folder, user: User) -> None:
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(user)
     query = f"uid=x&initiate=true&title=a&fileSize=1&folderid={root.pk}"
     assert error_of(browser.post(f"/ChunkedUploader.ashx?{query}"))[0] == 403
 
 
-def test_a_token_that_ran_out_does_not_matter_where_the_location_is_a_capability(
+def test_capability_location_ignores_invalid_token(
     file_store: Store, small_chunks: None, uploader: Uploader, uploads_settings: Callable[..., None]
 ) -> None:
     session = uploader.create(1)
@@ -286,12 +285,12 @@ def test_a_token_that_ran_out_does_not_matter_where_the_location_is_a_capability
     [{"Cookie": 'asc_auth_key="\\000"'}, {"Authorization": "Basic AAAA"}, {"Authorization": "Token \x00"}],
     ids=["cookie", "basic", "token"],
 )
-def test_credentials_with_nul_are_wrong_credentials(root: Folder, headers: dict[str, str]) -> None:
+def test_credentials_with_nul_are_refused(root: Folder, headers: dict[str, str]) -> None:
     answer = APIClient(headers=headers).post(f"/api/2.0/files/{root.pk}/upload/create_session")
     assert error_of(answer)[0] in (400, 401, 403)
 
 
-def test_an_expired_session_is_gone(file_store: Store, uploader: Uploader) -> None:
+def test_expired_session_is_gone(file_store: Store, uploader: Uploader) -> None:
     session = uploader.create(1)
     UploadSession.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert error_of(uploader.send(session, b"a")) == (410, "session_expired")
@@ -305,7 +304,7 @@ def test_an_expired_session_is_gone(file_store: Store, uploader: Uploader) -> No
         (20 * MIB + 1, 400, "chunk_beyond_file"),
     ],
 )
-def test_the_rules_of_the_documentation(
+def test_documented_chunk_rules_are_enforced(
     file_store: Store, uploader: Uploader, size: int, status: int, code: str
 ) -> None:
     session = uploader.create(20 * MIB)
@@ -333,7 +332,7 @@ def form(content: bytes, *, name: str = "file", filename: str | None = "blob", e
         pytest.param(b"preamble\r\n" + form(b"ab") + b"epilogue", id="with-preamble"),
     ],
 )
-def test_the_first_file_of_a_form_is_the_chunk(
+def test_first_file_of_form_is_the_chunk(
     file_store: Store, small_chunks: None, uploader: Uploader, body: bytes
 ) -> None:
     response = uploader.send_raw(uploader.create(2), body, content_type=BOUNDARY)
@@ -354,7 +353,7 @@ def test_the_first_file_of_a_form_is_the_chunk(
         pytest.param(b"", "application/octet-stream", "empty_chunk", id="empty"),
     ],
 )
-def test_bad_chunks(
+def test_invalid_chunks_are_refused(
     file_store: Store, small_chunks: None, uploader: Uploader, body: bytes, content_type: str, code: str
 ) -> None:
     session = uploader.create(2)
@@ -362,15 +361,13 @@ def test_bad_chunks(
     assert uploader.state(session)["bytes_uploaded"] == 0
 
 
-def test_a_body_shorter_than_declared(file_store: Store, small_chunks: None, uploader: Uploader) -> None:
+def test_truncated_body_is_refused(file_store: Store, small_chunks: None, uploader: Uploader) -> None:
     session = uploader.create(10)
     response = uploader.send_raw(session, b"abc", CONTENT_LENGTH="10")
     assert error_of(response) == (400, "incomplete_body")
 
 
-def test_chunked_encoding_needs_a_server_that_ends_the_body(
-    file_store: Store, small_chunks: None, uploader: Uploader
-) -> None:
+def test_chunked_encoding_requires_terminated_input(file_store: Store, small_chunks: None, uploader: Uploader) -> None:
     session = uploader.create(3)
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
     assert error_of(uploader.send_raw(session, b"abc", **chunked)) == (411, "length_required")
@@ -378,10 +375,10 @@ def test_chunked_encoding_needs_a_server_that_ends_the_body(
 
 
 @pytest.mark.parametrize("sessions", [0, 20])
-def test_queries_of_create_session_are_constant(
+def test_create_session_queries_are_constant(
     file_store: Store, uploader: Uploader, django_assert_num_queries: Any, sessions: int
 ) -> None:
     for _ in range(sessions + 1):
         uploader.create(1)
-    with django_assert_num_queries(9):  # folder, naming key, limits twice, and within a lock the session
+    with django_assert_num_queries(9):  # Folder, naming key, limits twice; under a lock, the session.
         uploader.create(1)

@@ -1,4 +1,4 @@
-"""Rows and store, compared both ways."""
+"""Test the audit, which compares rows and store in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ FOREIGN = f"{uuid.uuid4().hex}-{'0' * 8}-{'0' * 8}"
 
 @pytest.fixture
 def no_grace(uploads_settings: Callable[..., None]) -> None:
-    """Audit at once, and only what this test stores: earlier tests took their rows back, but not their objects."""
+    """Audit objects of any age, below a prefix that only this test uses.
+
+    Earlier tests rolled back their rows but left their objects in the store.
+    """
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"audit-{uuid.uuid4().hex}")
 
 
@@ -40,7 +43,7 @@ def names_of(store: Store) -> set[str]:
 
 @pytest.fixture
 def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Store, set[str]]:
-    """Sessions in every state, a published file whose row is long purged, and what must not be touched."""
+    """Return a store with sessions in several states, a purged session's file and unrelated objects."""
     prefix = conf.current().OBJECT_PREFIX
     running, finished, gone = open_session(9), open_session(3), open_session(3)
     sessions.receive(running, chunk_of(b"abc"))
@@ -54,7 +57,7 @@ def mixed(store: Store, no_grace: None, open_session: OpenSession) -> tuple[Stor
 
 
 def plant_orphans(store: Store) -> Upload:
-    """Leave behind what a killed process could."""
+    """Create an upload and a fragment, as a killed process would leave them."""
     mark = sign_name(uuid.uuid4(), "report.pdf", NamingKey.current())
     upload = Upload(f"{conf.current().OBJECT_PREFIX}/2026/01/{mark}/report.pdf", "")
     upload = Upload(upload.name, store.create(upload.name, content_type="a/b", encrypted=False))
@@ -63,7 +66,7 @@ def plant_orphans(store: Store) -> Upload:
     return upload
 
 
-def test_orphans_are_removed_and_nothing_else(mixed: tuple[Store, set[str]]) -> None:
+def test_audit_removes_orphans_only(mixed: tuple[Store, set[str]]) -> None:
     store, before = mixed
     upload = plant_orphans(store)
     found = sessions.audit()
@@ -76,14 +79,14 @@ def test_orphans_are_removed_and_nothing_else(mixed: tuple[Store, set[str]]) -> 
         assert b"".join(store.read(str(file.content.name))) == b"abc"
 
 
-def test_young_things_are_left_alone(mixed: tuple[Store, set[str]], uploads_settings: Callable[..., None]) -> None:
+def test_audit_keeps_objects_within_grace(mixed: tuple[Store, set[str]], uploads_settings: Callable[..., None]) -> None:
     plant_orphans(mixed[0])
     uploads_settings(AUDIT_GRACE=timedelta(minutes=5))
     assert sessions.audit(fix=True).orphans == 0
 
 
 @pytest.mark.parametrize("taken", ["upload", "fragment"])
-def test_sessions_whose_bytes_are_gone_are_named(
+def test_audit_names_sessions_without_bytes(
     s3_store: Store, no_grace: None, open_session: OpenSession, taken: str
 ) -> None:
     session = sessions.receive(open_session(9), chunk_of(b"abc"))
@@ -94,7 +97,7 @@ def test_sessions_whose_bytes_are_gone_are_named(
     assert sessions.audit(fix=True).lost == [session.pk.hex]
 
 
-def test_the_command_tells_what_it_found(mixed: tuple[Store, set[str]]) -> None:
+def test_command_reports_orphans(mixed: tuple[Store, set[str]]) -> None:
     store, _ = mixed
     plant_orphans(store)
     out = io.StringIO()
@@ -106,7 +109,7 @@ def test_the_command_tells_what_it_found(mixed: tuple[Store, set[str]]) -> None:
     assert "2 orphans of 8\xa0bytes, 2 of them removed" in lines[-1]
 
 
-def test_two_audits_at_once_do_no_harm(mixed: tuple[Store, set[str]]) -> None:
+def test_concurrent_audits_are_harmless(mixed: tuple[Store, set[str]]) -> None:
     store, before = mixed
     plant_orphans(store)
     interleaved: list[Any] = []
@@ -116,10 +119,10 @@ def test_two_audits_at_once_do_no_harm(mixed: tuple[Store, set[str]]) -> None:
     assert names_of(store) == before
 
 
-def test_another_alias_of_the_same_bucket_owns_what_it_has(
+def test_audit_keeps_objects_of_another_alias(
     settings: Any, s3_store: Store, no_grace: None, open_session: OpenSession
 ) -> None:
-    """Storages that differ in their storage class, say, may share bucket and location."""
+    """Two aliases may share bucket and location, for example with different storage classes."""
     session = sessions.receive(open_session(9), chunk_of(b"abc"))
     UploadSession.objects.update(storage="cold")
     settings.STORAGES = {**settings.STORAGES, "cold": settings.STORAGES["default"]}
@@ -128,8 +131,6 @@ def test_another_alias_of_the_same_bucket_owns_what_it_has(
 
 
 @pytest.mark.parametrize("prefix", ["uploads/", "./uploads", "/uploads", "../uploads", "a//b"])
-def test_a_prefix_that_a_listing_would_write_differently_is_refused(
-    uploads_settings: Callable[..., None], prefix: str
-) -> None:
+def test_non_canonical_prefix_is_refused(uploads_settings: Callable[..., None], prefix: str) -> None:
     uploads_settings(OBJECT_PREFIX=prefix)
     assert "uploads.E004" in {message.id for message in run_checks(tags=["uploads"])}

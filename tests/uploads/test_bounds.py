@@ -1,4 +1,4 @@
-"""What is bounded, refused and logged: bodies, fields, metadata, widgets' chunks, storages that transform bytes."""
+"""Test limits of bodies, fields, metadata and storages, and the log lines of refusals."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ def url(root: Folder) -> str:
 
 @pytest.mark.parametrize("path", ["{create}", "/uppy/s3/multipart", "/api/2.0/authentication"])
 def test_large_fields_are_refused_unread(file_store: Store, uploader: Uploader, path: str) -> None:
-    """None of them has come, and none is waited for."""
+    """The body has not arrived; the response must not wait for it."""
     path = path.format(create=uploader.url)
     answer = uploader.api.post(path, content_type="application/json", CONTENT_LENGTH=str(10 * MIB))
     assert code_of(answer) == (413, "fields_too_large")
 
 
-def test_fields_without_length_are_bounded(file_store: Store, uploader: Uploader) -> None:
+def test_fields_without_length_are_limited(file_store: Store, uploader: Uploader) -> None:
     chunked: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
     body = b'{"FileName": "' + b"a" * MIB + b'"}'
     answer = uploader.api.generic("POST", uploader.url, body, content_type="application/json", **chunked)
     assert code_of(answer) == (413, "fields_too_large")
 
 
-def test_lists_may_be_larger_than_fields(file_store: Store, uploader: Uploader) -> None:
+def test_lists_may_exceed_the_field_limit(file_store: Store, uploader: Uploader) -> None:
     titles = [f"{number:0100}.txt" for number in range(900)]
     answer = uploader.api.post(uploader.url.replace("create_session", "check"), {"filesTitle": titles}, format="json")
     assert (answer.status_code, answer.json()["response"]) == (200, [])
@@ -93,7 +93,7 @@ def test_lists_may_be_larger_than_fields(file_store: Store, uploader: Uploader) 
     ],
     ids=["fields", "epilogue"],
 )
-def test_what_follows_the_file_is_bounded(
+def test_form_data_after_the_file_is_limited(
     file_store: Store, api: APIClient, url: str, behind: bytes, code: tuple[int, str]
 ) -> None:
     body = part('name="f"; filename="a.txt"', "abc") + behind
@@ -101,8 +101,8 @@ def test_what_follows_the_file_is_bounded(
     assert not File.objects.exists()
 
 
-def test_unread_body_ends_its_connection(file_store: Store, uploader: Uploader) -> None:
-    """Otherwise gunicorn might take the rest of it for the next request of a line that a proxy shares."""
+def test_unread_body_closes_its_connection(file_store: Store, uploader: Uploader) -> None:
+    """Otherwise gunicorn could parse the rest as another request on a proxy's shared connection."""
 
     class Body(io.BytesIO):
         failed = False
@@ -123,7 +123,7 @@ def test_unread_body_ends_its_connection(file_store: Store, uploader: Uploader) 
         assert (answer.status_code, body.failed, body.tell()) == (401, True, 0)
 
 
-def test_hostile_boundary_is_answered_before_it_is_parsed(file_store: Store, root: Folder, url: str) -> None:
+def test_authentication_precedes_boundary_parsing(file_store: Store, root: Folder, url: str) -> None:
     hostile = 'multipart/form-data; boundary="' + "\\" * 32
     assert APIClient().generic("POST", url, b"", content_type=hostile).status_code == 401
     assert APIClient().generic("POST", "/uppy/s3/multipart", b"", content_type=hostile).status_code == 401
@@ -155,7 +155,7 @@ def test_login_is_throttled(settings: Any, user: User) -> None:
 )
 @pytest.mark.parametrize("where", ["before", "behind", "query"])
 @pytest.mark.parametrize("path", ["{url}", "/tus/"])
-def test_chunks_of_widgets_are_not_taken_for_files(
+def test_widget_chunks_are_refused_as_files(
     file_store: Store, api: APIClient, url: str, path: str, where: str, fields: dict[str, str]
 ) -> None:
     told = b"".join(part(f'name="{name}"', value) for name, value in fields.items())
@@ -169,7 +169,7 @@ def test_chunks_of_widgets_are_not_taken_for_files(
 
 @pytest.mark.parametrize("prefix", ["", "InsertFile."])
 @pytest.mark.parametrize("path", ["upload", "insert"])
-def test_fields_behind_the_file_count(file_store: Store, api: APIClient, url: str, path: str, prefix: str) -> None:
+def test_fields_after_the_file_apply(file_store: Store, api: APIClient, url: str, path: str, prefix: str) -> None:
     url = url.replace("upload", path)
     for content in ("old", "new"):
         told = part(f'name="{prefix}Title"', "kept.txt") + part(f'name="{prefix}CreateNewIfExist"', "true")
@@ -178,7 +178,7 @@ def test_fields_behind_the_file_count(file_store: Store, api: APIClient, url: st
     assert sorted(File.objects.values_list("title", flat=True)) == ["kept (1).txt", "kept.txt"]
 
 
-def test_title_behind_the_file_is_checked(
+def test_title_after_the_file_is_validated(
     file_store: Store, api: APIClient, url: str, uploads_settings: Change
 ) -> None:
     uploads_settings(ALLOWED_EXTENSIONS={".txt"})
@@ -187,7 +187,7 @@ def test_title_behind_the_file_is_checked(
     assert not File.objects.exists()
 
 
-def test_editors_save_under_either_path(file_store: Store, api: APIClient, url: str) -> None:
+def test_editors_save_under_both_paths(file_store: Store, api: APIClient, url: str) -> None:
     file = api.post(url, {"file": ContentFile(b"old", "a.txt")}, format="multipart").json()["response"]
     for number, path in enumerate(("{id}/update", "file/{id}/saveediting")):
         address = f"/api/2.0/files/{path.format_map(file)}"
@@ -199,7 +199,7 @@ def test_editors_save_under_either_path(file_store: Store, api: APIClient, url: 
 # Quotas
 
 
-def test_metadata_is_bounded_in_every_protocol(file_store: Store, api: APIClient, root: Folder, user: User) -> None:
+def test_metadata_is_limited_in_every_protocol(file_store: Store, api: APIClient, root: Folder, user: User) -> None:
     value = "a" * 9000
     answers = [
         api.post("/tus/", HTTP_TUS_RESUMABLE="1.0.0", HTTP_UPLOAD_LENGTH="1", HTTP_UPLOAD_METADATA=meta(note=value)),
@@ -209,9 +209,7 @@ def test_metadata_is_bounded_in_every_protocol(file_store: Store, api: APIClient
     assert not UploadSession.objects.exists()
 
 
-def test_files_of_forms_count_against_the_free_space(
-    file_store: Store, user: User, root: Folder, settings: Any
-) -> None:
+def test_form_files_count_against_free_space(file_store: Store, user: User, root: Folder, settings: Any) -> None:
     settings.QUOTA = 10
     metadata = {"field": ticket(user, Limits(label="a"))}
     request = FileRequest(name="a.bin", size=11, destination="forms", metadata=metadata)
@@ -219,7 +217,7 @@ def test_files_of_forms_count_against_the_free_space(
         sessions.create(user, "", request)
 
 
-def test_deployments_without_limits_are_warned(settings: Any, uploads_settings: Change) -> None:
+def test_deployment_without_limits_gets_a_warning(settings: Any, uploads_settings: Change) -> None:
     destination = "uploads.destinations.PlainDestination"
     uploads_settings(DESTINATION=destination)
     assert [message.id for message in check_limits()] == ["uploads.W016"]
@@ -255,7 +253,7 @@ def test_storages_that_transform_bytes_are_refused(
     assert check_settings() == []
 
 
-def test_upload_fields_refuse_such_a_storage(settings: Any, tmp_path: Path) -> None:
+def test_upload_field_refuses_transforming_storage(settings: Any, tmp_path: Path) -> None:
     storage = {"BACKEND": f"{__name__}.Encrypting", "OPTIONS": {"location": str(tmp_path)}}
     settings.STORAGES = {**settings.STORAGES, "vault": storage}
 
@@ -270,8 +268,8 @@ def test_upload_fields_refuse_such_a_storage(settings: Any, tmp_path: Path) -> N
         Form.base_fields.clear()
 
 
-def test_directory_of_a_storage_may_change(settings: Any, tmp_path: Path, open_session: Any) -> None:
-    """As between two tests of a portal: Django keeps the storage."""
+def test_storage_directory_may_change(settings: Any, tmp_path: Path, open_session: Any) -> None:
+    """Django keeps the storage object while a portal's tests change MEDIA_ROOT."""
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": FILES}}
     for name in ("one", "two"):
         settings.MEDIA_ROOT = tmp_path / name
@@ -284,7 +282,7 @@ def test_directory_of_a_storage_may_change(settings: Any, tmp_path: Path, open_s
 
 def test_hanging_calls_end_with_their_deadline() -> None:
     ended, caller = threading.Event(), Caller(1)
-    for _ in range(2):  # The second finds no free thread.
+    for _ in range(2):  # The second call finds no free thread.
         with pytest.raises(CallTimeout):
             caller.call(0.05, ended.wait)
     ended.set()
@@ -293,7 +291,7 @@ def test_hanging_calls_end_with_their_deadline() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_forked_process_makes_calls_of_its_own(s3_store: Store) -> None:
+def test_forked_process_uses_its_own_client(s3_store: Store) -> None:
     assert call_with_timeout(s3_store.stat, "nothing") is None
     client = s3_store.client  # type: ignore[attr-defined]
     child = os.fork()
@@ -303,7 +301,7 @@ def test_forked_process_makes_calls_of_its_own(s3_store: Store) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-# What is left, and what is told
+# Leftovers and log lines
 
 
 def test_completion_releases_fragments_of_dead_attempts(
@@ -315,14 +313,12 @@ def test_completion_releases_fragments_of_dead_attempts(
     get_store("default").put_fragment(
         fragment_of(session.object_name, session.name_signature), Buffer(b"x"), encrypted=False
     )
-    UploadSession.objects.update(lease_until="2020-01-01T00:00Z")  # a writer that died
+    UploadSession.objects.update(lease_until="2020-01-01T00:00Z")  # As a writer that died leaves it.
     assert uploader.send(created, b"cd").status_code == 201
     assert s3_keys() == {f"media/{session.object_name}"}
 
 
-def test_refusals_are_one_line_in_the_log(
-    file_store: Store, uploader: Uploader, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_refusal_logs_one_line(file_store: Store, uploader: Uploader, caplog: pytest.LogCaptureFixture) -> None:
     created = uploader.create(100 * MIB, name="film.mov")
     caplog.set_level(logging.WARNING, "uploads")
     uploader.send_raw(created, b"too small")
@@ -334,7 +330,7 @@ def test_refusals_are_one_line_in_the_log(
     assert "400 invalid_request" in bad
 
 
-def test_clients_write_no_lines_of_the_log(file_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_clients_cannot_inject_log_lines(file_store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "uploads")
     APIClient().put("/api/2.0/files/x%0A2026-11-30 ERROR forged%1B[31m/update")
     (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("uploads")]
@@ -342,7 +338,7 @@ def test_clients_write_no_lines_of_the_log(file_store: Store, caplog: pytest.Log
     assert "401 not_authenticated" in message
 
 
-def test_causes_are_logged_and_kept_for_the_operator(
+def test_failure_causes_reach_log_and_admin(
     proxy: Proxy, uploader: Uploader, caplog: pytest.LogCaptureFixture, admin_client: Client
 ) -> None:
     created = uploader.create(3)

@@ -1,4 +1,4 @@
-"""The step between verified and published."""
+"""Test the scan of a file, which comes between verification and publication."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 
 
 class Checks(PortalDestination):
-    """A portal that reads files before it believes them."""
+    """Destination that accepts or refuses a file by its content."""
 
     def check(self, session: UploadSession, file: BinaryIO) -> None:
         content = file.read()
@@ -74,7 +74,7 @@ def whole(open_session: OpenSession, file_store: Store) -> Callable[[bytes], Upl
     return upload
 
 
-def test_nobody_sees_a_file_before_it_is_checked(
+def test_file_is_published_only_after_the_scan(
     store: Store, open_session: OpenSession, not_awaited: list[UploadSession]
 ) -> None:
     session = sessions.receive(open_session(4), chunk_of(b"good"))
@@ -91,7 +91,7 @@ def test_nobody_sees_a_file_before_it_is_checked(
     ("content", "error", "check_result"),
     [(b"bad", FileRefused, CheckResult.REFUSED), (b"zip", FileUncheckable, CheckResult.UNCHECKABLE)],
 )
-def test_what_the_check_refuses_is_held(
+def test_refused_file_is_kept_until_expiry(
     whole: Callable[[bytes], UploadSession], file_store: Store, content: bytes, error: type, check_result: CheckResult
 ) -> None:
     session = sessions.check(whole(content))
@@ -105,7 +105,7 @@ def test_what_the_check_refuses_is_held(
 
 
 @pytest.mark.parametrize("content", [b"bad", b"zip"])
-def test_what_the_check_refuses_can_be_deleted_at_once(
+def test_refused_file_can_be_deleted_immediately(
     whole: Callable[[bytes], UploadSession],
     file_store: Store,
     uploads_settings: Callable[..., None],
@@ -119,7 +119,7 @@ def test_what_the_check_refuses_can_be_deleted_at_once(
         sessions.release_checked(session, who="boss", why="known")
 
 
-def test_what_cannot_be_checked_is_published_if_the_portal_says_so(
+def test_uncheckable_file_is_published_if_configured(
     whole: Callable[[bytes], UploadSession], uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(ON_UNCHECKABLE="publish")
@@ -131,7 +131,7 @@ def test_what_cannot_be_checked_is_published_if_the_portal_says_so(
 @pytest.mark.parametrize(
     ("policy", "state"), [("wait", State.CHECKING), ("hold", State.FAILED), ("publish", State.COMPLETED)]
 )
-def test_a_checker_that_is_away(
+def test_unavailable_checker_follows_the_policy(
     whole: Callable[[bytes], UploadSession],
     uploads_settings: Callable[..., None],
     policy: str,
@@ -143,12 +143,12 @@ def test_a_checker_that_is_away(
     for _ in range(2):
         session = sessions.check(session)
         assert (session.state, session.failure) == (State.CHECKING, CheckerUnavailable.text)
-    assert session not in sessions.checks_due(limit=10)  # not before its pause is over
+    assert session not in sessions.checks_due(limit=10)  # It is not due before the retry delay ends.
     assert sessions.check(session).state == state
     assert File.objects.exists() == (state == State.COMPLETED)
 
 
-def test_an_operator_releases_a_file_for_a_reason(whole: Callable[[bytes], UploadSession]) -> None:
+def test_operator_release_requires_a_reason(whole: Callable[[bytes], UploadSession]) -> None:
     session = sessions.check(whole(b"bad"))
     with pytest.raises(InvalidRequest):
         sessions.release_checked(session, who="boss", why=" ")
@@ -160,27 +160,30 @@ def test_an_operator_releases_a_file_for_a_reason(whole: Callable[[bytes], Uploa
         sessions.release_checked(session, who="boss", why="again")
 
 
-def test_a_refused_file_that_is_retried_is_checked_again(whole: Callable[[bytes], UploadSession]) -> None:
+def test_retry_scans_a_refused_file_again(whole: Callable[[bytes], UploadSession]) -> None:
     session = sessions.retry(sessions.check(whole(b"bad")))
     assert session.state == State.CHECKING
     assert sessions.check(session).state == State.FAILED
 
 
-def test_a_session_that_is_checked_can_be_aborted(whole: Callable[[bytes], UploadSession], file_store: Store) -> None:
+def test_session_can_be_aborted_during_scan(whole: Callable[[bytes], UploadSession], file_store: Store) -> None:
     session = sessions.abort(whole(b"good"))
     assert not file_store.stat(session.object_name)
     assert sessions.check(session).state == State.ABORTED
 
 
-def test_the_command_checks_what_waits(whole: Callable[[bytes], UploadSession]) -> None:
+def test_command_scans_waiting_files(whole: Callable[[bytes], UploadSession]) -> None:
     session = whole(b"good")
     call_command("complete_uploads", stdout=io.StringIO())
     session.refresh_from_db()
     assert session.state == State.COMPLETED
 
 
-def test_clients_are_told(api: APIClient, uploader: Uploader, file_store: Store) -> None:
-    """202 while it is checked, 422 when it is refused: no client of any protocol sends that again."""
+def test_clients_receive_202_then_422(api: APIClient, uploader: Uploader, file_store: Store) -> None:
+    """Answer 202 during the scan and 422 after a refusal.
+
+    No client of any protocol repeats a request that was answered with 422.
+    """
     session = uploader.create(3)
     answer = uploader.send(session, b"bad")
     assert (answer.status_code, answer.headers["Retry-After"]) == (202, "5")
@@ -194,7 +197,7 @@ def test_clients_are_told(api: APIClient, uploader: Uploader, file_store: Store)
         assert answer.status_code == 422
 
 
-def test_a_client_waits_for_a_quick_verdict(
+def test_request_waits_for_a_quick_scan(
     uploader: Uploader, file_store: Store, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(CHECK_WAIT=timedelta(seconds=30))
@@ -210,7 +213,7 @@ def _check_at_once(*, session: UploadSession, **_: Any) -> None:
     sessions.check(UploadSession.objects.get(pk=session.pk))
 
 
-def test_the_hash_of_the_whole_file(
+def test_sha256_covers_the_whole_file(
     store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(DESTINATION="portal.destination.PortalDestination", SHA256=True)
@@ -221,10 +224,10 @@ def test_the_hash_of_the_whole_file(
     assert session.sha256 == hashlib.sha256(b"abcde").hexdigest()
 
 
-def test_every_published_file_has_its_hash(
+def test_every_published_file_has_a_hash(
     whole: Callable[[bytes], UploadSession], uploads_settings: Callable[..., None]
 ) -> None:
-    """Also where the result was another one, or an operator's."""
+    """Also hash files that are uncheckable or released by an operator."""
     uploads_settings(SHA256=True, ON_UNCHECKABLE="publish")
     session = sessions.check(whole(b"zip"))
     assert (session.state, session.sha256) == (State.COMPLETED, hashlib.sha256(b"zip").hexdigest())
@@ -236,19 +239,19 @@ def test_every_published_file_has_its_hash(
     assert session.sha256 == hashlib.sha256(b"bad").hexdigest()
 
 
-def test_a_file_that_kills_its_checker_is_not_checked_for_ever(
+def test_file_that_crashes_its_checker_fails(
     whole: Callable[[bytes], UploadSession], uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(COMPLETION_ATTEMPTS=3)
     session = whole(b"good")
-    UploadSession.objects.update(attempts=3, failure="")  # as processes that died leave it
+    UploadSession.objects.update(attempts=3, failure="")  # As crashed processes leave it.
     session.refresh_from_db()
     session = sessions.check(session)
     assert (session.state, session.check_result) == (State.FAILED, CheckResult.UNCHECKABLE)
     assert "never came to an end" in session.failure
 
 
-def test_a_stored_object_reads_like_a_file(store: Store, open_session: OpenSession) -> None:
+def test_stored_object_reads_like_a_file(store: Store, open_session: OpenSession) -> None:
     content = bytes(range(256)) * 40
     session = sessions.receive(open_session(len(content)), chunk_of(content))
     with open_object(store, session.object_name, len(content)) as file:
@@ -264,7 +267,7 @@ def test_a_stored_object_reads_like_a_file(store: Store, open_session: OpenSessi
 
 @pytest.fixture(scope="module")
 def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real clamd that knows one virus; returns where it listens."""
+    """Run a real clamd with one signature; yield the directory of its socket."""
     if shutil.which("clamd") is None:
         pytest.skip("no clamd on this machine")
     directory = tmp_path_factory.mktemp("clamd")
@@ -298,7 +301,7 @@ def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ],
     ids=["harmless", "empty", "virus", "too-large"],
 )
-def test_clamd(
+def test_clamd_result_decides_the_outcome(
     clamd: str,
     whole: Callable[[bytes], UploadSession],
     uploads_settings: Callable[..., None],
@@ -311,7 +314,7 @@ def test_clamd(
     assert (session.state, session.check_result) == (state, check_result), session.failure
 
 
-def test_clamd_is_away(
+def test_file_waits_for_unavailable_clamd(
     tmp_path: Path, whole: Callable[[bytes], UploadSession], uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(DESTINATION=f"{__name__}.Scanned", CLAMD=str(tmp_path / "nobody.sock"))

@@ -14,7 +14,7 @@ from uploads.destinations import Destination, Folder
 
 
 class Halfway(Destination):
-    """Says where files go, but not how they are taken."""
+    """Destination with folder() but without publish()."""
 
     def folder(self, *_: Any) -> Folder:
         return Folder(1, [1])
@@ -24,21 +24,23 @@ def ids() -> list[str]:
     return [message.id or "" for message in check_settings()]
 
 
-def test_the_portal_passes(file_store: object) -> None:
+def test_portal_passes_all_checks(file_store: object) -> None:
     assert ids() == []
 
 
-def test_the_portal_passes_on_s3(s3_store: object) -> None:
+def test_portal_passes_all_checks_on_s3(s3_store: object) -> None:
     assert ids() == []
 
 
-def test_every_setting_has_a_check_of_its_own() -> None:
+def test_every_setting_has_its_own_check() -> None:
     checks = [field.metadata["check"] for field in conf.fields()]
     assert len(checks) == len(set(checks))
 
 
 @pytest.mark.parametrize("field", conf.fields(), ids=lambda field: field.name)
-def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None], file_store: object) -> None:
+def test_invalid_value_reports_the_settings_check(
+    field: Any, uploads_settings: Callable[..., None], file_store: object
+) -> None:
     uploads_settings(**{field.name: object()})
     assert ids() == [field.metadata["check"]]
 
@@ -59,7 +61,9 @@ def test_a_wrong_value_is_named(field: Any, uploads_settings: Callable[..., None
         ({"STORAGE": "attic"}, "uploads.E022"),
     ],
 )
-def test_problem(values: dict[str, Any], check: str, uploads_settings: Callable[..., None], file_store: object) -> None:
+def test_misconfiguration_reports_one_check(
+    values: dict[str, Any], check: str, uploads_settings: Callable[..., None], file_store: object
+) -> None:
     uploads_settings(**values)
     assert ids() == [check]
 
@@ -68,14 +72,14 @@ def test_problem(values: dict[str, Any], check: str, uploads_settings: Callable[
     ("upload_to", "named"),
     [("uploads/%Y", True), ("uploads", True), ("/uploads/", True), ("uploads-of-ours/", False), ("", False)],
 )
-def test_fields_whose_files_would_lie_among_ours_are_named(
+def test_overlapping_upload_to_is_reported(
     file_store: object, monkeypatch: pytest.MonkeyPatch, upload_to: str, *, named: bool
 ) -> None:
     monkeypatch.setattr(File._meta.get_field("content"), "upload_to", upload_to)
     assert ids() == (["uploads.W008"] * 1 if named else [])
 
 
-def test_unsupported_storage(settings: Any) -> None:
+def test_unsupported_storage_is_an_error(settings: Any) -> None:
     settings.STORAGES = {
         **settings.STORAGES,
         "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
@@ -94,13 +98,13 @@ def test_s3_without_a_bucket_is_a_warning(
     assert ids() == ["uploads.W001"]
 
 
-def test_an_unknown_name_is_an_error_at_run_time_too(uploads_settings: Callable[..., None]) -> None:
+def test_unknown_setting_raises_at_run_time(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(CHUNK_SIZE=5)
     with pytest.raises(ImproperlyConfigured, match="CHUNK_SIZE"):
         conf.current()
 
 
-def test_middleware_that_reads_bodies_is_named(settings: Any) -> None:
+def test_middleware_that_reads_bodies_is_reported(settings: Any) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "silk.middleware.SilkyMiddleware"]
     assert [message.id for message in check_settings()] == ["uploads.W009"]
 
@@ -108,7 +112,7 @@ def test_middleware_that_reads_bodies_is_named(settings: Any) -> None:
 @pytest.mark.parametrize(
     ("planned", "missing"), [([], 0), (["expire"], 1), (["other"], 2), (["expire", "complete"], 0)]
 )
-def test_tasks_that_are_not_scheduled_are_named(settings: Any, planned: list[str], missing: int) -> None:
+def test_unscheduled_tasks_are_reported(settings: Any, planned: list[str], missing: int) -> None:
     settings.CELERY_BEAT_SCHEDULE = {
         name: {"task": f"uploads.tasks.{name}_sessions", "schedule": 60.0} for name in planned
     }

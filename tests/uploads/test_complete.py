@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 class MovedOut(PortalDestination):
-    """A portal that cannot take files at the moment."""
+    """Destination whose publication fails temporarily."""
 
     def publish(self, session: UploadSession) -> PublishedFile:
         msg = "database of files is down"
@@ -43,7 +43,7 @@ def use(uploads_settings: Callable[..., None], destination: type) -> None:
     uploads_settings(DESTINATION=f"{destination.__module__}.{destination.__qualname__}")
 
 
-def test_the_crc32_of_the_file_is_kept(store: Store, open_session: OpenSession) -> None:
+def test_crc32_of_the_file_is_kept(store: Store, open_session: OpenSession) -> None:
     session = open_session(9)
     for block in (b"123", b"456", b"789"):
         session = sessions.receive(session, chunk_of(block))
@@ -51,17 +51,17 @@ def test_the_crc32_of_the_file_is_kept(store: Store, open_session: OpenSession) 
     assert File.objects.get().crc32 == 0xCBF43926
 
 
-def test_encrypted_files_are_verified_to_be(s3_store: Store, open_session: OpenSession) -> None:
+def test_encrypted_session_stores_an_encrypted_object(s3_store: Store, open_session: OpenSession) -> None:
     session = sessions.receive(open_session(3, encrypted=True), chunk_of(b"abc"))
     stored = s3_store.stat(session.object_name)
     assert stored
     assert stored.encryption == "AES256"
 
 
-def test_an_unencrypted_object_is_never_published_as_encrypted(s3_store: Store, open_session: OpenSession) -> None:
+def test_unencrypted_object_fails_an_encrypted_session(s3_store: Store, open_session: OpenSession) -> None:
     session = open_session(10 * MIB + 3)
     sessions.receive(session, chunk_of(bytes(10 * MIB)))
-    UploadSession.objects.update(encrypted=True)  # as if the store had ignored what it was told
+    UploadSession.objects.update(encrypted=True)  # As if the store had ignored the requested encryption.
     session = sessions.receive(UploadSession.objects.get(), chunk_of(b"abc"))
     assert session.state == State.FAILED
     assert "not encrypted" in session.failure
@@ -70,7 +70,7 @@ def test_an_unencrypted_object_is_never_published_as_encrypted(s3_store: Store, 
         sessions.receive(session, chunk_of(b"abc"))
 
 
-def test_a_portal_in_trouble_gets_the_file_later(
+def test_failed_publication_is_retried_later(
     store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     use(uploads_settings, MovedOut)
@@ -87,13 +87,13 @@ def test_a_portal_in_trouble_gets_the_file_later(
     assert UploadSession.objects.get().state == State.COMPLETED
 
 
-def test_completing_is_given_up_after_some_attempts_and_an_operator_can_retry(
+def test_operator_can_retry_after_attempts_are_exhausted(
     file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(COMPLETION_ATTEMPTS=2)
     use(uploads_settings, MovedOut)
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
-    assert sessions.complete(session).state == State.COMPLETING  # however often the client asks
+    assert sessions.complete(session).state == State.COMPLETING  # A client's request counts no attempt.
     UploadSession.objects.update(retry_at=None)
     session = sessions.complete(UploadSession.objects.get())
     assert session.state == State.FAILED
@@ -103,7 +103,7 @@ def test_completing_is_given_up_after_some_attempts_and_an_operator_can_retry(
     assert sessions.retry(UploadSession.objects.get()).state == State.COMPLETED
 
 
-def test_a_veto_at_publication_fails_the_session_at_once(
+def test_veto_at_publication_fails_the_session(
     file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     use(uploads_settings, Vetoes)
@@ -111,13 +111,13 @@ def test_a_veto_at_publication_fails_the_session_at_once(
     assert (session.state, session.failure) == (State.FAILED, "The folder is closed.")
 
 
-def test_a_completed_session_cannot_be_ended(file_store: Store, open_session: OpenSession) -> None:
+def test_completed_session_cannot_be_aborted(file_store: Store, open_session: OpenSession) -> None:
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     with pytest.raises(SessionClosed):
         sessions.abort(session)
 
 
-def test_signals_tell_the_story(file_store: Store, open_session: OpenSession) -> None:
+def test_signals_follow_the_session(file_store: Store, open_session: OpenSession) -> None:
     told: list[str] = []
 
     def listen(name: str) -> Callable[..., None]:
@@ -139,14 +139,14 @@ def test_signals_tell_the_story(file_store: Store, open_session: OpenSession) ->
     assert told == ["session_created", "chunk_stored", "session_completed", "session_created", "session_aborted"]
 
 
-def test_a_store_that_takes_its_time_does_not_keep_the_client_waiting(
+def test_slow_store_does_not_delay_the_response(
     s3: weed.Weed,
     s3_storage: dict[str, Any],
     use_storage: Callable[..., Any],
     uploads_settings: Callable[..., None],
     uploader: Uploader,
 ) -> None:
-    """202 within the budget; the file is there when the client asks again."""
+    """Answer 202 within the budget; a later request returns the file."""
     uploads_settings(COMPLETION_BUDGET=timedelta(milliseconds=50))
     go_on = threading.Event()
 
@@ -165,7 +165,7 @@ def test_a_store_that_takes_its_time_does_not_keep_the_client_waiting(
         assert int(answer["Retry-After"]) > 0
         go_on.set()
         uploads_settings(COMPLETION_BUDGET=timedelta(seconds=30))
-        # Clients who ask leave it to the task, which has its turn at once,
+        # Requests of clients leave the completion to the task, which is due immediately.
         assert [uploader.send(session, b"").status_code for _ in range(3)] == [202] * 3
         assert sessions.complete_due(limit=10) == 1
         finished = uploader.send(session, b"")
@@ -173,7 +173,7 @@ def test_a_store_that_takes_its_time_does_not_keep_the_client_waiting(
         assert uploader.download(finished) == b"abc"
 
 
-def test_without_a_task_the_client_gets_its_file_all_the_same(
+def test_request_completes_session_without_a_task(
     file_store: Store, uploader: Uploader, open_session: OpenSession
 ) -> None:
     session = uploader.create(3)
@@ -185,7 +185,7 @@ def test_without_a_task_the_client_gets_its_file_all_the_same(
 
 
 class SoftTimeLimitExceeded(Exception):
-    """As Celery's, which is raised wherever the task is."""
+    """Stand-in for Celery's exception, which is raised at any point of a task."""
 
 
 class Interrupted(PortalDestination):
@@ -194,7 +194,7 @@ class Interrupted(PortalDestination):
 
 
 class InterruptedLater(Interrupted):
-    """When the row says already that it is completed, in a transaction that is rolled back."""
+    """Release the lease before the interruption, in a transaction that is rolled back."""
 
     def publish(self, session: UploadSession) -> PublishedFile:
         session.change(held=False, failure="")
@@ -202,7 +202,7 @@ class InterruptedLater(Interrupted):
 
 
 @pytest.mark.parametrize("interrupted", [Interrupted, InterruptedLater])
-def test_the_end_of_a_tasks_time_is_no_failure_of_the_session(
+def test_soft_time_limit_does_not_fail_sessions(
     file_store: Store, open_session: OpenSession, uploads_settings: Callable[..., None], interrupted: type
 ) -> None:
     use(uploads_settings, MovedOut)
@@ -221,7 +221,7 @@ def test_the_end_of_a_tasks_time_is_no_failure_of_the_session(
     assert session.state == State.COMPLETED
 
 
-def test_the_history_of_a_session_is_kept(file_store: Store, open_session: OpenSession, uploads_settings: Any) -> None:
+def test_session_history_is_kept(file_store: Store, open_session: OpenSession, uploads_settings: Any) -> None:
     use(uploads_settings, Vetoes)
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     use(uploads_settings, PortalDestination)

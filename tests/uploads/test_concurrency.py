@@ -1,4 +1,7 @@
-"""Writers, finishers and reapers at the same moment, with connections of their own; worth most on PostgreSQL."""
+"""Test concurrent writes, completion and expiry on separate database connections.
+
+SQLite skips these tests, because its threads would share one in-memory connection.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Make the calls at the same moment and return what each gave or raised."""
+    """Run the calls concurrently; return each one's result or UploadError."""
     if connection.vendor == "sqlite":
         pytest.skip("threads would share SQLite's memory; PostgreSQL's lane has connections")
     barrier = threading.Barrier(len(calls))
@@ -47,7 +50,7 @@ def fresh(session: UploadSession) -> UploadSession:
     return found
 
 
-def test_one_of_two_writers_stores_the_chunk(file_store: Store, open_session: OpenSession) -> None:
+def test_each_accepted_chunk_is_stored_once(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(6)
     outcomes = at_once(*[lambda: sessions.receive(fresh(session), chunk_of(b"abc"))] * 2)
     stored = [outcome for outcome in outcomes if isinstance(outcome, UploadSession)]
@@ -56,7 +59,7 @@ def test_one_of_two_writers_stores_the_chunk(file_store: Store, open_session: Op
     assert stored
 
 
-def test_numbered_chunks_at_once_are_all_counted(store: Store, open_session: OpenSession) -> None:
+def test_concurrent_numbered_chunks_are_all_counted(store: Store, open_session: OpenSession) -> None:
     session = open_session(8)
 
     def send(number: int) -> Callable[[], Any]:
@@ -82,7 +85,7 @@ def expire(session: UploadSession) -> Any:
 
 @pytest.mark.parametrize("pair", [(finish, abort), (finish, expire), (abort, expire), (finish, finish)])
 @pytest.mark.parametrize("attempt", range(5))
-def test_exactly_one_outcome(
+def test_concurrent_endings_have_one_outcome(
     s3_store: Store, open_session: OpenSession, pair: tuple[Callable[..., Any], ...], attempt: int
 ) -> None:
     session = open_session(2)
@@ -98,7 +101,7 @@ def test_exactly_one_outcome(
         assert s3_store.stat(session.object_name) is None
 
 
-def test_two_sessions_never_take_one_title(file_store: Store, open_session: OpenSession) -> None:
+def test_concurrent_sessions_get_distinct_titles(file_store: Store, open_session: OpenSession) -> None:
     opened = [open_session(2, name="same.txt", create_new=True) for _ in range(4)]
     at_once(*[lambda session=session: finish(session) for session in opened])
     assert sorted(File.objects.values_list("title", flat=True)) == [
@@ -109,7 +112,7 @@ def test_two_sessions_never_take_one_title(file_store: Store, open_session: Open
     ]
 
 
-def test_two_reapers_expire_each_session_once(file_store: Store, open_session: OpenSession) -> None:
+def test_concurrent_expiry_counts_each_session_once(file_store: Store, open_session: OpenSession) -> None:
     for _ in range(10):
         open_session()
     UploadSession.objects.update(expires_at="2020-01-01T00:00Z")
@@ -118,13 +121,13 @@ def test_two_reapers_expire_each_session_once(file_store: Store, open_session: O
     assert set(UploadSession.objects.values_list("state", flat=True)) == {State.EXPIRED}
 
 
-def test_numbered_chunks_that_begin_a_segment_at_once(
+def test_concurrent_segment_starts_keep_one_upload(
     s3_store: Store,
     open_session: OpenSession,
     s3_uploads: Callable[[], set[str]],
     uploads_settings: Any,
 ) -> None:
-    """One of the multipart uploads is used, and nothing is left of the others."""
+    """A segment uses one multipart upload; the others are aborted."""
     uploads_settings(PART_SIZE=5 * MIB, STORES={"default": {"MAX_PARTS": 2}})
     data = some_bytes(24 * MIB)
     session = open_session(len(data))

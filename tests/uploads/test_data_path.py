@@ -1,4 +1,4 @@
-"""What a file costs: storage calls, queries, memory."""
+"""Test the storage calls and the memory that a file costs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OpenSession = Callable[..., UploadSession]
         pytest.param(5 * MIB, [31 * MIB], 7, id="one-chunk-of-the-smallest-parts"),
     ],
 )
-def test_a_file_of_n_parts_costs_n_plus_3_calls(
+def test_n_parts_cost_n_plus_3_calls(
     s3: weed.Weed,
     s3_storage: dict[str, Any],
     use_storage: Callable[..., Any],
@@ -59,7 +59,7 @@ def test_a_file_of_n_parts_costs_n_plus_3_calls(
         }
 
 
-def test_a_request_beyond_the_memory_bound_is_asked_to_come_again(
+def test_request_beyond_memory_limit_can_be_retried(
     file_store: Any, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=8, BUFFER_WAIT=timedelta(milliseconds=1))
@@ -69,10 +69,10 @@ def test_a_request_beyond_the_memory_bound_is_asked_to_come_again(
     assert sessions.receive(session, chunk_of(b"abcdef")).state == State.COMPLETED
 
 
-def test_memory_is_taken_as_it_is_filled_and_given_back(
+def test_memory_is_reserved_as_buffers_fill(
     file_store: Any, small_chunks: None, open_session: OpenSession, uploads_settings: Callable[..., None]
 ) -> None:
-    """Two slow requests, each of which might take it all, and a small one beside them."""
+    """Two slow requests, which may need all memory together, leave room for a third."""
     uploads_settings(MAX_BUFFER_MEMORY=12, BUFFER_WAIT=timedelta(milliseconds=1))
 
     def slow(*beside: sessions.Chunk) -> Iterator[bytes]:
@@ -90,7 +90,7 @@ def test_memory_is_taken_as_it_is_filled_and_given_back(
 
 
 @pytest.mark.parametrize("end", [IncompleteBody(received=3, declared=6), None], ids=["cut", "refused"])
-def test_what_fails_gives_its_memory_back(
+def test_failed_request_releases_its_memory(
     file_store: Any,
     small_chunks: None,
     open_session: OpenSession,
@@ -112,7 +112,7 @@ def test_what_fails_gives_its_memory_back(
     assert sessions.receive(session, chunk_of(b"abcdef")).state == State.COMPLETED
 
 
-def test_who_waits_for_memory_gets_it_in_turn(uploads_settings: Callable[..., None]) -> None:
+def test_memory_is_granted_in_request_order(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=10)
     order: list[int] = []
 
@@ -125,7 +125,7 @@ def test_who_waits_for_memory_gets_it_in_turn(uploads_settings: Callable[..., No
     waiting = threading.Semaphore(0)
     threads = [threading.Thread(target=take, args=[number]) for number in range(3)]
     with no_memory():
-        for thread in threads:  # The large one comes first, and the small ones do not pass it.
+        for thread in threads:  # The large request is first; the small ones must not overtake it.
             thread.start()
             assert waiting.acquire(timeout=30)
     for thread in threads:
@@ -133,7 +133,7 @@ def test_who_waits_for_memory_gets_it_in_turn(uploads_settings: Callable[..., No
     assert order[0] == 0
 
 
-def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
+def test_oversized_request_is_served_alone(
     uploads_settings: Callable[..., None],
 ) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=10, BUFFER_WAIT=timedelta(milliseconds=1))
@@ -146,7 +146,7 @@ def test_one_request_larger_than_the_bound_is_served_and_another_then_waits(
     other.close()
 
 
-def test_who_goes_ahead_does_not_queue_up_behind_those_who_wait_for_it(uploads_settings: Callable[..., None]) -> None:
+def test_overdraft_owner_skips_queue(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(MAX_BUFFER_MEMORY=8)
     inside, ahead, behind = memory.MemoryReservation(), memory.MemoryReservation(), memory.MemoryReservation()
     inside.grow(8, lambda: None)

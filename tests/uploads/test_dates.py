@@ -19,15 +19,15 @@ from uploads._internal.protocols.onlyoffice import dates
         ("2008-04-10", datetime(2008, 4, 10, tzinfo=UTC)),
     ],
 )
-def test_parse(text: str, moment: datetime) -> None:
+def test_parse_accepts_common_formats(text: str, moment: datetime) -> None:
     assert dates.parse(text) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2008-13-10", "2008-04-10T25:00:00Z", "9999-12-31T23:59:59-23:59"])
-def test_unreadable(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - the caller words the error
+def test_unreadable_date_raises_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the caller writes the message
         dates.parse(text)
 
 
-def test_format_has_seven_digits() -> None:
+def test_format_has_seven_fractional_digits() -> None:
     assert dates.format_date(datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)) == "2026-01-02T03:04:05.6789010Z"

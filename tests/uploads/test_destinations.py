@@ -1,4 +1,4 @@
-"""Destinations that need no code, and several at once."""
+"""Test configurable destinations, and several destinations at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks", "fi
 
 
 class Files(ModelDestination):
-    """The portal's files, as an embedder would describe them."""
+    """Destination for the portal's files, as an embedding project would write it."""
 
     model = "portal.File"
     folder_field = "folder"
@@ -57,7 +57,7 @@ def upload(uploader: Uploader, data: bytes, **fields: Any) -> Any:
     return answer.json()["data"]
 
 
-def test_a_model_gets_the_file(use: Callable[..., None], uploader: Uploader, root: Folder) -> None:
+def test_model_row_describes_the_file(use: Callable[..., None], uploader: Uploader, root: Folder) -> None:
     use()
     answer = upload(uploader, b"abcd", name="größe.txt")
     file = File.objects.get()
@@ -71,7 +71,7 @@ def test_a_model_gets_the_file(use: Callable[..., None], uploader: Uploader, roo
     ("same_title", "titles"),
     [("free", ["a (1).txt", "a.txt"]), ("replace", ["a.txt"])],
 )
-def test_what_becomes_of_the_same_title(
+def test_same_title_is_renamed_or_replaced(
     use: Callable[..., None], uploader: Uploader, same_title: str, titles: list[str]
 ) -> None:
     use(same_title=same_title)
@@ -81,7 +81,7 @@ def test_what_becomes_of_the_same_title(
     assert b"newer" in [content_of(file) for file in File.objects.all()]
 
 
-def test_the_object_of_what_is_replaced_goes_with_the_commit(
+def test_replaced_object_is_deleted_on_commit(
     use: Callable[..., None], uploader: Uploader, django_capture_on_commit_callbacks: Any
 ) -> None:
     use(same_title="replace")
@@ -92,7 +92,7 @@ def test_the_object_of_what_is_replaced_goes_with_the_commit(
     assert not first.storage.exists(str(first.name))
 
 
-def test_only_the_folders_of_the_user(use: Callable[..., None], api: APIClient, other_user: User) -> None:
+def test_only_own_folders_are_uploadable(use: Callable[..., None], api: APIClient, other_user: User) -> None:
     use()
     theirs = Folder.objects.create(owner=other_user, title="theirs")
     for folder in (theirs.pk, 0, "nothing", "@my"):
@@ -106,7 +106,7 @@ class Chosen(Files):
         return Folder.objects.filter(title="shared")
 
 
-def test_a_portal_may_choose_by_another_rule(use: Callable[..., None], api: APIClient, other_user: User) -> None:
+def test_uploadable_hook_can_allow_shared_folders(use: Callable[..., None], api: APIClient, other_user: User) -> None:
     use("Chosen")
     shared = Folder.objects.create(owner=other_user, title="shared")
     upload(Uploader(api, shared.pk), b"abc")
@@ -114,7 +114,7 @@ def test_a_portal_may_choose_by_another_rule(use: Callable[..., None], api: APIC
 
 
 class Ruled(Files):
-    """A model's own rule, which needs no bytes."""
+    """Add a model validation that needs no file content."""
 
     def fill(self, file: Any, session: UploadSession) -> None:
         super().fill(file, session)
@@ -126,9 +126,7 @@ class Ruled(Files):
         file.clean = refuse
 
 
-def test_the_rules_of_the_model_hold_before_bytes_come(
-    use: Callable[..., None], uploader: Uploader, root: Folder
-) -> None:
+def test_model_validation_precedes_the_upload(use: Callable[..., None], uploader: Uploader, root: Folder) -> None:
     use("Ruled")
     answer = uploader.api.post(uploader.url, {"FileName": "a", "FileSize": 4}, format="json")
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "not_accepted")
@@ -137,7 +135,10 @@ def test_the_rules_of_the_model_hold_before_bytes_come(
 
 
 class LooksAtItsFile(Files):
-    """As models do: at the file's name, and at its bytes, which are not there before they come."""
+    """Add a model validation of the file's name and size.
+
+    The size is available only after the upload.
+    """
 
     def fill(self, file: Any, session: UploadSession) -> None:
         super().fill(file, session)
@@ -151,9 +152,7 @@ class LooksAtItsFile(Files):
         file.clean = clean
 
 
-def test_a_rule_that_looks_at_the_file_is_asked_when_it_is_there(
-    use: Callable[..., None], uploader: Uploader, root: Folder
-) -> None:
+def test_content_validation_follows_the_upload(use: Callable[..., None], uploader: Uploader, root: Folder) -> None:
     use("LooksAtItsFile")
     assert uploader.api.post(uploader.url, {"FileName": "a.exe", "FileSize": 1}, format="json").status_code == 403
     upload(uploader, b"abc")
@@ -162,7 +161,7 @@ def test_a_rule_that_looks_at_the_file_is_asked_when_it_is_there(
     assert File.objects.count() == 1
 
 
-def test_what_lies_in_the_bin_is_not_replaced(
+def test_hidden_rows_are_not_replaced(
     use: Callable[..., None], uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(same_title="replace")
@@ -180,7 +179,7 @@ def test_what_lies_in_the_bin_is_not_replaced(
     assert sorted(map(content_of, File._base_manager.all())) == [b"newer", b"old"]
 
 
-def test_a_name_that_does_not_fit_is_refused_before_bytes_come(
+def test_overlong_name_is_refused_before_upload(
     use: Callable[..., None], uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use()
@@ -196,21 +195,21 @@ class Unfilled(ModelDestination):
     folder_field = "folder"
 
 
-def test_fields_that_nothing_fills_are_named(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_required_fields_without_value_are_reported(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     use("Unfilled")
     said = " ".join(message.msg for message in check_settings())
     for field in ("content_type", "size", "crc32"):
-        assert f"nothing fills portal.File.{field}" in said
+        assert f"portal.File.{field} gets no value" in said
     use("Unfilled", size_field="size", content_type_field="content_type")
-    assert [message.msg.count("nothing fills") for message in check_settings()] == [1]
+    assert [message.msg.count("gets no value") for message in check_settings()] == [1]
 
 
 class ForeignStorage(Storage):
-    """One that nobody can write to in parts."""
+    """Storage that cannot be written in parts."""
 
 
 class AtFiles(Files):
-    """Its files go to another storage than the default."""
+    """Destination whose files go to a storage other than the default."""
 
     storages = ("files",)
 
@@ -223,7 +222,7 @@ class ToAReplica:
         return "default"
 
 
-def test_the_store_that_a_destination_uses_is_looked_at(use: Callable[..., None], settings: Any) -> None:
+def test_storage_of_the_destination_is_validated(use: Callable[..., None], settings: Any) -> None:
     path = f"{__name__}.ForeignStorage"
     settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": path}, "files": settings.STORAGES["default"]}
     use("AtFiles")
@@ -232,14 +231,14 @@ def test_the_store_that_a_destination_uses_is_looked_at(use: Callable[..., None]
     assert [message.id for message in check_settings()] == ["uploads.E023"]
 
 
-def test_reads_that_decide_are_the_writers(use: Callable[..., None], settings: Any, user: User) -> None:
+def test_decisive_reads_use_the_primary_database(use: Callable[..., None], settings: Any, user: User) -> None:
     use(same_title="replace")
     settings.DATABASE_ROUTERS = [f"{__name__}.ToAReplica"]
     destination: Any = get_destination()
     assert {destination._seen.db, destination._all.db, destination.uploadable(user).db} == {"default"}
 
 
-def test_the_content_of_a_file_is_replaced(use: Callable[..., None], uploader: Uploader, other_user: User) -> None:
+def test_edit_session_replaces_file_content(use: Callable[..., None], uploader: Uploader, other_user: User) -> None:
     use()
     first = upload(uploader, b"old", name="a.txt")
     edit = f"/api/2.0/files/file/{first['id']}/edit_session?fileSize=5"
@@ -249,7 +248,7 @@ def test_the_content_of_a_file_is_replaced(use: Callable[..., None], uploader: U
     assert uploader.api.post(edit).status_code == 404
 
 
-def test_names_are_long_and_still_fit(use: Callable[..., None], uploader: Uploader) -> None:
+def test_long_names_are_shortened_to_fit(use: Callable[..., None], uploader: Uploader) -> None:
     use()
     answer = upload(uploader, b"abc", name=f"{'x' * 300}.txt")
     name = str(File.objects.get().content.name)
@@ -258,14 +257,14 @@ def test_names_are_long_and_still_fit(use: Callable[..., None], uploader: Upload
     assert answer["title"].endswith(".txt")
 
 
-def test_the_audit_knows_the_names(use: Callable[..., None], uploader: Uploader) -> None:
+def test_in_use_returns_stored_names(use: Callable[..., None], uploader: Uploader) -> None:
     use()
     upload(uploader, b"abc")
     name = str(File.objects.get().content.name)
     assert get_destination().in_use([name, "other"]) == {name}
 
 
-def test_a_plain_destination_keeps_the_object(uploads_settings: Callable[..., None], uploader: Uploader) -> None:
+def test_plain_destination_keeps_the_object(uploads_settings: Callable[..., None], uploader: Uploader) -> None:
     uploads_settings(DESTINATION="uploads.destinations.PlainDestination")
     answer = upload(uploader, b"abc", name="a.txt")
     session = UploadSession.objects.get()
@@ -274,7 +273,7 @@ def test_a_plain_destination_keeps_the_object(uploads_settings: Callable[..., No
     assert [message.id for message in check_settings()] == []
 
 
-def test_several_destinations(
+def test_sessions_use_several_destinations(
     uploads_settings: Callable[..., None], user: User, root: Folder, file_store: Store
 ) -> None:
     uploads_settings(DESTINATIONS={"plain": "uploads.destinations.PlainDestination"})
@@ -288,7 +287,9 @@ def test_several_destinations(
     assert isinstance(get_destination("plain"), PlainDestination)
 
 
-def test_an_alias_comes_from_the_url(uploads_settings: Callable[..., None], settings: Any, api: APIClient) -> None:
+def test_url_selects_the_destination_alias(
+    uploads_settings: Callable[..., None], settings: Any, api: APIClient
+) -> None:
     uploads_settings(DESTINATIONS={"plain": "uploads.destinations.PlainDestination"})
     settings.ROOT_URLCONF = "tests.uploads.urls_of_aliases"
     headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0", "HTTP_UPLOAD_LENGTH": "0"}
@@ -304,7 +305,7 @@ class Curious(PlainDestination):
         self.seen.append((self.request and self.request.META.get("HTTP_X_TENANT"), dict(session.metadata)))
 
 
-def test_a_destination_sees_the_request_and_what_the_client_said(
+def test_destination_sees_request_and_metadata(
     use: Callable[..., None], api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use("Curious")
@@ -319,20 +320,20 @@ def test_a_destination_sees_the_request_and_what_the_client_said(
     ("options", "said"),
     [
         ({"model": "portal.Nothing"}, "Nothing"),
-        ({"model": ""}, "names no model"),
+        ({"model": ""}, "the option model is missing"),
         ({"size_field": "length"}, "length"),
-        ({"permission": "allowed_for"}, "has no manager with a method allowed_for"),
+        ({"permission": "allowed_for"}, "has no method allowed_for"),
         ({"same_title": "maybe"}, "same_title is 'maybe'"),
         ({"colour": "red"}, "has no option colour"),
     ],
     ids=str,
 )
-def test_options_that_are_not_right_are_named(use: Callable[..., None], options: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_reported(use: Callable[..., None], options: dict[str, Any], said: str) -> None:
     use(**options)
     (message,) = check_settings()
     assert (message.id, said in str(message.msg)) == ("uploads.E041", True), message.msg
 
 
-def test_no_destination_at_all(uploads_settings: Callable[..., None]) -> None:
+def test_missing_destination_is_an_error(uploads_settings: Callable[..., None]) -> None:
     uploads_settings(DESTINATION="")
     assert [message.id for message in check_settings()] == ["uploads.E002"]

@@ -1,4 +1,4 @@
-"""The doctor, on stores that are well and on ones that are not."""
+"""Test the doctor on healthy and on faulty stores."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def problems(about: str) -> list[str]:
     return [finding.text for finding in doctor.examine() if finding.about == about and not finding.ok]
 
 
-def test_a_healthy_store_has_no_problems(store: Store) -> None:
+def test_healthy_store_has_no_problems(store: Store) -> None:
     assert problems("store") == []
     assert problems("clock") == []
     assert problems("settings") == []
 
 
-def test_nothing_is_left_of_an_examination(
+def test_examination_leaves_nothing_in_the_store(
     s3_store: Store, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
 ) -> None:
     list(doctor.examine())
@@ -45,11 +45,11 @@ def test_nothing_is_left_of_an_examination(
 @pytest.mark.parametrize(
     ("kind", "name", "value", "said"),
     [
-        ("HeadObject", "x-amz-server-side-encryption", None, "no encryption where AES256"),
-        ("HeadObject", "x-amz-checksum-crc32", "AAAAAA==", "a multipart upload became"),
+        ("HeadObject", "x-amz-server-side-encryption", None, "no encryption instead of AES256"),
+        ("HeadObject", "x-amz-checksum-crc32", "AAAAAA==", "a multipart upload was stored wrongly"),
     ],
 )
-def test_what_the_store_does_not_do_is_said(
+def test_missing_store_features_are_reported(
     s3: weed.Weed,
     s3_storage: dict[str, Any],
     use_storage: Callable[..., Any],
@@ -65,7 +65,7 @@ def test_what_the_store_does_not_do_is_said(
         assert any(said in text for text in problems("store"))
 
 
-def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:
+def test_unreachable_store_is_reported(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:
     s3_storage["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
     use_storage(s3_storage)
     (problem,) = problems("store")
@@ -81,7 +81,7 @@ def test_a_store_that_is_not_there(s3_storage: dict[str, Any], use_storage: Call
         ({"Expiration": {"Days": 3}, "Filter": {"Prefix": "media/uploads-old/"}}, None),
     ],
 )
-def test_lifecycle_rules_that_kill_uploads(
+def test_harmful_lifecycle_rules_are_reported(
     s3_store: Store, s3_client: Any, rule: dict[str, Any], said: str | None
 ) -> None:
     rules = [{"ID": "cleaning", "Status": "Enabled", "Filter": {"Prefix": "media/"}, **rule}]
@@ -93,28 +93,28 @@ def test_lifecycle_rules_that_kill_uploads(
     assert (said is None and found == []) or any(said and said in text for text in found)
 
 
-def test_tasks_that_do_not_run(file_store: Store, open_session: Callable[..., UploadSession]) -> None:
+def test_tasks_that_do_not_run_are_reported(file_store: Store, open_session: Callable[..., UploadSession]) -> None:
     open_session()
     assert not any("expired" in text for text in problems("tasks"))
     UploadSession.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    assert "sessions have not been expired yet: is beat running, or cron?" in problems("tasks")
+    assert "sessions have not been expired yet: check that beat or cron is running" in problems("tasks")
     sessions.expire_stale(batch_size=1)
     assert not any("expired" in text for text in problems("tasks"))
 
 
-def test_cron_is_as_good_as_celery(file_store: Store) -> None:
-    """Whether a worker answers or not."""
+def test_cron_satisfies_the_task_check(file_store: Store) -> None:
+    """No Celery worker needs to answer."""
     sessions.expire_stale(batch_size=1)
     sessions.complete_due(limit=1)
     assert problems("tasks") == []
 
 
 def ways(url: str) -> list[str]:
-    """Return what is wrong with the ways to the doors."""
+    """Return the problems that the doctor finds when it probes the protocols."""
     return [finding.text for finding in doctor.examine(url) if finding.about == "way" and not finding.ok]
 
 
-def test_the_way_goes_below_the_portals_own_prefix(file_store: Store, settings: Any, before: str) -> None:
+def test_probe_respects_the_script_prefix(file_store: Store, settings: Any, before: str) -> None:
     set_script_prefix("/limited/")
     try:
         texts = ways(f"{before}/limited")
@@ -124,7 +124,7 @@ def test_the_way_goes_below_the_portals_own_prefix(file_store: Store, settings: 
 
 
 class Before(BaseHTTPRequestHandler):
-    """What may stand before the app: a proxy with a limit for bodies, or one that sends clients elsewhere."""
+    """Act as a proxy with a body limit, or as one that redirects clients."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -153,16 +153,16 @@ def before() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "said"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
 )
-def test_what_stands_before_the_app_is_found(file_store: Store, before: str, path: str, said: str) -> None:
+def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, said: str) -> None:
     assert [said in text for text in ways(before + path)] == [True, True]
 
 
-def test_the_exit_status_is_for_monitoring(file_store: Store) -> None:
+def test_command_exit_status_reports_problems(file_store: Store) -> None:
     TaskRun.objects.create(name="complete", ran_at=timezone.now() - timedelta(hours=1))
     out = io.StringIO()
     with pytest.raises(SystemExit):
         call_command("uploads_doctor", stdout=out)
-    assert "PROBLEM tasks: sessions were last completed 60 minutes ago: is beat" in out.getvalue()
+    assert "PROBLEM tasks: sessions were last completed 60 minutes ago: check that beat" in out.getvalue()
 
 
 ANSWERS = {
@@ -174,7 +174,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_way_of_interim_responses(uploads_settings: Callable[..., None], name: str) -> None:
+def test_interim_responses_are_probed(uploads_settings: Callable[..., None], name: str) -> None:
     uploads_settings(INTERIM_RESPONSES=True)
     answer, good = ANSWERS[name]
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -1,4 +1,4 @@
-"""A chunk that arrives twice is stored once, and files of equal chunks upload."""
+"""Test that repeated chunks are stored once and equal chunks are all stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONSTANT = RequestFingerprint(boundary="written by hand")
 
 
 def generated() -> Iterator[RequestFingerprint]:
-    """Yield fingerprints of a browser's forms, each on a connection of its own."""
+    """Yield fingerprints of a browser's forms, each on its own connection."""
     return (RequestFingerprint(f"f{n}", generated=True, connection=f"c{n}") for n in itertools.count())
 
 
@@ -50,7 +50,7 @@ def content(store: Store, session: UploadSession) -> bytes:
     twice={f"chunk-{number}": number for number in range(4)},
     last={"short-last": 512, "all-alike": 0},
 )
-def test_a_repeated_form_is_stored_once(
+def test_repeated_form_is_stored_once(
     store: Store, open_session: OpenSession, uploads_settings: Callable[..., None], size: int, twice: int, last: int
 ) -> None:
     uploads_settings(MIN_CHUNK_SIZE=size)
@@ -67,7 +67,7 @@ def test_a_repeated_form_is_stored_once(
 
 
 @axes(store=STORES, fingerprint={"raw": RAW, "constant": CONSTANT}, size={"parts": 10 * MIB, "fragments": MIB})
-def test_an_ambiguous_chunk_needs_its_offset(
+def test_ambiguous_chunk_needs_its_offset(
     store: Store,
     open_session: OpenSession,
     uploads_settings: Callable[..., None],
@@ -87,7 +87,7 @@ def test_an_ambiguous_chunk_needs_its_offset(
     assert content(store, session) == data
 
 
-def test_a_repeated_chunk_beyond_the_file_is_stored_once(store: Store, open_session: OpenSession) -> None:
+def test_repeated_chunk_beyond_file_is_stored_once(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(10 * MIB + 512)
     session = open_session(len(data))
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_a_repeated_chunk_beyond_the_file_is_stored_once(store: Store, open_sess
         pytest.param(itertools.repeat(None), id="within-the-process"),
     ],
 )
-def test_a_file_of_equal_chunks_uploads(
+def test_all_equal_chunks_are_stored(
     store: Store, open_session: OpenSession, fingerprints: Iterator[RequestFingerprint | None]
 ) -> None:
     session = open_session(40 * MIB)
@@ -115,7 +115,7 @@ def test_a_file_of_equal_chunks_uploads(
     assert content(store, session) == bytes(40 * MIB)
 
 
-def test_only_the_last_chunk_gets_its_answer_again(file_store: Store, open_session: OpenSession) -> None:
+def test_only_last_chunk_is_answered_again(file_store: Store, open_session: OpenSession) -> None:
     data = some_bytes(20 * MIB)
     session = open_session(len(data))
     for start in (0, 10 * MIB):
@@ -144,7 +144,7 @@ def chunks_of_1024(uploads_settings: Callable[..., None]) -> None:
     follows=st.booleans(),
     insists=st.booleans(),
 )
-def test_whatever_is_repeated_no_other_bytes_are_published(
+def test_repeats_never_corrupt_the_published_file(
     db: None,
     file_store: Store,
     open_session: OpenSession,
@@ -157,10 +157,10 @@ def test_whatever_is_repeated_no_other_bytes_are_published(
     follows: bool,
     insists: bool,
 ) -> None:
-    """A client against a model: it sends each chunk once, the network repeats some on connections of their own.
+    """Compare the published file with the data of a simulated client.
 
-    One client counts for itself, one follows what the server says is stored; one gives up when it is refused, one
-    goes on all the same.
+    The client sends each chunk once; the network repeats some chunks on other connections. With ``follows`` the client
+    continues at the server's offset instead of its own. With ``insists`` it continues after a refusal.
     """
     data = b"".join(letter.encode() * CHUNK for letter in letters) + b"z" * last
     session, count = open_session(len(data), create_new=True), itertools.count()

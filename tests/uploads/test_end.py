@@ -26,7 +26,7 @@ OpenSession = Callable[..., UploadSession]
 
 
 def age(**by: float) -> None:
-    """Let time pass for every session there is."""
+    """Move the expiry and update times of all sessions into the past."""
     moment = timezone.now() - timedelta(**by)
     UploadSession.objects.update(expires_at=moment, updated_at=moment)
 
@@ -57,7 +57,7 @@ def test_expiry_leaves_nothing_on_disk(file_store: Store, open_session: OpenSess
     assert [path.name for path in (tmp_path / "files").rglob("*") if path.is_file()] == [".upload-sessions"]
 
 
-def test_expiry_goes_in_batches_and_spares_the_living(file_store: Store, open_session: OpenSession) -> None:
+def test_batched_expiry_keeps_live_sessions(file_store: Store, open_session: OpenSession) -> None:
     for _ in range(5):
         open_session()
     age(seconds=1)
@@ -67,18 +67,18 @@ def test_expiry_goes_in_batches_and_spares_the_living(file_store: Store, open_se
     assert list(UploadSession.objects.open()) == [alive]
 
 
-def test_expiry_waits_for_a_writer_at_work(file_store: Store, open_session: OpenSession) -> None:
+def test_expiry_waits_for_an_active_writer(file_store: Store, open_session: OpenSession) -> None:
     open_session()
     age(seconds=1)
     UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
     assert sessions.expire_stale(batch_size=10) == 0
 
 
-def test_what_could_not_be_released_is_released_later(
+def test_failed_release_is_retried_later(
     s3_store: Store, open_session: OpenSession, s3_uploads: Callable[[], set[str]]
 ) -> None:
     session = open_session()
-    UploadSession.objects.update(storage="attic")  # a storage that is not configured at the moment
+    UploadSession.objects.update(storage="attic")  # A storage that is not configured.
     session.refresh_from_db()
     sessions.abort(session)
     assert (session.state, session.storage_released) == (State.ABORTED, False)
@@ -88,9 +88,7 @@ def test_what_could_not_be_released_is_released_later(
     assert s3_uploads() == set()
 
 
-def test_folders_of_a_session_that_ended_are_removed_if_empty(
-    file_store: Store, open_session: OpenSession, root: Folder
-) -> None:
+def test_abort_removes_empty_unused_folders(file_store: Store, open_session: OpenSession, root: Folder) -> None:
     first = open_session(relative_path="a/b")
     second = open_session(relative_path="a/c")
     sessions.abort(first)
@@ -99,16 +97,14 @@ def test_folders_of_a_session_that_ended_are_removed_if_empty(
     assert set(Folder.objects.values_list("title", flat=True)) == {"My documents"}
 
 
-def test_the_folder_of_a_session_that_an_operator_may_retry_stays(
-    file_store: Store, open_session: OpenSession, root: Folder
-) -> None:
+def test_retryable_session_keeps_its_folder(file_store: Store, open_session: OpenSession, root: Folder) -> None:
     failed = open_session(relative_path="a")
     UploadSession.objects.filter(pk=failed.pk).update(state=State.FAILED, bytes_stored=failed.file_size)
     sessions.abort(open_session(relative_path="a"))
     assert Folder.objects.filter(title="a").exists()
 
 
-def test_folders_that_got_a_file_stay(
+def test_folders_that_received_files_stay(
     file_store: Store, small_chunks: None, open_session: OpenSession, root: Folder
 ) -> None:
     waiting = open_session(relative_path="a")
@@ -118,7 +114,7 @@ def test_folders_that_got_a_file_stay(
     assert set(Folder.objects.values_list("title", flat=True)) == {"My documents", "a", "b"}
 
 
-def test_ended_sessions_are_forgotten_after_the_retention(file_store: Store, open_session: OpenSession) -> None:
+def test_ended_sessions_are_purged_after_retention(file_store: Store, open_session: OpenSession) -> None:
     sessions.abort(open_session())
     sessions.receive(open_session(0), chunk_of())
     kept = open_session()
@@ -127,7 +123,7 @@ def test_ended_sessions_are_forgotten_after_the_retention(file_store: Store, ope
     assert list(UploadSession.objects.all()) == [kept]
 
 
-def test_abort_may_be_repeated_but_not_after_expiry(file_store: Store, open_session: OpenSession) -> None:
+def test_abort_is_idempotent_but_not_after_expiry(file_store: Store, open_session: OpenSession) -> None:
     session = sessions.abort(open_session())
     assert sessions.abort(session).state == State.ABORTED
     expired = sessions.expire_now(open_session())
@@ -135,7 +131,7 @@ def test_abort_may_be_repeated_but_not_after_expiry(file_store: Store, open_sess
         sessions.abort(expired)
 
 
-def test_command(file_store: Store, open_session: OpenSession) -> None:
+def test_command_lists_or_expires_sessions(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(name="forgotten.iso")
     age(seconds=1)
     output = io.StringIO()
@@ -172,7 +168,7 @@ def multiply(session: UploadSession, count: int) -> None:
             f"INSERT INTO {TABLE} ({columns}) SELECT {values} FROM {TABLE}, {series} WHERE id = %s",  # noqa: S608
             [session.pk.hex if vendor == "sqlite" else session.pk],
         )
-        if vendor != "mysql":  # There it would commit the test's transaction.
+        if vendor != "mysql":  # MySQL's ANALYZE would commit the test's transaction.
             cursor.execute(f"ANALYZE {TABLE}")
 
 
@@ -186,7 +182,7 @@ def multiply(session: UploadSession, count: int) -> None:
     ],
     ids=["stale", "due", "unreleased"],
 )
-def test_among_100_000_stale_sessions_an_index_finds_those_to_deal_with(
+def test_index_finds_sessions_among_100_000_rows(
     file_store: Store, open_session: OpenSession, find: Callable[..., Any]
 ) -> None:
     session = open_session()
@@ -196,9 +192,9 @@ def test_among_100_000_stale_sessions_an_index_finds_those_to_deal_with(
     assert re.search(r"using (index )?upload_sessions_(expires|retry|ended|state_newest)", plan), plan
 
 
-def test_each_stale_session_costs_the_same(file_store: Store, open_session: OpenSession) -> None:
+def test_expiry_costs_constant_queries_per_session(file_store: Store, open_session: OpenSession) -> None:
     costs: list[int] = []
-    for count in (3, 3, 30):  # Some is asked only once.
+    for count in (3, 3, 30):  # The first run includes one-time queries.
         multiply(open_session(), count - 1)
         age(hours=1)
         with CaptureQueriesContext(connection) as queries:

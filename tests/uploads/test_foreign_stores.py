@@ -1,4 +1,4 @@
-"""Stores that are not like the others: what they refuse, ignore or call by other names."""
+"""Test stores that refuse features, ignore them or answer with other error codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def without_checksums(proxy: Proxy) -> Proxy:
 
 
 @pytest.mark.parametrize("known", [{}, {"CHECKSUMS": False}], ids=["found-out", "configured"])
-def test_a_store_that_refuses_checksums_is_used_without(
+def test_upload_works_without_checksum_support(
     without_checksums: Proxy, open_session: OpenSession, uploads_settings: Change, known: dict[str, bool]
 ) -> None:
     uploads_settings(STORES={"default": known})
@@ -45,7 +45,7 @@ def test_a_store_that_refuses_checksums_is_used_without(
     assert b"".join(get_store("default").read(session.object_name)) == b"".join(data)
 
 
-def test_a_store_that_refuses_what_is_demanded_is_told_by_its_own_words(
+def test_refusal_of_required_checksums_is_reported(
     without_checksums: Proxy, uploader: Uploader, uploads_settings: Change
 ) -> None:
     uploads_settings(STORES={"default": {"CHECKSUMS": True}})
@@ -54,14 +54,14 @@ def test_a_store_that_refuses_what_is_demanded_is_told_by_its_own_words(
     assert "InvalidArgument" in answer.json()["message"]
 
 
-def test_checksums_are_sent_where_nobody_minds(proxy: Proxy, open_session: OpenSession) -> None:
+def test_checksums_are_sent_by_default(proxy: Proxy, open_session: OpenSession) -> None:
     sessions.receive(open_session(3), chunk_of(b"abc"))
     sent = dict(proxy.headers)
     assert "x-amz-checksum-crc32" in sent["UploadPart"]
     assert "x-amz-checksum-crc32" in sent["CompleteMultipartUpload"]
 
 
-def test_the_doctor_names_a_right_that_is_missing(proxy: Proxy) -> None:
+def test_doctor_names_a_missing_permission(proxy: Proxy) -> None:
     def forbidden_if_missing(call: Call) -> Answer:
         answer = call.forward()
         return with_code(403, "403")(call) if answer.status == 404 else answer
@@ -92,7 +92,7 @@ def with_parameters(impatient: dict[str, Any], proxy: Proxy, use_storage: Callab
         ),
     ],
 )
-def test_the_stronger_encryption_holds(
+def test_stronger_encryption_wins(
     with_parameters: Callable[..., Store], proxy: Proxy, given: dict[str, str], sent: tuple[str, str | None]
 ) -> None:
     proxy.inject("CreateMultipartUpload", refuse)
@@ -103,7 +103,7 @@ def test_the_stronger_encryption_holds(
     assert (headers[prefix], headers.get(f"{prefix}-aws-kms-key-id")) == sent
 
 
-def test_parameters_are_passed_where_s3_takes_them(with_parameters: Callable[..., Store], proxy: Proxy) -> None:
+def test_object_parameters_reach_supported_requests_only(with_parameters: Callable[..., Store], proxy: Proxy) -> None:
     store = with_parameters(
         ObjectLockMode="GOVERNANCE", StorageClass="GLACIER", CacheControl="no-store", ContentType="text/x-own"
     )
@@ -120,12 +120,14 @@ def test_parameters_are_passed_where_s3_takes_them(with_parameters: Callable[...
     store.delete(["y"])
 
 
-def test_parameters_that_cannot_be_passed_are_named(with_parameters: Callable[..., Store]) -> None:
+def test_unsupported_object_parameters_are_reported(with_parameters: Callable[..., Store]) -> None:
     with_parameters(IfNoneMatch="*")
     assert "uploads.W006" in [message.id for message in run_checks(tags=["uploads"])]
 
 
-def test_a_storage_that_signs_payloads_is_named(s3_storage: dict[str, Any], use_storage: Callable[..., Store]) -> None:
+def test_storage_with_signed_payloads_is_reported(
+    s3_storage: dict[str, Any], use_storage: Callable[..., Store]
+) -> None:
     from botocore.config import Config
 
     use_storage({**s3_storage, "OPTIONS": s3_storage["OPTIONS"] | {"client_config": Config()}})
@@ -142,7 +144,7 @@ def test_a_storage_that_signs_payloads_is_named(s3_storage: dict[str, Any], use_
         pytest.param("PutObject", with_code(501, "NotImplemented"), id="does-not-know"),
     ],
 )
-def test_a_store_that_does_not_encrypt_is_found_out_before_the_first_byte(
+def test_missing_encryption_is_detected_before_upload(
     proxy: Proxy, uploader: Uploader, s3_keys: Callable[[], set[str]], kind: str, action: Action
 ) -> None:
     proxy.inject(kind, action, times=ALWAYS)
@@ -156,7 +158,7 @@ def test_a_store_that_does_not_encrypt_is_found_out_before_the_first_byte(
 
 
 @pytest.mark.parametrize("word", [True, False])
-def test_a_setting_has_the_last_word_on_encryption(
+def test_encrypts_setting_overrides_the_probe(
     proxy: Proxy, uploader: Uploader, uploads_settings: Change, word: bool
 ) -> None:
     uploads_settings(STORES={"default": {"ENCRYPTS": word}})
@@ -164,24 +166,24 @@ def test_a_setting_has_the_last_word_on_encryption(
     assert (answer.status_code, proxy.calls["PutObject"]) == (200 if word else 400, 0)
 
 
-def test_plaintext_does_not_stay(proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]]) -> None:
+def test_plaintext_object_is_removed(proxy: Proxy, open_session: OpenSession, s3_keys: Callable[[], set[str]]) -> None:
     session = open_session(3, encrypted=True)
     proxy.inject("HeadObject", with_header("x-amz-server-side-encryption", None))
     assert sessions.receive(session, chunk_of(b"abc")).state == State.FAILED
     assert s3_keys() == set()
 
 
-# Answers
+# Responses
 
 
-def test_the_reason_of_a_refusal_is_kept(proxy: Proxy, open_session: OpenSession) -> None:
+def test_store_refusal_reason_is_kept(proxy: Proxy, open_session: OpenSession) -> None:
     proxy.inject("CompleteMultipartUpload", with_code(400, "EntityTooSmall"))
     failed = sessions.receive(open_session(3), chunk_of(b"abc"))
     assert failed.state == State.FAILED
     assert "EntityTooSmall" in failed.failure
 
 
-def test_a_composite_checksum_is_not_compared(proxy: Proxy, open_session: OpenSession) -> None:
+def test_composite_checksum_is_not_compared(proxy: Proxy, open_session: OpenSession) -> None:
     def composite(call: Call) -> Answer:
         answer = with_header("x-amz-checksum-crc32", "AAAAAA==-2")(call)
         answer.headers = [pair for pair in answer.headers if pair[0].lower() != "x-amz-checksum-type"]
@@ -192,9 +194,7 @@ def test_a_composite_checksum_is_not_compared(proxy: Proxy, open_session: OpenSe
 
 
 @pytest.mark.parametrize("answer", [(404, "NoSuchKey"), (404, ""), (405, "MethodNotAllowed"), (501, "NotImplemented")])
-def test_a_store_that_says_otherwise_what_is_gone_ends_nothing(
-    proxy: Proxy, uploader: Uploader, answer: tuple[int, str]
-) -> None:
+def test_unusual_error_codes_are_tolerated(proxy: Proxy, uploader: Uploader, answer: tuple[int, str]) -> None:
     session = uploader.create(12 * MIB)
     proxy.inject("ListParts", with_code(*answer), times=ALWAYS)
     assert sessions.audit(fix=True) is not None
@@ -209,8 +209,8 @@ def test_a_store_that_says_otherwise_what_is_gone_ends_nothing(
 @pytest.mark.parametrize(
     "kind", ["CreateMultipartUpload", "PutObject", "UploadPart", "CompleteMultipartUpload", "HeadObject"]
 )
-def test_answers_of_proxies_pass(proxy: Proxy, uploader: Uploader, kind: str, status: int) -> None:
-    """Only codes of S3's own end anything."""
+def test_proxy_errors_are_temporary(proxy: Proxy, uploader: Uploader, kind: str, status: int) -> None:
+    """Only S3's own error codes may end a session."""
     proxy.inject(kind, of_a_proxy(status), times=6)
     answers = []
 
@@ -242,7 +242,7 @@ def test_answers_of_proxies_pass(proxy: Proxy, uploader: Uploader, kind: str, st
         pytest.param(400, "InvalidArgument", True, id="reads"),
     ],
 )
-def test_each_process_copes_without_checksums(
+def test_each_process_detects_missing_checksum_support(
     proxy: Proxy,
     impatient: dict[str, Any],
     use_storage: Any,
@@ -252,7 +252,7 @@ def test_each_process_copes_without_checksums(
     *,
     reads_only: bool,
 ) -> None:
-    """What the process of the first chunk learned, that of the last one has to learn, too, if it was never told."""
+    """Without the shared record, each process has to detect missing support again."""
     proxy.rules.append(refuses_checksums(status, code, reads_only=reads_only))
     session, data = uploader.create(12 * MIB), some_bytes(12 * MIB)
     assert uploader.send_raw(session, data[: 6 * MIB]).status_code == 200
@@ -265,19 +265,19 @@ def test_each_process_copes_without_checksums(
     assert uploader.download(done) == data
 
 
-def test_what_was_learned_is_shared(
+def test_detected_capabilities_are_shared(
     proxy: Proxy, impatient: dict[str, Any], use_storage: Any, uploader: Uploader
 ) -> None:
     proxy.rules.append(refuses_checksums(400, "InvalidRequest"))
     uploader.send(uploader.create(3), b"abc")
-    uploader.create(1)  # Whoever comes next keeps it.
+    uploader.create(1)  # The next request stores the detected capabilities.
     use_storage(impatient)
     proxy.headers.clear()
     assert uploader.send(uploader.create(3), b"abc").status_code == 201
     assert not [name for _, headers in proxy.headers for name in headers if name.startswith("x-amz-checksum")]
 
 
-def test_an_abort_that_finds_nothing_is_done(proxy: Proxy, open_session: OpenSession) -> None:
+def test_abort_of_missing_upload_succeeds(proxy: Proxy, open_session: OpenSession) -> None:
     session = open_session(3)
     proxy.inject("AbortMultipartUpload", with_code(404, "NoSuchKey"))
     assert sessions.abort(session).storage_released
@@ -294,7 +294,7 @@ def test_an_abort_that_finds_nothing_is_done(proxy: Proxy, open_session: OpenSes
         pytest.param(with_code(405, "MethodNotAllowed"), {"DeleteObjects": 1, "DeleteObject": 3}, id="not-allowed"),
     ],
 )
-def test_many_objects_are_deleted_together(proxy: Proxy, action: Action | None, calls: dict[str, int]) -> None:
+def test_bulk_deletion_falls_back_to_single_calls(proxy: Proxy, action: Action | None, calls: dict[str, int]) -> None:
     store, names = get_store("default"), [f"deletes/{number}" for number in range(3)]
     for name in names:
         store.put_fragment(name, Buffer(b"x"), encrypted=False)
@@ -313,7 +313,7 @@ def aborted(proxy: Proxy) -> Iterator[Upload]:
     store.abort(upload)
 
 
-def test_what_the_doctor_writes_it_removes_although_a_step_fails(
+def test_doctor_cleans_up_after_failed_step(
     proxy: Proxy, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
 ) -> None:
     proxy.inject("GetObject", refuse, times=3)
@@ -321,8 +321,8 @@ def test_what_the_doctor_writes_it_removes_although_a_step_fails(
     assert (s3_keys(), s3_uploads()) == (set(), set())
 
 
-def test_the_portal_goes_on_saving_files_of_its_own(proxy: Proxy, open_session: OpenSession) -> None:
-    """By the same boto3 client, whose transfers run in threads of their own."""
+def test_portal_can_still_save_files(proxy: Proxy, open_session: OpenSession) -> None:
+    """The portal shares the boto3 client, which transfers files in separate threads."""
     sessions.receive(open_session(3), chunk_of(b"abc"))
     name = storages["default"].save("own.txt", ContentFile(b"the portal's own"))
     with storages["default"].open(name) as file:
@@ -330,13 +330,13 @@ def test_the_portal_goes_on_saving_files_of_its_own(proxy: Proxy, open_session: 
     storages["default"].delete(name)
 
 
-# What a store takes
+# Capabilities
 
 
-def test_the_doctor_prints_capabilities_as_settings(
+def test_doctor_prints_capabilities_as_settings(
     proxy: Proxy, uploader: Uploader, open_session: OpenSession, uploads_settings: Change
 ) -> None:
-    """What it found out, pasted into the settings, is never tried out again."""
+    """Capabilities in the settings are not probed again."""
     proxy.inject("UploadPartCopy", with_code(501, "NotImplemented"), times=100)
     (line,) = (finding.text for finding in doctor.examine() if '"STORES"' in finding.text)
     stores = ast.literal_eval(line.partition('"STORES": ')[2])

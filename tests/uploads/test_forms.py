@@ -1,4 +1,4 @@
-"""Form fields whose files come by upload sessions."""
+"""Test form fields whose files arrive through upload sessions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def browser(client: Client, user: User, store: Store) -> Client:
 
 
 def ticket_on(page: str, field: str) -> str:
-    """Return the ticket that a page gives a script for a field."""
+    """Return the ticket of a field from the page's markup."""
     element = re.search(rf'<upload-drop name="{field}"[^>]*metadata="([^"]*)"', page)
     assert element, page
     said: dict[str, str] = json.loads(element[1].replace("&quot;", '"'))
@@ -60,7 +60,7 @@ def ticket_on(page: str, field: str) -> str:
 
 
 def send(client: Any, ticket: str, content: bytes, name: str = "report.pdf") -> Any:
-    """Upload as the script does; return what the finished upload tells, or what refused it."""
+    """Upload like the script; return the finished upload's data or the error response."""
     said = {"HTTP_UPLOAD_LENGTH": str(len(content)), "HTTP_UPLOAD_METADATA": meta(filename=name, field=ticket)}
     answer = client.generic("POST", "/uploads/", content, content_type=BYTES, **TUS | said)
     if answer.status_code != 201:
@@ -85,12 +85,12 @@ def content(file: Any) -> bytes:
 
 
 def names_in(store: Store) -> set[str]:
-    """Return the names of the objects that are there of those that came for forms."""
+    """Return the object names of sessions that exist in the store."""
     names = UploadSession.objects.values_list("object_name", flat=True)
     return {name for name in names if store.stat(name)}
 
 
-def test_a_form_takes_what_was_sent_before(browser: Client, store: Store) -> None:
+def test_form_takes_the_uploaded_file(browser: Client, store: Store) -> None:
     token = uploaded(browser)
     answer = post(browser, **{"file-token": token})
     assert answer.status_code == 302, answer.content.decode()
@@ -101,22 +101,22 @@ def test_a_form_takes_what_was_sent_before(browser: Client, store: Store) -> Non
     assert not HeldFile.objects.exists()
 
 
-def test_a_token_is_good_for_one_use(browser: Client) -> None:
+def test_token_is_valid_once(browser: Client) -> None:
     token = uploaded(browser)
     assert post(browser, **{"file-token": token}).status_code == 302
     answer = post(browser, **{"file-token": token})
-    assert "was used already" in answer.content.decode()
+    assert "has already been used" in answer.content.decode()
     assert Document.objects.count() == 1
 
 
-def test_an_invalid_form_keeps_the_upload(browser: Client) -> None:
+def test_invalid_form_keeps_the_upload(browser: Client) -> None:
     token = uploaded(browser)
     page = post(browser, title="", **{"file-token": token}).content.decode()
     assert f'value="{token}" data-title="report.pdf" data-size="7"' in page
     assert post(browser, **{"file-token": token}).status_code == 302
 
 
-def test_a_transaction_that_is_rolled_back_keeps_the_upload(browser: Client, user: User) -> None:
+def test_rollback_keeps_the_upload(browser: Client, user: User) -> None:
     token = uploaded(browser)
     document = Document(owner=user, title="x")
 
@@ -142,7 +142,7 @@ def as_user(user: User, view: Callable[[Any], Any]) -> Any:
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "{foreign}", "{other_field}"])
-def test_only_the_fields_own_files_of_the_same_user(browser: Client, other_user: User, token: str) -> None:
+def test_token_is_bound_to_field_and_user(browser: Client, other_user: User, token: str) -> None:
     others = Client()
     others.force_login(other_user)
     tokens = {"foreign": uploaded(others), "other_field": uploaded(browser, field="attachments")}
@@ -152,7 +152,7 @@ def test_only_the_fields_own_files_of_the_same_user(browser: Client, other_user:
     assert HeldFile.objects.count() == 2
 
 
-def test_limits_are_held_before_bytes_come(browser: Client) -> None:
+def test_limits_are_enforced_before_the_upload(browser: Client) -> None:
     ticket = ticket_on(browser.get(PAGE).content.decode(), "file")
     answer = send(browser, ticket, b"MZ", name="virus.exe")
     assert (answer.status_code, answer.json()["code"]) == (403, "extension_not_allowed")
@@ -162,14 +162,14 @@ def test_limits_are_held_before_bytes_come(browser: Client) -> None:
     assert not UploadSession.objects.exists()
 
 
-def test_a_ticket_is_its_users(browser: Client, other_user: User) -> None:
+def test_ticket_is_bound_to_its_user(browser: Client, other_user: User) -> None:
     ticket = ticket_on(browser.get(PAGE).content.decode(), "file")
     others = Client()
     others.force_login(other_user)
     assert send(others, ticket, b"x").status_code == 403
 
 
-def test_the_same_token_twice_is_one_file(browser: Client) -> None:
+def test_repeated_token_attaches_one_file(browser: Client) -> None:
     token = uploaded(browser, b"a", "attachments")
     said = {"file-token": uploaded(browser), "attachments-token": [token, token]}
     assert post(browser, **said).status_code == 302
@@ -177,8 +177,8 @@ def test_the_same_token_twice_is_one_file(browser: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_is_taken_in_a_transaction_only(browser: Client, user: User) -> None:
-    """If the save failed outside one, nobody would have the file."""
+def test_taking_a_file_requires_a_transaction(browser: Client, user: User) -> None:
+    """If a save failed outside a transaction, the file would be lost."""
     token = uploaded(browser)
 
     def save(_request: Any) -> None:
@@ -191,13 +191,13 @@ def test_a_file_is_taken_in_a_transaction_only(browser: Client, user: User) -> N
     assert HeldFile.objects.count() == 1
 
 
-def test_a_page_that_is_loaded_again_has_the_same_ticket(browser: Client) -> None:
-    """By it the page knows which uploads were begun for the field."""
+def test_reloaded_page_has_the_same_ticket(browser: Client) -> None:
+    """The page uses the ticket to find unfinished uploads of the field."""
     tickets = {ticket_on(browser.get(PAGE).content.decode(), field) for field in ("file", "attachments") for _ in "12"}
     assert len(tickets) == 2
 
 
-def test_files_of_forms_outlive_the_rows_of_other_sessions(
+def test_purge_keeps_sessions_of_form_files(
     browser: Client, uploads_settings: Callable[..., None], store: Store
 ) -> None:
     uploads_settings(RETENTION=timedelta(microseconds=1), FORM_LIFETIME=timedelta(days=60))
@@ -206,7 +206,7 @@ def test_files_of_forms_outlive_the_rows_of_other_sessions(
     assert post(browser, **{"file-token": token}).status_code == 302
 
 
-def test_a_portal_that_checks_files_hears_of_forms(uploads_settings: Callable[..., None]) -> None:
+def test_form_destination_without_checker_is_reported(uploads_settings: Callable[..., None]) -> None:
     checker = {"checker": "uploads.contrib.clamd.check"}
     mine = {"BACKEND": "portal.destination.PortalDestination", "OPTIONS": checker}
     uploads_settings(DESTINATIONS={"default": mine})
@@ -216,7 +216,7 @@ def test_a_portal_that_checks_files_hears_of_forms(uploads_settings: Callable[..
     assert "uploads.W011" not in [message.id for message in check_forms()]
 
 
-def test_checks_name_what_fields_need(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_middleware_and_urls_are_reported(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "UploadForm" not in name]
     assert "uploads.W012" in [message.id for message in check_forms()]
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "uploads.forms.middleware.UploadFormMiddleware"]
@@ -229,7 +229,7 @@ class Hashed(ManifestStaticFilesStorage):
     support_js_module_import_aggregation = True
 
 
-def test_modules_find_each_other_where_static_files_have_hashes(settings: Any, tmp_path: Path) -> None:
+def test_script_imports_work_with_hashed_files(settings: Any, tmp_path: Path) -> None:
     def use(backend: str) -> list[str | None]:
         settings.STATIC_ROOT = str(tmp_path)
         settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": backend}}
@@ -244,22 +244,22 @@ def test_modules_find_each_other_where_static_files_have_hashes(settings: Any, t
     assert (tmp_path / "uploads" / imported).exists()
 
 
-def test_without_a_script_the_form_is_posted_as_ever(browser: Client) -> None:
+def test_form_works_without_javascript(browser: Client) -> None:
     answer = post(browser, file=SimpleUploadedFile("plain.pdf", b"plain"))
     assert answer.status_code == 302
     assert content(Document.objects.get().file) == b"plain"
     answer = post(browser, file=SimpleUploadedFile("plain.exe", b"plain"))
-    assert "not accepted here" in answer.content.decode()
+    assert "not accepted" in answer.content.decode()
 
 
-def test_several_files(browser: Client, store: Store) -> None:
+def test_form_takes_several_files(browser: Client, store: Store) -> None:
     tokens = [uploaded(browser, b"a", "attachments", "a.txt"), uploaded(browser, b"b", "attachments", "b.txt")]
     said = {"file-token": uploaded(browser), "attachments-token": tokens}
     assert post(browser, attachments=SimpleUploadedFile("c.txt", b"c"), **said).status_code == 302
     assert sorted(content(one.file) for one in Attachment.objects.all()) == [b"a", b"b", b"c"]
 
 
-def test_what_no_form_takes_is_deleted(browser: Client, store: Store, uploads_settings: Callable[..., None]) -> None:
+def test_unused_form_files_are_deleted(browser: Client, store: Store, uploads_settings: Callable[..., None]) -> None:
     token = uploaded(browser)
     assert len(names_in(store)) == 1
     sessions.expire_stale(batch_size=10)
@@ -267,26 +267,24 @@ def test_what_no_form_takes_is_deleted(browser: Client, store: Store, uploads_se
     HeldFile.objects.update(since=timezone.now() - timedelta(days=2))
     sessions.expire_stale(batch_size=10)
     assert (HeldFile.objects.count(), names_in(store)) == (0, set())
-    assert "no longer kept" in post(browser, **{"file-token": token}).content.decode()
+    assert "has expired" in post(browser, **{"file-token": token}).content.decode()
 
 
-def test_removing_it_from_the_form_deletes_it(browser: Client, store: Store) -> None:
+def test_removing_an_upload_deletes_its_file(browser: Client, store: Store) -> None:
     uploaded(browser)
     session = UploadSession.objects.get()
     assert browser.delete(f"/uploads/{session.pk.hex}", headers={"Tus-Resumable": "1.0.0"}).status_code == 204
     assert (HeldFile.objects.count(), names_in(store)) == (0, set())
 
 
-def test_a_file_that_a_form_took_is_not_deleted_by_its_client(browser: Client, store: Store) -> None:
+def test_client_cannot_delete_a_taken_file(browser: Client, store: Store) -> None:
     post(browser, **{"file-token": uploaded(browser)})
     session = UploadSession.objects.get()
     assert browser.delete(f"/uploads/{session.pk.hex}", headers={"Tus-Resumable": "1.0.0"}).status_code == 204
     assert names_in(store) == {Document.objects.get().file.name}
 
 
-def test_the_audit_leaves_files_of_forms_alone(
-    browser: Client, store: Store, uploads_settings: Callable[..., None]
-) -> None:
+def test_audit_keeps_form_files(browser: Client, store: Store, uploads_settings: Callable[..., None]) -> None:
     uploads_settings(OBJECT_PREFIX="documents", AUDIT_GRACE=timedelta(microseconds=1))
     post(browser, **{"file-token": uploaded(browser)})
     uploaded(browser)
@@ -294,7 +292,7 @@ def test_the_audit_leaves_files_of_forms_alone(
     assert len(names_in(store)) == 2
 
 
-# The semantics of ClearableFileInput, to the letter
+# Semantics of ClearableFileInput
 
 
 class OptionalForm(forms.Form):
@@ -325,7 +323,7 @@ class Initial:
         ({"file-token": "{token}"}, None, "stored", True),
     ],
 )
-def test_semantics(
+def test_field_follows_clearable_file_input(
     browser: Client, user: User, data: dict[str, str], initial: Any, cleaned: Any, *, changed: bool
 ) -> None:
     def view(_request: Any) -> None:
@@ -356,7 +354,7 @@ class Strict(forms.Form):
     ("name", "data", "code"),
     [("a.pdf", b"", "empty"), ("longer-name.pdf", b"x", "max_length"), ("short.pdf", b"x", "")],
 )
-def test_djangos_own_rules_hold_for_what_was_sent(
+def test_django_validation_applies_to_uploaded_files(
     browser: Client, user: User, name: str, data: bytes, code: str
 ) -> None:
     def view(_request: Any) -> None:
@@ -369,8 +367,8 @@ def test_djangos_own_rules_hold_for_what_was_sent(
     as_user(user, view)
 
 
-def test_a_file_is_for_one_row(browser: Client, user: User) -> None:
-    """A queue of another row of the page may have found the same open upload."""
+def test_file_belongs_to_one_row(browser: Client, user: User) -> None:
+    """Another row's queue on the page may find the same open upload."""
 
     def view(_request: Any) -> None:
         token = send(browser, ticket_on(str(OptionalForm()["file"]), "file"), b"good")["file"]["details"]["token"]
@@ -382,7 +380,7 @@ def test_a_file_is_for_one_row(browser: Client, user: User) -> None:
 
 
 @pytest.mark.parametrize("clear", [{}, {"file-clear": "on"}])
-def test_a_form_that_is_shown_again_has_both_files(browser: Client, user: User, clear: dict[str, str]) -> None:
+def test_redisplayed_form_shows_both_files(browser: Client, user: User, clear: dict[str, str]) -> None:
     def view(_request: Any) -> None:
         token = send(browser, ticket_on(str(OptionalForm()["file"]), "file"), b"good")["file"]["details"]["token"]
         page = str(OptionalForm({"file-token": token} | clear, initial={"file": Initial()})["file"])
@@ -393,13 +391,13 @@ def test_a_form_that_is_shown_again_has_both_files(browser: Client, user: User, 
     as_user(user, view)
 
 
-def test_an_image_field_accepts_what_its_widget_says() -> None:
+def test_image_field_uses_widget_accept_attribute() -> None:
     chosen = ImageUploadField(widget=UploadWidget(attrs={"accept": "image/png"}))
     assert chosen.widget.attrs["accept"] == "image/png"
     assert ImageUploadField().widget.attrs["accept"] == "image/*"
 
 
-def test_validators_read_what_was_sent(browser: Client, user: User) -> None:
+def test_validators_read_the_uploaded_file(browser: Client, user: User) -> None:
     def view(_request: Any) -> None:
         ticket = ticket_on(str(OptionalForm()["file"]), "file")
         token = send(browser, ticket, b"bad")["file"]["details"]["token"]
@@ -410,8 +408,11 @@ def test_validators_read_what_was_sent(browser: Client, user: User) -> None:
     assert HeldFile.objects.count() == 1
 
 
-def test_widgets(user: User, rf: RequestFactory) -> None:
-    """A disabled field, and one for somebody who has not signed in, are plain; omitted is omitted."""
+def test_unusable_field_has_a_plain_widget(user: User, rf: RequestFactory) -> None:
+    """Disabled fields and fields of anonymous users get a plain widget.
+
+    A field without file and token counts as omitted.
+    """
     assert "<upload-drop" not in str(OptionalForm()["file"])
 
     class Disabled(forms.Form):
@@ -434,7 +435,7 @@ nested = [path("forms/", include("uploads.urls.forms"))]
 urlpatterns = [path("<slug:tenant>/app/", include((nested, "app")))]
 
 
-def test_the_urls_may_lie_in_a_namespace_and_behind_a_parameter(user: User, rf: RequestFactory, settings: Any) -> None:
+def test_urls_may_have_namespace_and_parameter(user: User, rf: RequestFactory, settings: Any) -> None:
     settings.ROOT_URLCONF = __name__
     request: Any = rf.get("/acme/app/documents/3/")
     request.user = user
@@ -448,7 +449,7 @@ def test_the_urls_may_lie_in_a_namespace_and_behind_a_parameter(user: User, rf: 
     assert check_forms() == []
 
 
-def test_the_admins_forms_have_it_by_one_line(admin_client: Client, admin_user: User, store: Store) -> None:
+def test_admin_forms_use_upload_fields(admin_client: Client, admin_user: User, store: Store) -> None:
     page = admin_client.get("/admin/portal/document/add/").content.decode()
     assert page.count("<upload-drop") == 4, "the field, those that inlines are made of, and an empty row"
     assert 'name="attachments-__prefix__-file"' in page
@@ -483,7 +484,7 @@ class DocumentSerializer(serializers.ModelSerializer[Document]):
         fields = ("title", "file")
 
 
-def test_a_serializer_takes_a_token(api: APIClient, user: User, other_user: User, store: Store) -> None:
+def test_serializer_accepts_a_token(api: APIClient, user: User, other_user: User, store: Store) -> None:
     field = DocumentSerializer().fields["file"]
     assert isinstance(field, UploadTokenField)
     token = send(api, field.ticket(user), b"abc")["file"]["details"]["token"]
@@ -521,8 +522,10 @@ def image(width: int, height: int) -> bytes:
     ],
     ids=["an image", "no image", "another name"],
 )
-def test_a_field_for_images(browser: Client, user: User, name: str, sent: bytes, why: str) -> None:
-    """As Django's: what is no image is refused, and the model's columns for its dimensions are filled."""
+def test_image_field_validates_images_and_fills_dimensions(
+    browser: Client, user: User, name: str, sent: bytes, why: str
+) -> None:
+    """Match Django's ImageField, including its width_field and height_field."""
 
     class Picture(models.Model):
         image = models.ImageField(upload_to="pictures", max_length=255, width_field="width", height_field="height")

@@ -1,4 +1,4 @@
-"""Portals as they are: their clocks, keys, permissions, throttles and middleware."""
+"""Test portals with other clocks, keys, permissions, throttles and middleware."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def error_of(answer: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
-def test_without_time_zones_sessions_live_as_long(
-    file_store: Store, uploader: Uploader, settings: Any, zone: str
-) -> None:
+def test_sessions_work_without_time_zones(file_store: Store, uploader: Uploader, settings: Any, zone: str) -> None:
     settings.TIME_ZONE, settings.USE_TZ = zone, False
     session = uploader.create(4, createOn="2026-01-02T03:04:05Z")
     sessions.expire_stale(batch_size=10)
@@ -60,7 +58,7 @@ def test_without_time_zones_sessions_live_as_long(
     assert sessions.expire_stale(batch_size=10) == 1
 
 
-def test_retry_after_fits_the_lease(file_store: Store, uploader: Uploader, uploads_settings: Change) -> None:
+def test_retry_after_matches_the_lease(file_store: Store, uploader: Uploader, uploads_settings: Change) -> None:
     uploads_settings(LEASE_DURATION=timedelta(seconds=40))
     session = UploadSession.objects.get(pk=uploader.create(4)["id"])
 
@@ -75,7 +73,7 @@ def test_retry_after_fits_the_lease(file_store: Store, uploader: Uploader, uploa
 
 
 class Keyed(Destination):
-    """A portal whose keys are UUIDs."""
+    """Destination whose keys are UUIDs."""
 
     key = uuid.uuid4()
 
@@ -100,7 +98,7 @@ def test_keys_may_be_uuids(file_store: Store, api: APIClient, uploads_settings: 
     assert [finished.json()["data"][name] for name in ("id", "folderId")] == [str(Keyed.key)] * 2
 
 
-def test_a_404_of_the_portal_is_about_the_portal(file_store: Store, api: APIClient, uploads_settings: Change) -> None:
+def test_portal_404_is_reported_as_not_found(file_store: Store, api: APIClient, uploads_settings: Change) -> None:
     uploads_settings(DESTINATION=f"{__name__}.Keyed")
     answer = api.post("/api/2.0/files/nothing/upload/create_session", {"FileName": "a", "FileSize": 1}, format="json")
     assert error_of(answer) == (404, "not_found")
@@ -111,7 +109,7 @@ class NeedsSecondFactor(BasePermission):
         return bool(request.user.is_staff)
 
 
-def test_what_the_portal_demands_of_all_views_holds(
+def test_default_permission_classes_apply_to_uploads(
     file_store: Store, uploader: Uploader, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = uploader.create(2)
@@ -123,7 +121,7 @@ def test_what_the_portal_demands_of_all_views_holds(
     assert uploader.send(session, b"ab").status_code == 201
 
 
-def test_permissions_of_models_rows_mean_nothing_here(
+def test_model_permissions_are_ignored_and_replaceable(
     file_store: Store, uploader: Uploader, uploads_settings: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = uploader.create(2)
@@ -137,26 +135,26 @@ def test_permissions_of_models_rows_mean_nothing_here(
 
 
 class BearsNothing(BaseAuthentication):
-    """Refuses as simplejwt does."""
+    """Refuse every token with the error of simplejwt."""
 
     def authenticate(self, request: Any) -> None:
         raise AuthenticationFailed({"detail": "Given token not valid", "code": "token_not_valid"})
 
 
-def test_what_an_authenticator_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_of_the_authenticator_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads._internal.http.views.UploadView.authentication_classes", [BearsNothing])
     answer = APIClient().get("/tus/")
     assert (answer.status_code, answer.json()["title"]) == (401, "Given token not valid")
 
 
 def wait_for_heartbeats() -> None:
-    """Wait until no thread is left that has a connection which was made with other settings."""
+    """Join the heartbeat threads, whose connections were opened with other settings."""
     for thread in threading.enumerate():
         if thread.name == "uploads-heartbeat":
             thread.join()
 
 
-def test_a_pool_has_the_connection_while_a_body_is_awaited(
+def test_pooled_connection_is_released_during_the_body(
     transactional_db: None, file_store: Store, open_session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if connection.vendor != "postgresql":
@@ -192,24 +190,20 @@ class OnceADay(UserRateThrottle):
     rate = "1/day"
 
 
-def test_a_rate_for_all_requests_is_not_meant_for_chunks(
-    file_store: Store, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_throttles_skip_chunks(file_store: Store, uploader: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
     session = uploader.create(3)
     monkeypatch.setattr("uploads._internal.protocols.onlyoffice.views.UploadView.throttle_classes", (OnceADay,))
     assert [uploader.send(session, byte).status_code for byte in (b"a", b"b", b"c")] == [200, 200, 201]
 
 
-def test_a_body_that_middleware_read_is_told_as_what_it_is(
-    file_store: Store, uploader: Uploader, settings: Any
-) -> None:
+def test_body_read_by_middleware_is_reported(file_store: Store, uploader: Uploader, settings: Any) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.hosts.middleware.Reading"]
     session = uploader.create(2)
     assert error_of(uploader.send(session, b"ab")) == (400, "body_consumed")
     assert uploader.state(session)["bytes_uploaded"] == 0
 
 
-def test_nothing_is_cached_and_401_says_how(file_store: Store, uploader: Uploader) -> None:
+def test_responses_forbid_caching_and_401_challenges(file_store: Store, uploader: Uploader) -> None:
     session = uploader.create(2)
     assert uploader.api.get(session["location"])["Cache-Control"] == "no-store"
     answer = APIClient().get(session["location"])
@@ -217,7 +211,7 @@ def test_nothing_is_cached_and_401_says_how(file_store: Store, uploader: Uploade
     assert answer["WWW-Authenticate"]
 
 
-def test_a_chunk_that_is_compressed_is_refused(file_store: Store, uploader: Uploader) -> None:
+def test_compressed_chunk_is_refused(file_store: Store, uploader: Uploader) -> None:
     session = uploader.create(2)
     answer = uploader.send_raw(session, b"ab", HTTP_CONTENT_ENCODING="gzip")
     assert error_of(answer) == (415, "content_encoding_unsupported")
@@ -233,7 +227,9 @@ def test_a_chunk_that_is_compressed_is_refused(file_store: Store, uploader: Uplo
         pytest.param({"HTTP_COOKIE": "asc_auth_key={}"}, id="the-named-cookie-of-a-program"),
     ],
 )
-def test_credentials_as_programs_send_them(file_store: Store, root: Any, user: User, headers: dict[str, str]) -> None:
+def test_credentials_of_programs_are_accepted(
+    file_store: Store, root: Any, user: User, headers: dict[str, str]
+) -> None:
     token = Token.objects.create(user=user).key
     sent: dict[str, Any] = {name: value.format(token) for name, value in headers.items()}
     url = f"/api/2.0/files/{root.pk}/upload/create_session"
@@ -241,9 +237,7 @@ def test_credentials_as_programs_send_them(file_store: Store, root: Any, user: U
 
 
 @pytest.mark.parametrize("header", [{"HTTP_ORIGIN": "https://evil.example"}, {"HTTP_SEC_FETCH_SITE": "cross-site"}])
-def test_the_cookie_of_a_browser_is_still_not_enough(
-    file_store: Store, root: Any, user: User, header: dict[str, Any]
-) -> None:
+def test_cross_site_token_cookie_is_refused(file_store: Store, root: Any, user: User, header: dict[str, Any]) -> None:
     token = Token.objects.create(user=user).key
     url = f"/api/2.0/files/{root.pk}/upload/create_session"
     answer = APIClient(enforce_csrf_checks=True).post(
@@ -252,7 +246,7 @@ def test_the_cookie_of_a_browser_is_still_not_enough(
     assert answer.status_code == 403
 
 
-def test_downloads_can_be_asked_for_first(file_store: Store, uploader: Uploader) -> None:
+def test_downloads_answer_head_requests(file_store: Store, uploader: Uploader) -> None:
     finished = uploader.send(uploader.create(3, name="a.png"), b"abc")
     file = finished.json()["data"]["file"]
     assert (file["fileType"], file["encrypted"]) == (4, False)
@@ -262,7 +256,7 @@ def test_downloads_can_be_asked_for_first(file_store: Store, uploader: Uploader)
     assert head["Last-Modified"]
 
 
-def test_a_user_has_so_many_chunks_at_a_time_and_others_have_theirs(
+def test_concurrent_chunks_are_limited_per_user(
     file_store: Store, uploader: Uploader, other_user: User, uploads_settings: Change
 ) -> None:
     uploads_settings(UPLOAD_THREADS=1)
@@ -282,7 +276,7 @@ def test_a_user_has_so_many_chunks_at_a_time_and_others_have_theirs(
 
 
 class Service:
-    """A principal that is no row: a service account, a token of another system."""
+    """Principal without a user row: a service account or another system's token."""
 
     is_authenticated, is_active = True, True
 
@@ -291,7 +285,7 @@ class Service:
 
 
 class ForServices(PortalDestination):
-    """Keeps what services send in somebody's folder."""
+    """Destination that stores files of services in a user's folder."""
 
     def folder(self, user: Any, folder_id: str) -> Folder:
         folder = PortalFolder.objects.get(pk=folder_id)
@@ -301,14 +295,14 @@ class ForServices(PortalDestination):
         return 10
 
 
-def test_who_is_no_row_uploads_too(file_store: Store, root: Any, user: User, uploads_settings: Change) -> None:
+def test_principal_without_row_can_upload(file_store: Store, root: Any, user: User, uploads_settings: Change) -> None:
     uploads_settings(DESTINATION=f"{__name__}.ForServices", MAX_OPEN_SESSIONS=1)
     mine, other, person = (Uploader(APIClient(), root.pk) for _ in range(3))
     mine.api.force_authenticate(Service(user.pk))
     other.api.force_authenticate(Service("else"))
     person.api.force_authenticate(user)
     session = mine.create(4)
-    for stranger in (other, person):  # The number of a user does not make a service that user.
+    for stranger in (other, person):  # A service with a user's primary key is not that user.
         assert error_of(stranger.send(session, b"ab")) == (404, "session_not_found")
     answer = mine.api.post(mine.url, {"FileName": "b", "FileSize": 1}, format="json")
     assert error_of(answer) == (429, "too_many_sessions")
@@ -318,18 +312,18 @@ def test_who_is_no_row_uploads_too(file_store: Store, root: Any, user: User, upl
 
 
 class Anonymous:
-    """Has nothing to be told apart by, so all of its kind are one."""
+    """Principal without a key; all instances count as one owner."""
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (User(username="a"), User(username="b")),  # as an authenticator makes them of a token, without a row
-        (Service("abC"), Service("ABc")),  # the same to some collations
+        (User(username="a"), User(username="b")),  # Built from a token by an authenticator, without a row.
+        (Service("abC"), Service("ABc")),  # Equal under some collations.
         (Service("x" * 300 + "1"), Service("x" * 300 + "2")),
     ],
 )
-def test_owners_are_told_apart(one: Any, other: Any) -> None:
+def test_owner_keys_are_distinct(one: Any, other: Any) -> None:
     assert key_of(one).casefold() != key_of(other).casefold()
     assert max(len(key_of(one)), len(key_of(other))) <= 255
     assert key_of(one) == key_of(one)
@@ -337,7 +331,7 @@ def test_owners_are_told_apart(one: Any, other: Any) -> None:
 
 
 class Tenants(PortalDestination):
-    """Each tenant has a storage and a prefix; the audit runs for one at a time."""
+    """Each tenant has a storage and a prefix; an audit covers one tenant."""
 
     tenant = "a"
 
@@ -351,7 +345,7 @@ class Tenants(PortalDestination):
         return [(f"tenant-{self.tenant}", f"files-of-{self.tenant}")]
 
 
-def test_tenants_have_places_of_their_own(
+def test_tenants_have_separate_upload_targets(
     settings: Any,
     tmp_path: Any,
     small_chunks: None,
@@ -372,10 +366,10 @@ def test_tenants_have_places_of_their_own(
     assert (kept["a"].exists(), kept["b"].exists()) == (True, False)
 
 
-def test_another_database_on_the_same_bucket_keeps_what_it_has(
+def test_audit_keeps_objects_of_another_database(
     store: Store, small_chunks: None, uploader: Uploader, uploads_settings: Change
 ) -> None:
-    """Tenants with schemas of their own, say, which share settings, bucket and prefix."""
+    """Tenants with separate schemas may share settings, bucket and prefix."""
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"shared-{uuid.uuid4().hex}")
     theirs = uploader.create(20 * MIB)
     uploader.send(theirs, bytes(10 * MIB))
@@ -385,8 +379,8 @@ def test_another_database_on_the_same_bucket_keeps_what_it_has(
     assert (found.orphans, found.freed, found.strange) == (0, 0, 1)
 
 
-def test_the_object_is_named_like_the_file(s3_store: Any, uploader: Uploader) -> None:
-    """So that models which take title, type and download name from their FileField are right."""
+def test_object_is_named_like_the_file(s3_store: Any, uploader: Uploader) -> None:
+    """Models may derive title, type and download name from their FileField."""
     finished = uploader.send(uploader.create(3, name="Summer report.PDF"), b"abc")
     content = PortalFile.objects.get(pk=finished.json()["data"]["id"]).content
     assert str(content.name).rpartition("/")[2] == "Summer_report.PDF"
@@ -398,7 +392,7 @@ def test_the_object_is_named_like_the_file(s3_store: Any, uploader: Uploader) ->
 
 
 @pytest.mark.parametrize("name", ["a" * 200 + ".html", ".htaccess", "…", "日本語" * 30 + ".txt", "a.b" * 60])
-def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: Uploader, name: str) -> None:
+def test_any_file_name_yields_signed_object_name(file_store: Store, uploader: Uploader, name: str) -> None:
     session = UploadSession.objects.get(pk=uploader.create(3, name=name)["id"])
     last = session.object_name.rpartition("/")[2]
     assert session.name_signature in session.object_name
@@ -407,8 +401,11 @@ def test_no_name_makes_an_object_that_is_not_ours(file_store: Store, uploader: U
     assert len(session.object_name) <= 100
 
 
-def test_indexes_are_as_short_as_mysql_wants_them() -> None:
-    """3,072 bytes for a key, four for a character (MySQL: InnoDB limits); MariaDB would not mind."""
+def test_indexes_fit_the_limit_of_mysql() -> None:
+    """MySQL's InnoDB limits a key to 3,072 bytes, at four bytes a character.
+
+    MariaDB does not refuse longer keys.
+    """
     for model in [*apps.get_app_config("upload_sessions").get_models(), *apps.get_app_config("portal").get_models()]:
         single = [[field.name] for field in model._meta.get_fields() if _is_indexed(field)]
         several = [

@@ -1,4 +1,4 @@
-"""What a session is not opened for, and that limits hold when two ask at once."""
+"""Test the limits for new sessions, also under concurrent requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
         ({"ALLOWED_EXTENSIONS": {".pdf"}}, {"FileName": "a.PDF", "FileSize": 1}, 200, None, ""),
     ],
 )
-def test_a_refusal_says_its_limit(
+def test_refusal_names_its_limit(
     uploader: Uploader,
     uploads_settings: Callable[..., None],
     setting: dict[str, Any],
@@ -51,7 +51,7 @@ def test_a_refusal_says_its_limit(
 @pytest.mark.parametrize(
     "end", [sessions.abort, sessions.expire_now, lambda s: sessions.receive(s, chunk_of(b"x" * 6))]
 )
-def test_what_ends_gives_its_place_back(
+def test_ended_session_frees_its_reservation(
     settings: Any, uploads_settings: Callable[..., None], open_session: OpenSession, end: Callable[..., Any]
 ) -> None:
     settings.QUOTA = 20
@@ -60,13 +60,13 @@ def test_what_ends_gives_its_place_back(
     with pytest.raises(QuotaExceeded, match="14 left; 6 are reserved"):
         open_session(15)
     open_session(14 - 6)
-    with pytest.raises(TooManySessions, match="2 unfinished uploads; at most 2"):
+    with pytest.raises(TooManySessions, match="2 unfinished uploads; the maximum is 2"):
         open_session(1)
     end(first)
     open_session(6)
 
 
-def test_published_files_count_too(settings: Any, open_session: OpenSession) -> None:
+def test_published_files_count_against_the_quota(settings: Any, open_session: OpenSession) -> None:
     settings.QUOTA = 10
     assert sessions.receive(open_session(6), chunk_of(b"abcdef")).state == State.COMPLETED
     with pytest.raises(QuotaExceeded, match="4 left"):
@@ -74,7 +74,7 @@ def test_published_files_count_too(settings: Any, open_session: OpenSession) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_sessions_cannot_take_the_last_place(
+def test_concurrent_creations_respect_the_limit(
     uploads_settings: Callable[..., None], user: User, root: Folder, file_store: Store, open_session: OpenSession
 ) -> None:
     uploads_settings(MAX_OPEN_SESSIONS=1)

@@ -1,4 +1,4 @@
-"""The uploads that a user can go on with."""
+"""Test the list of uploads that a user can resume."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def names(api: APIClient, url: str = "/tus/") -> list[str]:
     return [upload["name"] for upload in answer.json()["uploads"]]
 
 
-def test_page_by_page(api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPatch, other_user: User) -> None:
-    """Newest first, every one once, also those of the same moment; nobody else's, none that ended."""
+def test_pages_list_each_upload_once(
+    api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPatch, other_user: User
+) -> None:
+    """List the user's own unfinished uploads, also those with equal creation times."""
     monkeypatch.setattr(listing, "PAGE", 3)
     client = Client(api)
     for number in range(8):
@@ -46,8 +48,11 @@ def test_page_by_page(api: APIClient, root: Folder, monkeypatch: pytest.MonkeyPa
     assert sorted(found) == [f"{number}.bin" for number in range(8)]
 
 
-def test_a_folders_page_tells_its_own(api: APIClient, user: User, root: Folder) -> None:
-    """What was begun in it and goes to folders below it is its, too; not what was begun in those, or elsewhere."""
+def test_folder_page_lists_uploads_begun_there(api: APIClient, user: User, root: Folder) -> None:
+    """List uploads begun in the folder, including those into its subfolders.
+
+    Uploads begun in a subfolder or elsewhere are not listed.
+    """
     other = Folder.objects.create(owner=user, parent=root, ancestors=root.path, title="other")
     below: Any = {"HTTP_UPLOAD_METADATA": "filename YS5iaW4=,relativePath c3ViL2EuYmlu"}
     here, there = Client(api, root), Client(api, other)
@@ -72,12 +77,14 @@ def test_a_folders_page_tells_its_own(api: APIClient, user: User, root: Folder) 
         "9999-12-31T23:59:59-14:00~" + "0" * 32,
     ],
 )
-def test_nonsense_is_refused(api: APIClient, root: Folder, after: str) -> None:
+def test_invalid_cursor_is_refused(api: APIClient, root: Folder, after: str) -> None:
     answer = api.get("/tus/", {"after": after})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
-def test_what_is_being_sent_says_so(api: APIClient, root: Folder, uploads_settings: Callable[..., None]) -> None:
+def test_active_upload_is_listed_as_sending(
+    api: APIClient, root: Folder, uploads_settings: Callable[..., None]
+) -> None:
     said: Any = Client(api).create(10)
     UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
     (upload,) = api.get("/tus/").json()["uploads"]
@@ -85,8 +92,8 @@ def test_what_is_being_sent_says_so(api: APIClient, root: Folder, uploads_settin
     assert said["Location"] == upload["upload"]
 
 
-def test_those_of_numbered_chunks_are_told_by_themselves(api: APIClient, root: Folder) -> None:
-    """Whoever goes on in order cannot go on with them; GET tells how they stand."""
+def test_numbered_uploads_are_listed_separately(api: APIClient, root: Folder) -> None:
+    """Sequential clients cannot resume numbered uploads; GET reports their state."""
     Client(api).create(10, name="in order.bin")
     said = {"filename": "numbered.bin", "type": "", "metadata": {"size": "10"}}
     pk = api.post("/uppy/s3/multipart", said, format="json").json()["uploadId"]

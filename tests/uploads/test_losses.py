@@ -1,4 +1,4 @@
-"""What was acknowledged stays: behind hosts, databases and stores that are not like the demo's."""
+"""Test that acknowledged data survives unusual hosts, databases and stores."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def use(uploads_settings: Change, destination: type) -> None:
 # Hosts
 
 
-def test_names_that_middleware_rewrites_are_read_as_they_came(
+def test_original_parameter_names_survive_middleware(
     file_store: Store, small_chunks: None, uploader: Uploader, settings: Any
 ) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.hosts.middleware.Underscoring"]
@@ -70,7 +70,7 @@ def test_names_that_middleware_rewrites_are_read_as_they_came(
 
 
 @pytest.mark.parametrize("query", ["chunk_number=2", "chunk=2", "partNumber=2", "chunkNumber="])
-def test_a_number_that_cannot_be_read_is_not_guessed(
+def test_unreadable_chunk_number_is_refused(
     file_store: Store, small_chunks: None, uploader: Uploader, query: str
 ) -> None:
     session = uploader.create(6)
@@ -80,7 +80,7 @@ def test_a_number_that_cannot_be_read_is_not_guessed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_done_inside_a_transaction_of_the_host(file_store: Store, open_session: OpenSession) -> None:
+def test_host_transactions_are_refused(file_store: Store, open_session: OpenSession) -> None:
     session = open_session(2)
     for verb in (lambda: send(session, b"ab"), lambda: sessions.abort(session), lambda: open_session(2)):
         with transaction.atomic(), pytest.raises(TransactionOpen):
@@ -88,7 +88,7 @@ def test_nothing_is_done_inside_a_transaction_of_the_host(file_store: Store, ope
     assert UploadSession.objects.values_list("state", "bytes_stored").get() == ("open", 0)
 
 
-def test_middleware_that_is_known_to_open_transactions_is_named(settings: Any) -> None:
+def test_middleware_with_transactions_is_reported(settings: Any) -> None:
     from django.core.checks import run_checks
 
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "reversion.middleware.RevisionMiddleware"]
@@ -97,7 +97,7 @@ def test_middleware_that_is_known_to_open_transactions_is_named(settings: Any) -
 
 @pytest.fixture
 def stale_replica(tmp_path: Path) -> Iterator[None]:
-    """A database that knows nothing of what was written to the first."""
+    """Configure a replica that never receives the primary's writes."""
     connections.settings["replica"] = connections.settings["default"] | {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(tmp_path / "replica"),
@@ -108,7 +108,7 @@ def stale_replica(tmp_path: Path) -> Iterator[None]:
     del connections.settings["replica"], connections["replica"]
 
 
-def test_what_is_decided_on_is_read_where_it_is_written(
+def test_decisions_read_from_the_primary_database(
     file_store: Store, small_chunks: None, open_session: OpenSession, settings: Any, stale_replica: None
 ) -> None:
     settings.DATABASE_ROUTERS = ["tests.hosts.routers.ReadsElsewhere"]
@@ -123,7 +123,7 @@ def test_what_is_decided_on_is_read_where_it_is_written(
     assert sessions.audit().lost == []
 
 
-def test_without_all_its_rows_a_file_is_neither_completed_nor_lost(store: Store, open_session: OpenSession) -> None:
+def test_missing_part_rows_delay_completion(store: Store, open_session: OpenSession) -> None:
     data = some_bytes(30 * MIB)
     session = open_session(len(data))
     for start in (0, 10 * MIB):
@@ -138,10 +138,10 @@ def test_without_all_its_rows_a_file_is_neither_completed_nor_lost(store: Store,
     assert content(session) == data
 
 
-# What passes
+# Temporary failures
 
 
-def test_a_lack_of_memory_at_finalize_passes(
+def test_memory_shortage_at_finalize_is_temporary(
     file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
 ) -> None:
     session = open_session(4)
@@ -185,7 +185,7 @@ def test_unmounted_file_system_is_unavailable(
     assert b"".join(uploader.api.get(stored).streaming_content) == b"abc"
 
 
-def test_an_upload_that_seems_gone_while_it_is_completed_is_looked_at_again(
+def test_missing_upload_during_completion_is_retried(
     proxy: Proxy, small_chunks: None, open_session: OpenSession
 ) -> None:
     session = open_session(3)
@@ -199,13 +199,13 @@ def test_an_upload_that_seems_gone_while_it_is_completed_is_looked_at_again(
 
 
 class Dies(PortalDestination):
-    """Takes its process along."""
+    """End the process during publication."""
 
     def publish(self, session: UploadSession) -> PublishedFile:
         raise SystemExit
 
 
-def test_a_completion_that_kills_its_process_is_not_repeated_for_ever(
+def test_completion_that_kills_processes_is_limited(
     file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
 ) -> None:
     uploads_settings(COMPLETION_ATTEMPTS=3)
@@ -217,11 +217,11 @@ def test_a_completion_that_kills_its_process_is_not_repeated_for_ever(
             sessions.complete(row(session)) if attempt else send(session, b"ab")
     UploadSession.objects.update(retry_at=None)
     ended = sessions.complete(row(session))
-    assert (ended.state, "3 times" in ended.failure) == (State.FAILED, True)
+    assert (ended.state, "3 attempts" in ended.failure) == (State.FAILED, True)
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_a_chunk_may_take_longer_than_its_session_lives(
+def test_slow_chunk_outlives_the_session_lifetime(
     file_store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change, numbered: bool
 ) -> None:
     uploads_settings(SESSION_LIFETIME=timedelta(seconds=0.9))
@@ -229,7 +229,7 @@ def test_a_chunk_may_take_longer_than_its_session_lives(
 
     def slow() -> Iterator[bytes]:
         for byte in (b"a", b"b", b"c", b"d", b"e", b"f"):
-            time.sleep(0.3)  # that time passes is the point
+            time.sleep(0.3)  # The transfer must outlast the lifetime.
             yield byte
             sessions.require_live(row(session))
 
@@ -242,14 +242,14 @@ def test_a_chunk_may_take_longer_than_its_session_lives(
     assert content(session) == b"abcdef"
 
 
-# What is left over
+# Leftovers
 
 
 class ClaimsAll(PortalDestination):
     in_use = Destination.in_use
 
 
-def test_fragments_that_no_row_names_are_collected(
+def test_unreferenced_fragments_are_collected(
     store: Store, small_chunks: None, open_session: OpenSession, uploads_settings: Change
 ) -> None:
     uploads_settings(AUDIT_GRACE=timedelta(microseconds=1), OBJECT_PREFIX=f"strays-{time.time_ns()}")
@@ -265,9 +265,7 @@ def test_fragments_that_no_row_names_are_collected(
     assert content(done) == b"ab"
 
 
-def test_one_that_cannot_be_released_does_not_block_the_others(
-    proxy: Proxy, small_chunks: None, open_session: OpenSession
-) -> None:
+def test_failed_release_does_not_block_others(proxy: Proxy, small_chunks: None, open_session: OpenSession) -> None:
     stuck, other = (send(open_session(2), b"a") for _ in range(2))
     proxy.inject("AbortMultipartUpload", refuse, times=2)
     sessions.abort(stuck)
@@ -297,7 +295,7 @@ def test_failed_sessions_expire_later(
     assert (row(session).state, store.stat(session.object_name)) == (State.EXPIRED, None)
 
 
-def test_the_doctor_notices_a_bucket_that_keeps_versions(
+def test_doctor_reports_a_versioned_bucket(
     s3: weed.Weed, s3_storage: dict[str, Any], use_storage: Callable[..., Any], s3_client: Any
 ) -> None:
     bucket = f"versions-{time.time_ns()}"
@@ -308,10 +306,10 @@ def test_the_doctor_notices_a_bucket_that_keeps_versions(
 
 
 @pytest.mark.parametrize("call", ["CreateMultipartUpload", "AbortMultipartUpload"])
-def test_a_store_that_hangs_holds_no_request(
+def test_hanging_store_does_not_block_requests(
     proxy: Proxy, open_session: OpenSession, uploads_settings: Any, call: str
 ) -> None:
-    """Neither one that begins an upload nor one that ends it; the client of the store itself would wait longer."""
+    """Neither creation nor abort may wait; the store's own client would wait longer."""
     session = open_session(20 * MIB)
     if call == "AbortMultipartUpload":
         send(session, bytes(10 * MIB))

@@ -80,7 +80,7 @@ def test_finalize_names_missing_chunks(api: APIClient, base: str, session: Any) 
     upload(api, f"{url}/upload?chunkNumber=3", b"c")
     answer = api.put(f"{url}/finalize")
     assert error_of(answer) == (409, "upload_incomplete")
-    assert answer.json()["message"] == "The file is not complete: 1 of 4 bytes are stored; missing chunks: 1, 2."
+    assert answer.json()["message"] == "The file is incomplete: 1 of 4 bytes are stored; missing chunks: 1, 2."
 
 
 def test_abort_is_repeatable_and_final(api: APIClient, base: str, session: Any) -> None:

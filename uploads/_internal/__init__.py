@@ -1,1 +1,1 @@
-"""Everything that portals do not import: it may change with any release."""
+"""Internal code, which may change with any release. Portals do not import it."""

@@ -1,4 +1,4 @@
-"""What is behind an error: for logs, operators and tasks."""
+"""The causes of errors, for logs, operators and tasks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from uploads.exceptions import UploadError
 
 
 def is_interruption(error: Exception) -> bool:
-    """Tell whether ``error`` ends the task that runs, whatever it is at: Celery's soft time limit does.
+    """Return True if ``error`` ends the running task, as Celery's soft time limit does.
 
-    By its name, because Celery need not be installed.
+    The exception is recognized by name, because Celery need not be installed.
     """
     return any(kind.__name__ == "SoftTimeLimitExceeded" for kind in type(error).__mro__)
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what is behind an error, for logs and operators: the store's call, status and code, or the exception."""
+    """Describe the cause of an error for logs and operators.
+
+    For an error of the store, this is the call with its status and code, otherwise the exception.
+    """
     cause = error.__cause__ or error
     response = getattr(cause, "response", None)
     if isinstance(response, dict) and hasattr(cause, "operation_name"):  # botocore's ClientError

@@ -1,4 +1,4 @@
-"""System checks: what can be known of the settings without any I/O. Each setting's check id is in ``conf``."""
+"""System checks of the settings, without any I/O. ``conf`` has each setting's check id."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from uploads.destinations import Destination, aliases, get_destination
 from uploads.destinations.registry import configured, storages_in_use
 
 IN_TRANSACTION = (
-    "runs every request in a transaction, so that no upload could be acknowledged",
-    "Put it where it does not see the upload URLs; until then these answer transaction_open.",
+    "runs every request in a transaction, so that no upload can be acknowledged",
+    "Exempt the upload URLs from it; until then, they answer transaction_open.",
     "uploads.W004",
 )
 READS_BODIES = (
-    "reads the bodies of all requests, so that no chunk would be left for the upload",
-    "Let it leave out the upload URLs; until then these answer body_consumed.",
+    "reads the bodies of all requests, so that uploads receive no bytes",
+    "Exempt the upload URLs from it; until then, they answer body_consumed.",
     "uploads.W009",
 )
 HARMFUL = {
@@ -34,7 +34,10 @@ HARMFUL = {
     "request_logging.middleware.LoggingMiddleware": READS_BODIES,
     "silk.middleware.SilkyMiddleware": READS_BODIES,
 }
-"""Middleware that is known to keep uploads from working: what it does, what to do, the check. The doctor finds more."""
+"""Middleware known to break uploads, each with its effect, the remedy and the check id.
+
+The doctor finds more.
+"""
 EXPIRY, COMPLETION = "uploads.tasks.expire_sessions", "uploads.tasks.complete_sessions"
 
 
@@ -43,18 +46,18 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def check_limits(**_: Any) -> list[CheckMessage]:
-    """Warn where nothing limits what a user may store, or how fast; for ``check --deploy``."""
+    """Warn if neither a user's storage nor the upload rate is limited; for ``check --deploy``."""
     with suppress(ImproperlyConfigured):
         if conf.current().MAX_FILE_SIZE is None and not (_has_quota() or _has_rate()):
-            text = "Nothing limits what a user uploads: neither the size of a file, nor the space, nor the rate."
-            hint = "Set UPLOADS['MAX_FILE_SIZE'], a rate for uploads-create, or give the destination free_space()."
+            text = "Uploads are unlimited: neither the file size, nor the space of a user, nor the rate has a limit."
+            hint = "Set UPLOADS['MAX_FILE_SIZE'], a rate for uploads-create, or the destination's free_space()."
             return [Warning(text, hint=hint, id="uploads.W016")]
     return []
 
 
 def _has_quota() -> bool:
     for alias in aliases():
-        with suppress(Exception):  # Another check says what is wrong with it.
+        with suppress(Exception):  # Another check reports a broken destination.
             if type(get_destination(alias)).free_space is not Destination.free_space:
                 return True
     return False
@@ -86,8 +89,8 @@ def _check_settings() -> Iterator[CheckMessage]:
 def _check_doors() -> Iterator[CheckMessage]:
     if not any(door.is_included() for door in registry.registered()):
         yield Warning(
-            "No door is in the URLconf, so nothing can be uploaded.",
-            hint='urlpatterns += [path("tus/", include("uploads.urls.tus"))], or another door.',
+            "The URLconf includes no upload protocol, so nothing can be uploaded.",
+            hint='Add path("tus/", include("uploads.urls.tus")), or another protocol, to urlpatterns.',
             id="uploads.W002",
         )
     for door in registry.registered():
@@ -108,19 +111,19 @@ def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:
 def _check_destinations() -> Iterator[CheckMessage]:
     config = conf.current()
     if not config.DESTINATION and DEFAULT_ALIAS not in config.DESTINATIONS:
-        hint = "'uploads.destinations.PlainDestination' needs no code."
-        yield Error("settings.UPLOADS names no DESTINATION.", hint=hint, id="uploads.E002")
+        hint = "Set one; 'uploads.destinations.PlainDestination' needs no code."
+        yield Error("settings.UPLOADS has no DESTINATION.", hint=hint, id="uploads.E002")
     for alias in aliases():
         yield from _check_destination(alias)
 
 
 def has_check(alias: str) -> bool:
-    """Tell whether files of a destination are checked, as far as the settings are right."""
+    """Return True if a destination checks its files; False if its settings are invalid."""
     try:
         destination: object = get_destination(alias)
     except (ImportError, TypeError):
         return False
-    return isinstance(destination, Destination) and destination.has_check  # What is none, another check says.
+    return isinstance(destination, Destination) and destination.has_check  # Another check reports other classes.
 
 
 def _check_destination(alias: str) -> Iterator[CheckMessage]:
@@ -141,19 +144,19 @@ def _check_destination(alias: str) -> Iterator[CheckMessage]:
     except TypeError as error:
         problems = [str(error)]
     for problem in problems:
-        yield Error(f"The destination {alias!r} of settings.UPLOADS is not right: {problem}.", id="uploads.E041")
+        yield Error(f"The destination {alias!r} of settings.UPLOADS is invalid: {problem}.", id="uploads.E041")
 
 
 def _check_fields() -> Iterator[CheckMessage]:
-    """Find fields of the portal whose files would lie among ours."""
+    """Find fields of the portal that store their files among uploads."""
     prefix = conf.current().OBJECT_PREFIX
     for model in apps.get_models():
         for field in model._meta.get_fields():  # noqa: SLF001 - Django's documented API
             to = getattr(field, "upload_to", None)
             if isinstance(to, str) and f"{to.strip('/')}/".startswith(f"{prefix}/"):
                 yield Warning(
-                    f"{field} stores its files at {to!r}, which is in the place of uploads, {prefix!r}.",
-                    hint="The audit tells them apart; people cannot. Set UPLOADS['OBJECT_PREFIX'] to another place.",
+                    f"{field} stores its files at {to!r}, inside the prefix of uploads, {prefix!r}.",
+                    hint="The audit can tell them apart; people cannot. Choose another UPLOADS['OBJECT_PREFIX'].",
                     id="uploads.W008",
                 )
 
@@ -166,7 +169,10 @@ def _check_middleware() -> Iterator[CheckMessage]:
 
 
 def _check_schedule() -> Iterator[CheckMessage]:
-    """Find a schedule of Celery's in the settings that has not all of the app's tasks; without one, cron may do it."""
+    """Warn if Celery's schedule in the settings lacks one of the app's tasks.
+
+    Without a schedule, cron may run the tasks.
+    """
     schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", None)
     if not schedule:
         return
@@ -175,22 +181,22 @@ def _check_schedule() -> Iterator[CheckMessage]:
         if task not in planned:
             yield Warning(
                 f"CELERY_BEAT_SCHEDULE has no entry for {task}.",
-                hint="Add one, or run manage.py expire_uploads and complete_uploads from cron and silence this.",
+                hint="Add one, or run manage.py expire_uploads and complete_uploads from cron and silence this check.",
                 id="uploads.W010",
             )
 
 
 def check_bytes(alias: str) -> Iterator[CheckMessage]:
-    """Refuse a storage that encrypts, compresses or marks what it stores: uploads go around that."""
+    """Report a storage that encrypts, compresses or marks files, because uploads bypass this."""
     try:
         own = stores.make_store(alias).transformations()
     except ImproperlyConfigured:
-        return  # Another check says so.
+        return  # Another check reports this.
     if own and alias not in conf.current().BYPASSED_STORAGES:
         yield Error(
-            f"STORAGES[{alias!r}] has its own {', '.join(own)}, which the files of uploads do not pass: they are "
-            "stored as they were sent, and cannot be read where the storage expects other bytes.",
-            hint=f"Use another storage, or say that it is meant: UPLOADS['BYPASSED_STORAGES'] = [{alias!r}].",
+            f"STORAGES[{alias!r}] has its own {', '.join(own)}, which uploads bypass: files are stored as they were "
+            "sent, and the storage cannot read them if it expects other bytes.",
+            hint=f"Use another storage, or allow this one: UPLOADS['BYPASSED_STORAGES'] = [{alias!r}].",
             id="uploads.E053",
         )
 
@@ -210,7 +216,7 @@ def _check_storage() -> Iterator[CheckMessage]:
         yield from check_bytes(alias)
         if any(base.__module__.startswith("django_tenants.") for base in type(storages[alias]).__mro__):
             yield Warning(
-                f"STORAGES[{alias!r}] has another place for each tenant, which threads and tasks do not know of.",
-                hint="Use a storage with one place, and let the destination name the tenant's in its prefix.",
+                f"STORAGES[{alias!r}] has a separate location per tenant, which threads and tasks do not know.",
+                hint="Use a storage with one location, and return the tenant's prefix from the destination's prefix().",
                 id="uploads.W014",
             )

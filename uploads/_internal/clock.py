@@ -1,4 +1,7 @@
-"""The database's clock, in the zone that Django keeps its dates in, whatever the connection's own zone is."""
+"""The database's clock, in the time zone of Django's dates.
+
+The time zone of the connection does not matter.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from django.utils import timezone
 
 
 class DatabaseNow(Now):
-    """What ``Now`` is meant to be: MySQL's and SQLite's own know nothing of ``USE_TZ`` and of zones."""
+    """``Now`` with support for ``USE_TZ`` and time zones on MySQL and SQLite."""
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         template = f"TIMESTAMPADD(MICROSECOND, {_zone_offset()}, UTC_TIMESTAMP(6))"
@@ -23,7 +26,10 @@ class DatabaseNow(Now):
 
 
 def _zone_offset() -> int:
-    """Return by how many microseconds dates in the database are ahead of UTC: nothing, unless ``USE_TZ`` is off."""
+    """Return the offset of dates in the database from UTC in microseconds.
+
+    It is 0 unless ``USE_TZ`` is off.
+    """
     if settings.USE_TZ:
         return 0
     offset = timezone.localtime(datetime.now(UTC), timezone.get_default_timezone()).utcoffset()

@@ -1,7 +1,7 @@
 """The app's settings: the only reader of ``settings.UPLOADS``.
 
-``conf.current()`` gives those of the core that are in force, typed and with defaults; ``conf.of`` those of a door,
-which registers its own. ``override_settings`` works.
+``conf.current()`` returns the core's settings in force, typed and with defaults. ``conf.of`` returns the settings that
+a protocol registers. ``override_settings`` works.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uploads._internal import parts
 
 MIB = 2**20
 MAX_NAME = 1024
-"""Characters of an object's name."""
+"""Maximum number of characters in an object's name."""
 DEFAULT_ALIAS = "default"
 Group = TypeVar("Group")
 
@@ -85,13 +85,16 @@ def is_capabilities(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """What concerns all doors; the table in ``docs/reference/settings.md`` is made of it and of the doors' own."""
+    """Settings for all protocols.
+
+    The table in ``docs/reference/settings.md`` is generated from these and from the protocols' own settings.
+    """
 
     DESTINATION: str = setting(
         "",
         2,
         "dotted path",
-        "The portal's `uploads.destinations.Destination` subclass: short for `DESTINATIONS` with one, `default`.",
+        "The portal's `uploads.destinations.Destination` subclass; short for `DESTINATIONS` with only `default`.",
         is_text,
     )
     DESTINATIONS: Mapping[str, Any] = setting(
@@ -105,7 +108,7 @@ class Settings:
         (),
         52,
         "collection of aliases",
-        "Entries of `STORAGES` whose own way of reading and writing bytes uploads may bypass.",
+        "Entries of `STORAGES` whose own processing of bytes (encryption, compression) uploads may bypass.",
         lambda value: isinstance(value, (list, tuple, set, frozenset)) and all(map(is_name, value)),
     )
     STORAGE: str = setting("default", 3, "alias", "The entry of `STORAGES` that receives the files.", is_name)
@@ -113,20 +116,24 @@ class Settings:
         "uploads",
         4,
         "path",
-        "Where in the storage the default `Destination.object_name` puts files; this portal's alone.",
+        "The prefix of files under the default `Destination.object_name`; no other portal may use it.",
         lambda value: is_name(value) and value[0] not in "/." and posixpath.normpath(value) == value,
     )
     SESSION_LIFETIME: timedelta = setting(
         timedelta(hours=12), 5, "timedelta", "A session expires this long after its last chunk.", is_duration
     )
     MAX_FILE_SIZE: int | None = setting(
-        None, 27, "bytes", "A file has at most this size; `None` means what the store can hold.", is_size_or_none
+        None, 27, "bytes", "Maximum size of a file; `None` means the store's limit.", is_size_or_none
     )
     ALLOWED_EXTENSIONS: Collection[str] | None = setting(
-        None, 28, "collection of extensions", "Like `{'.pdf', '.png'}`; `None` allows all files.", is_extensions
+        None,
+        28,
+        "collection of extensions",
+        "Accepted files, such as `{'.pdf', '.png'}`; `None` allows all.",
+        is_extensions,
     )
     MAX_OPEN_SESSIONS: int | None = setting(
-        100, 29, "count", "Unfinished sessions a user may have at a time; `None` means no limit.", is_size_or_none
+        100, 29, "count", "Maximum unfinished sessions per user; `None` means no limit.", is_size_or_none
     )
     PART_SIZE: int = setting(
         10 * MIB,
@@ -139,38 +146,38 @@ class Settings:
         timedelta(seconds=60),
         31,
         "timedelta",
-        "A client that sends nothing for so long gets 408, as does one below 8 KiB/s on the whole (under gunicorn).",
+        "A client that sends nothing for this long gets 408, as does one below 8 KiB/s on average (under gunicorn).",
         is_duration,
     )
     LEASE_DURATION: timedelta = setting(
         timedelta(seconds=20),
         10,
         "timedelta",
-        "How long a session stays reserved for a writer that shows no sign of life.",
+        "How long a session stays reserved for a writer that does not renew its lease.",
         is_duration,
     )
     HAND_OVER_WAIT: timedelta = setting(
         timedelta(seconds=3),
         36,
         "timedelta",
-        "How long a request waits for an older one, whose client is silent, to let go of their session.",
+        "How long a request waits for an older request, whose client is silent, to release the session.",
         is_duration,
     )
     PARALLEL_PARTS: int = setting(
-        2, 37, "count", "Parts of one request that are stored at a time; each takes a buffer of `PART_SIZE`.", is_size
+        2, 37, "count", "Parts of one request stored in parallel; each takes a buffer of `PART_SIZE`.", is_size
     )
     STORE_TIMEOUT: timedelta = setting(
         timedelta(minutes=5),
         38,
         "timedelta",
-        "No answer of the store is waited for longer; then the request gets 503.",
+        "Maximum wait for a response of the store; then the request gets 503.",
         is_duration,
     )
     ENCRYPTION: str = setting(
         "AES256",
         11,
         "S3 algorithm",
-        "Server-side encryption, where it is asked for: `AES256` or `aws:kms`.",
+        "Server-side encryption, if a client requests it: `AES256` or `aws:kms`.",
         is_name,
     )
     ENCRYPTION_KEY_ID: str = setting(
@@ -180,12 +187,12 @@ class Settings:
         {},
         34,
         "dictionary",
-        "What stores take, by alias of `STORAGES`: `MAX_PARTS` of an upload, and true or false for `CHECKSUMS`, "
-        "`ENCRYPTS`, `COMPOSES`, `LISTS_PARTS`, `DELETES_MANY`. The rest is found out once; the doctor prints it.",
+        "Capabilities of stores by alias of `STORAGES`: `MAX_PARTS` of an upload, and true or false for `CHECKSUMS`, "
+        "`ENCRYPTS`, `COMPOSES`, `LISTS_PARTS`, `DELETES_MANY`. The others are detected once; the doctor prints them.",
         is_capabilities,
     )
     MAX_BUFFER_MEMORY: int = setting(
-        512 * MIB, 18, "bytes", "All part buffers of a process together; requests beyond it wait.", is_size
+        512 * MIB, 18, "bytes", "Maximum size of all part buffers of a process; further requests wait.", is_size
     )
     BUFFER_WAIT: timedelta = setting(
         timedelta(seconds=10), 19, "timedelta", "How long a request waits for buffers before it gets 503.", is_duration
@@ -194,14 +201,14 @@ class Settings:
         15,
         17,
         "count",
-        "Chunks of one user that a process receives at a time, as `files/settings` tells clients; more get 429.",
+        "Maximum chunks per user that a process receives at a time, as in `files/settings`; further ones get 429.",
         is_size,
     )
     MAX_FIELDS_SIZE: int = setting(
         64 * 2**10,
         51,
         "bytes",
-        "Fields of a request beside its file have at most this size together; lists of names and parts 16 times that.",
+        "Maximum size of all fields of a request besides its file; lists of names and parts may have 16 times that.",
         is_size,
     )
     COMPLETION_BUDGET: timedelta = setting(
@@ -212,7 +219,7 @@ class Settings:
         is_duration,
     )
     COMPLETION_ATTEMPTS: int = setting(
-        10, 14, "count", "How often completing a file is tried before the session is `failed`.", is_size
+        10, 14, "count", "Attempts to complete a file before the session is `failed`.", is_size
     )
     CHECK_WAIT: timedelta = setting(
         timedelta(seconds=10),
@@ -225,81 +232,89 @@ class Settings:
         "hold",
         42,
         "choice",
-        "A file that the check refuses: `hold` it until an operator releases it, or `delete` it at once.",
+        "Handling of a file that the check refuses: `hold` it until an operator releases it, or `delete` it at once.",
         lambda value: value in ("hold", "delete"),
     )
     ON_UNCHECKABLE: str = setting(
         "hold",
         43,
         "choice",
-        "A file that cannot be checked: `hold`, `delete`, or `publish` it.",
+        "Handling of a file that cannot be checked: `hold`, `delete`, or `publish` it.",
         lambda value: value in ("hold", "delete", "publish"),
     )
     ON_CHECKER_AWAY: str = setting(
         "wait",
         44,
         "choice",
-        "While the checker does not answer: `wait`; after `COMPLETION_ATTEMPTS` tries also `hold` or `publish`.",
+        "While the checker is unavailable: `wait`, or `hold` or `publish` after `COMPLETION_ATTEMPTS` attempts.",
         lambda value: value in ("wait", "hold", "publish"),
     )
     CLAMD: str = setting(
         "127.0.0.1:3310",
         46,
         "address",
-        "Where clamd listens, for `uploads.contrib.clamd.check`: `host:port`, or the path of a socket.",
+        "Address of clamd for `uploads.contrib.clamd.check`: `host:port`, or the path of a socket.",
         lambda value: is_name(value) and (value[0] == "/" or value.rpartition(":")[2].isdigit()),
     )
     SHA256: bool = setting(
         False,  # noqa: FBT003 - the default
         45,
         "True or False",
-        "Whether `session.sha256` has the whole file's hash when it is published; the task reads the file once for it.",
+        "Compute the file's `session.sha256` before it is published; the task reads the whole file once.",
         lambda value: isinstance(value, bool),
     )
     FAILED_LIFETIME: timedelta = setting(
-        timedelta(days=7), 32, "timedelta", "A `failed` session is kept so long for an operator to retry.", is_duration
+        timedelta(days=7),
+        32,
+        "timedelta",
+        "How long a `failed` session is kept for a retry by an operator.",
+        is_duration,
     )
     PERMISSION_CLASSES: Collection[str] | None = setting(
         None,
         50,
         "collection of dotted paths",
-        "REST framework's permissions for uploads beside being signed in; `None` means `DEFAULT_PERMISSION_CLASSES`.",
+        "REST framework's permissions for uploads of signed-in users; `None` means `DEFAULT_PERMISSION_CLASSES`.",
         lambda value: value is None or (isinstance(value, (list, tuple)) and all(map(is_name, value))),
     )
     KEEP_CLIENTS: bool = setting(
         True,  # noqa: FBT003 - the default
         47,
         "True or False",
-        "Whether a session's row keeps its client's address and name, for the admin.",
+        "Keep the client's address and name in the session's row, for the admin.",
         lambda value: isinstance(value, bool),
     )
     FORM_LIFETIME: timedelta = setting(
         timedelta(days=1),
         48,
         "timedelta",
-        "A file that came for a form is kept so long until it is sent.",
+        "How long an uploaded file waits for its form to be submitted.",
         is_duration,
     )
     RETENTION: timedelta = setting(
         timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", is_duration
     )
     AUDIT_GRACE: timedelta = setting(
-        timedelta(days=1), 30, "timedelta", "Younger things in the store are never taken for orphans.", is_duration
+        timedelta(days=1),
+        30,
+        "timedelta",
+        "Objects in the store younger than this never count as orphans.",
+        is_duration,
     )
-    BATCH_SIZE: int = setting(500, 16, "rows", "How many sessions the expiry task takes at a time.", is_size)
+    BATCH_SIZE: int = setting(500, 16, "rows", "Sessions that the expiry task processes at a time.", is_size)
 
 
 _groups: list[type[Any]] = [Settings]
-"""The core's settings, and those of each door."""
+"""The settings of the core and of each protocol."""
 
 
 def register(group: type[Any]) -> None:
-    """Add a door's settings: a frozen dataclass whose fields are made by ``setting``."""
+    """Add a protocol's settings: a frozen dataclass whose fields are made by ``setting``."""
     _groups.append(group)
 
 
 def fields() -> list[dataclasses.Field[Any]]:
-    """Return everything that ``settings.UPLOADS`` can say."""
+    """Return the fields of all known settings in ``settings.UPLOADS``."""
     return [field for group in _groups for field in dataclasses.fields(group)]
 
 
@@ -313,7 +328,7 @@ def raw_settings() -> dict[str, Any]:
 
 
 def of(group: type[Group]) -> Group:
-    """Return a group of the settings in force; raise ImproperlyConfigured for a name that no group has."""
+    """Return a group of the settings in force; raise ImproperlyConfigured for an unknown name."""
     return cast("Group", _read(group))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,7 @@
-"""How browsers are to treat uploaded files: what could run a script in the portal's origin is saved, not shown."""
+"""The Content-Disposition of uploaded files.
+
+Browsers must save, not display, a file that could run a script in the portal's origin.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from django.utils.http import content_disposition_header
 SHOWN_INLINE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain", "audio/mpeg", "video/mp4", "video/webm"}
 )
-"""Content types that cannot do so."""
+"""Content types that cannot run scripts."""
 
 
 def disposition_of(title: str, content_type: str) -> str:

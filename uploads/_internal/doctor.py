@@ -1,4 +1,4 @@
-"""Find out what the settings cannot know: whether store, clocks, Celery and the way to them do what uploads need."""
+"""Find problems of stores, clocks, Celery and connections that the settings cannot show."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ from uploads.models import TaskRun, UploadSession
 
 MAX_DATABASE_SKEW = timedelta(seconds=5)
 OVERDUE = timedelta(minutes=15)
-"""How long ago the tasks for expiry and completion may have run last."""
+"""Maximum time since the last run of the tasks for expiry and completion."""
 
 
 def examine(url: str = "") -> Iterator[Finding]:
-    """Yield findings as they are made; ``url`` is the portal's public address, to examine the way of a chunk to it."""
+    """Yield findings as they are made.
+
+    ``url`` is the portal's public address. If it is given, the protocols probe a chunk's way to the portal.
+    """
     yield from _settings()
     for alias in storages_in_use() or [conf.current().STORAGE]:
         yield from _store(alias)
@@ -44,7 +47,7 @@ def _settings() -> Iterator[Finding]:
     for message in messages:
         yield Finding("settings", ok=False, text=f"{message.id}: {message.msg} {message.hint or ''}".strip())
     if not messages:
-        yield Finding("settings", ok=True, text="the system checks find nothing")
+        yield Finding("settings", ok=True, text="the system checks report no problems")
 
 
 def _store(alias: str) -> Iterator[Finding]:
@@ -79,7 +82,7 @@ def _read_and_write(store: Store, name: str) -> Finding:
     same = b"".join(store.read(name)) == b"doctor"
     store.delete([name])
     return Finding(
-        "store", ok=same, text="reading and writing work" if same else "what is read is not what was written"
+        "store", ok=same, text="reading and writing work" if same else "the bytes read differ from the bytes written"
     )
 
 
@@ -94,17 +97,21 @@ def _multipart(store: Store, name: str) -> Iterator[Finding]:
             whole.extend(data)
         store.complete(upload, parts, crc32=whole.crc32)
     except StoreRefused as error:
-        yield Finding("store", ok=False, text=f"an upload of two parts is not completed: {error}")
+        yield Finding("store", ok=False, text=f"an upload of two parts cannot be completed: {error}")
         return
     finally:
         store.abort(upload)
     stored = store.stat(name)
     store.delete([name])
     good = stored is not None and stored.size == len(whole) and stored.crc32 in (None, whole.crc32)
-    yield Finding("store", ok=good, text="multipart uploads work" if good else f"a multipart upload became {stored}")
+    yield Finding(
+        "store",
+        ok=good,
+        text="multipart uploads work" if good else f"a multipart upload was stored wrongly, as {stored}",
+    )
     if stored and stored.crc32 is None and store.min_part_size > 1:
         text = (
-            "the store keeps no checksum of whole files: each part is verified, the file's size is, its content is not"
+            "the store keeps no checksum of whole files: each part and the file's size are verified, its content is not"
         )
         yield Finding("store", ok=True, text=text)
 
@@ -114,14 +121,12 @@ def _abort(store: Store, name: str) -> Finding:
     store.put_part(upload, number=1, offset=0, data=Buffer(b"doctor"))
     store.abort(upload)
     gone = store.upload_size(upload) is None
-    return Finding(
-        "store", ok=gone, text="aborting works" if gone else "an aborted upload is still there, and is billed"
-    )
+    return Finding("store", ok=gone, text="aborting works" if gone else "an aborted upload still exists and is billed")
 
 
 def _checksum(store: Store, name: str) -> Finding:
     if store.min_part_size == 1:
-        return Finding("store", ok=True, text="the file system keeps what it is given")
+        return Finding("store", ok=True, text="the file system stores bytes unchanged")
     if store.capabilities().get("CHECKSUMS") is False:
         return Finding("store", ok=True, text="parts are sent without checksums: serve the store over TLS")
     upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
@@ -130,26 +135,26 @@ def _checksum(store: Store, name: str) -> Finding:
     try:
         store.put_part(upload, number=1, offset=0, data=damaged)
     except StoreUnavailable:
-        return Finding("store", ok=True, text="a part whose checksum is wrong is refused")
+        return Finding("store", ok=True, text="parts with wrong checksums are refused")
     finally:
         store.abort(upload)
-    return Finding("store", ok=False, text="the store takes parts with wrong checksums: serve it over TLS")
+    return Finding("store", ok=False, text="the store accepts parts with wrong checksums: serve it over TLS")
 
 
 def _missing(store: Store, name: str) -> Finding:
     try:
         found = store.stat(name)
     except StoreUnavailable:
-        text = "what does not exist is answered with an error: grant s3:ListBucket, or a lost file looks like an outage"
+        text = "requests for missing objects fail: grant s3:ListBucket, or a lost file looks like an outage"
         return Finding("store", ok=False, text=text)
-    return Finding("store", ok=found is None, text="what does not exist is said not to")
+    return Finding("store", ok=found is None, text="missing objects are reported as missing")
 
 
 def _composing(store: Store) -> Finding:
     text = "files of any size are possible"
     if store.limits_parts and not store.composes:
         most = largest_in_one_upload(store) / 2**40
-        text = f"the store does not put uploads together, so a file has at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
+        text = f"the store cannot join uploads, so a file can have at most {most:.1f} TiB (MAX_BUFFER_MEMORY)"
     return Finding("store", ok=True, text=text)
 
 
@@ -159,23 +164,25 @@ def _bulk_deletion(store: Store, prefix: str) -> Finding:
 
 
 def _capabilities(store: Store) -> Finding:
-    encrypts = store.encrypts  # which is found out now, if it was not yet
+    encrypts = store.encrypts  # Detected now, if it is unknown.
     found = store.capabilities() | ({"ENCRYPTS": encrypts} if store.supports_encryption else {})
     if not found:
         return Finding("store", ok=True, text="a file system needs no entry in STORES")
-    return Finding("store", ok=True, text=f'what was found out, as a setting: "STORES": {{"{store.alias}": {found}}}')
+    return Finding(
+        "store", ok=True, text=f'detected capabilities, as a setting: "STORES": {{"{store.alias}": {found}}}'
+    )
 
 
 def _encryption(store: Store, name: str) -> Finding:
     if not store.supports_encryption:
-        return Finding("store", ok=True, text="encrypted files are refused: this kind of storage has none")
+        return Finding("store", ok=True, text="encrypted files are refused: this kind of storage has no encryption")
     store.put_fragment(name, Buffer(b"doctor"), encrypted=True)
     stored = store.stat(name)
     store.delete([name])
     found, wanted = stored.encryption if stored else "", conf.current().ENCRYPTION
     if encrypted_well_enough(found, wanted):
         return Finding("store", ok=True, text=f"encryption at rest works ({wanted})")
-    text = f"the store says {found or 'no encryption'} where {wanted} was asked for: encrypted files will fail"
+    text = f"the store reports {found or 'no encryption'} instead of {wanted}: encrypted files will fail"
     return Finding("store", ok=False, text=text)
 
 
@@ -193,29 +200,35 @@ def _tasks() -> Iterator[Finding]:
     yield from (_last_run(name) for name in ("expire", "complete"))
     overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).count()
     if overdue:
-        yield Finding("tasks", ok=False, text=f"{overdue} sessions should have been expired long ago")
+        yield Finding("tasks", ok=False, text=f"{overdue} sessions are overdue for expiry")
 
 
 def _celery(*, done_anyway: bool) -> Finding:
-    """Tell whether workers answer, which matters only where nobody else (cron) does their work."""
+    """Report the workers that respond.
+
+    Missing workers are acceptable if something else, like cron, runs the tasks.
+    """
     try:
         from uploads.tasks import workers
     except ImportError:
-        return Finding("tasks", ok=True, text="Celery is not installed; cron has to run the management commands")
+        return Finding("tasks", ok=True, text="Celery is not installed; cron must run the management commands")
     try:
         answering = workers()
     except Exception as error:
         text = f"the Celery broker does not answer: {error}"
     else:
         if answering:
-            return Finding("tasks", ok=True, text=f"Celery workers that answer: {', '.join(answering)}")
+            return Finding("tasks", ok=True, text=f"responding Celery workers: {', '.join(answering)}")
         text = "no Celery worker answers"
-    hint = "but the tasks are run (by cron?)" if done_anyway else "start one, or run the management commands from cron"
+    hint = "but the tasks do run (by cron?)" if done_anyway else "start one, or run the management commands from cron"
     return Finding("tasks", ok=done_anyway, text=f"{text}; {hint}")
 
 
 def _last_run(name: str) -> Finding:
-    """Tell when sessions were last expired or completed; a portal without old sessions may not have had the time."""
+    """Report when sessions were last expired or completed.
+
+    A portal without old sessions need not have had a run yet.
+    """
     run, limit = TaskRun.objects.filter(name=name).first(), timezone.now() - OVERDUE
     if run is None:
         good = not UploadSession.objects.filter(created_at__lt=limit).exists()
@@ -223,5 +236,5 @@ def _last_run(name: str) -> Finding:
     else:
         good = run.ran_at > limit
         text = f"sessions were last {name}d {(timezone.now() - run.ran_at).total_seconds() / 60:.0f} minutes ago"
-    hint = "" if good else ": is beat running, or cron?"
+    hint = "" if good else ": check that beat or cron is running"
     return Finding("tasks", ok=good, text=f"{text}{hint}")

@@ -1,4 +1,4 @@
-"""Begin anew in a forked child: threads, locks and connections of the parent are of no use there."""
+"""Reset state in a forked child, which cannot use the parent's threads, locks and connections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whose a session is: text that names any principal, a row of the portal or not.
+"""Owners of sessions: text that names any principal, with or without a row.
 
-A foreign key would tie the sessions to one table in their own database. Portals keep them in another one, and let
-service accounts and holders of a token upload who are no rows at all.
+A foreign key would tie the sessions to one table in their own database. Portals keep sessions and users in separate
+databases, and let service accounts and token holders upload, which have no rows at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db.models import Model
 
 LONGEST = 255
 _PLAIN = re.compile(r"\d{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Numbers and UUIDs: nothing that a database could take for something else."""
+"""Numbers and UUIDs, which no database confuses with another key."""
 
 
 class Owned(Protocol):
@@ -29,12 +29,12 @@ class Owned(Protocol):
 
 
 def key_of(user: Any) -> str:
-    """Return the text that names ``user``: the kind, and the key within it.
+    """Return the text that names ``user``: its kind, and its key within the kind.
 
-    Kinds are kept apart, so that a service account never is the user that happens to have the same number; so are keys
-    that some databases' collations take for the same.
+    The kind distinguishes a service account from a user with the same number. A digest distinguishes keys that the
+    collations of some databases treat as equal.
     """
-    kind = user.__class__  # of what a lazy object stands for
+    kind = user.__class__  # Of a lazy object, this is the class of the object behind it.
     if issubclass(kind, Model) and user.pk is not None:
         return _named(kind._meta.concrete_model._meta.label_lower, str(user.pk))  # noqa: SLF001 - documented API
     return _named(f"{kind.__module__}.{kind.__qualname__}", _key_within(user, kind))
@@ -55,7 +55,7 @@ def _named(kind: str, key: str) -> str:
 
 
 def attach(sessions: Iterable[Owned]) -> None:
-    """Find the owners of many sessions with one query for each kind of them."""
+    """Set the owners of many sessions with one query for each kind of owner."""
     by_kind: dict[str, dict[str, list[Owned]]] = defaultdict(lambda: defaultdict(list))
     for session in sessions:
         kind, _, key = session.owner_key.partition(":")
@@ -64,7 +64,7 @@ def attach(sessions: Iterable[Owned]) -> None:
         found = _find(kind, by_key)
         for key, owned in by_key.items():
             for session in owned:
-                vars(session)["owner"] = found.get(key)  # what the cached property keeps
+                vars(session)["owner"] = found.get(key)  # The value of the cached property.
 
 
 def _find(kind: str, keys: Iterable[str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _find(kind: str, keys: Iterable[str]) -> dict[str, Any]:
         model = apps.get_model(kind)
         typed = [model._meta.pk.to_python(key) for key in keys]  # noqa: SLF001
     except (LookupError, ValueError, ValidationError):
-        return {}  # Not a row, or of a model that the portal no longer has.
-    # Without a hint: the router would look for users where the sessions are.
+        return {}  # Not a row, or a row of a model that the portal no longer has.
+    # No hint, or the router would look for users in the database of the sessions.
     users = model._base_manager.using(router.db_for_write(model))  # noqa: SLF001
     return {str(user.pk): user for user in users.filter(pk__in=typed)}

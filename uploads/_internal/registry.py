@@ -1,4 +1,7 @@
-"""Doors: the protocols by which sessions are opened and filled. The core knows that there are some, and no more."""
+"""The registry of upload protocols, which open and fill sessions.
+
+The core knows nothing else about protocols.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,25 @@ from django.core.checks import CheckMessage
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the doctor looked at."""
+    """One result of the doctor."""
 
     about: str
     ok: bool
     text: str
-    """What was found and, if it is not good, what to change."""
+    """The result and, if it is not ok, the remedy."""
 
 
 @dataclass(frozen=True)
 class UploadProtocol:
-    """What a protocol brings along for ``manage.py check`` and for the doctor."""
+    """The functions of a protocol for ``manage.py check`` and the doctor."""
 
     name: str
     is_included: Callable[[], bool]
-    """Tells whether its URLs are in the host's."""
+    """Returns True if the protocol's URLs are in the portal's URLconf."""
     check: Callable[[], Iterator[CheckMessage]]
-    """Yields what the settings and the URLs say, without any I/O."""
+    """Yields problems of the settings and the URLs, without any I/O."""
     probe: Callable[[str], Iterator[Finding]]
-    """Yields what only asking the portal at its public address can show."""
+    """Yields findings that need requests to the portal's public address."""
 
 
 _protocols: dict[str, UploadProtocol] = {}

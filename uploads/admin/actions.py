@@ -1,4 +1,4 @@
-"""What operators may do to sessions."""
+"""Actions of operators on sessions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uploads.models import MAY_EXPIRE, State, UploadSession
 
 @dataclass(frozen=True)
 class Action:
-    """Something that an operator does to sessions: after a page that asks, and for the log."""
+    """An operator's action on sessions, which needs a confirmation and is logged."""
 
     name: str
     label: Any
@@ -33,7 +33,7 @@ ACTIONS = (
     Action(
         "abort",
         _("Abort"),
-        _("Abort these uploads? Their bytes are deleted; their clients have to begin anew."),
+        _("Abort these uploads? Their stored bytes are deleted; clients must start over."),
         sessions.abort,
         "Aborted.",
         MAY_EXPIRE | Q(state=State.CHECKING),
@@ -42,7 +42,7 @@ ACTIONS = (
     Action(
         "expire",
         _("Expire now"),
-        _("Expire these uploads now, as if their time were up? Their bytes are deleted."),
+        _("Expire these uploads now? Their stored bytes are deleted."),
         sessions.expire_now,
         "Expired.",
         MAY_EXPIRE,
@@ -50,24 +50,24 @@ ACTIONS = (
     ),
     Action(
         "extend",
-        _("Give more time"),
-        _("Give these uploads their full lifetime again, from now on?"),
+        _("Extend"),
+        _("Extend these uploads? Their full lifetime starts again now."),
         sessions.extend,
         "Extended.",
         MAY_EXPIRE,
     ),
     Action(
         "retry",
-        _("Retry completing"),
-        _("Try again to make files of these uploads?"),
+        _("Retry completion"),
+        _("Retry the completion of these uploads?"),
         sessions.retry,
-        "Completing retried.",
+        "Completion retried.",
         Q(state=State.FAILED),
     ),
     Action(
         "release",
         _("Release"),
-        _("Publish these files although their check refused them, or has not been done?"),
+        _("Publish these files although their check refused them or is not done?"),
         sessions.release_checked,
         "Released",
         Q(state=State.CHECKING) | Q(state=State.FAILED) & Q(check_result__in=sessions.RELEASABLE),
@@ -78,7 +78,7 @@ ACTIONS = (
 
 
 def as_admin_action(action: Action) -> Callable[..., Any]:
-    """Return an action as the admin knows it."""
+    """Return the action as a function for the admin's ``actions``."""
 
     def ask(modeladmin: Any, request: HttpRequest, queryset: QuerySet[UploadSession]) -> Any:
         return modeladmin.ask(request, queryset, action)

@@ -1,4 +1,4 @@
-"""Cells of the list, and the figures above it."""
+"""Cells of the session list, and the figures above it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from django.utils.translation import gettext_lazy as _
 from uploads.models import State, TaskRun, UploadSession
 
 MAX_COUNTED_ROWS = 10_000
-"""Rows that are counted, and can be leafed through, at most: so lists stay quick."""
+"""Maximum number of rows that are counted and paginated, so that lists stay fast."""
 STALLED_AFTER = timedelta(minutes=10)
 A_MINUTE, A_YEAR = timedelta(minutes=1), timedelta(days=365)
 
 
 class SessionCells:
-    """What the list and the page of a session show in words."""
+    """Methods that format the cells of the list and of a session's page."""
 
     @admin.display(description=_("file"), ordering="file_name")
     def file(self, session: UploadSession) -> SafeString:
@@ -88,7 +88,7 @@ class SessionCells:
 
 
 def numbers_of_today() -> list[tuple[Any, Any]]:
-    """Return what the page says on top, each with its name; by indexes, and nothing is counted without end."""
+    """Return the named summary figures above the list; counts use indexes and are capped."""
     now = timezone.now()
     today = timezone.localtime(now) if timezone.is_aware(now) else now
     since = today.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -104,11 +104,11 @@ def numbers_of_today() -> list[tuple[Any, Any]]:
     return [
         (_("open"), opened["count"]),
         (_("stalled"), opened["stalled"]),
-        (_("stored of them"), filesizeformat(opened["stored"])),
+        (_("stored of open uploads"), filesizeformat(opened["stored"])),
         (_("completed today"), ended(State.COMPLETED)),
         (_("failed today"), ended(State.FAILED)),
-        (_("on their way"), _some(state=State.COMPLETING).count() + _some(state=State.CHECKING).count()),
-        (_("last run of the task"), _ago(ran) if ran else gettext("never")),
+        (_("finishing"), _some(state=State.COMPLETING).count() + _some(state=State.CHECKING).count()),
+        (_("last task run"), _ago(ran) if ran else gettext("never")),
     ]
 
 
@@ -125,6 +125,6 @@ def _cell(name: str, **context: object) -> SafeString:
 
 
 def _rate(session: UploadSession) -> float:
-    """Return bytes a second from creation to the last activity."""
+    """Return bytes per second from creation to the last activity."""
     seconds = (session.updated_at - session.created_at).total_seconds()
     return session.bytes_stored / seconds if seconds > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Inspection of upload sessions. Nothing is edited; operators end, extend, retry and release sessions."""
+"""The read-only admin of upload sessions; operators end, extend, retry and release them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from uploads.admin.cells import MAX_COUNTED_ROWS, SessionCells, numbers_of_today
 from uploads.admin.timeline import drawn
 
 MAX_SELECTED_ROWS = 200
-"""Sessions that an action takes at a time: each is a field of a form, and some take a while."""
+"""Maximum sessions per action: each is a form field, and some take a while."""
 PARTS_SHOWN = 100
 
 
@@ -53,7 +53,7 @@ class SessionList(ChangeList):
 
 
 class BoundedPaginator(Pages):
-    """Counts no more rows than anybody leafs through: to count a million takes seconds."""
+    """Count at most MAX_COUNTED_ROWS rows, because counting a million takes seconds."""
 
     @cached_property
     def count(self) -> int:
@@ -128,7 +128,7 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         css = {"all": ("uploads/admin.css",)}
         js = ("uploads/admin.js",)
 
-    # What may be done
+    # Permissions and actions
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -149,9 +149,9 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         return [action for action in ACTIONS if getattr(self, f"has_{action.name}_permission")(request)]
 
     def ask(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action) -> HttpResponseBase | None:
-        """Ask before anything is done, and say of which uploads it cannot be."""
+        """Show a confirmation page, which lists the uploads that the action cannot change."""
         if queryset[: MAX_SELECTED_ROWS + 1].count() > MAX_SELECTED_ROWS:
-            text = _("Choose at most %d uploads at a time.") % MAX_SELECTED_ROWS
+            text = _("Select at most %d uploads at a time.") % MAX_SELECTED_ROWS
             self.message_user(request, text, messages.WARNING)
             return None
         reason = request.POST.get("reason", "").strip()
@@ -199,7 +199,7 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str
     ) -> tuple[QuerySet[UploadSession], bool]:
-        # Ids are shown without dashes, and some databases keep them with.
+        # Ids are shown without dashes, but some databases store dashes.
         try:
             return queryset.filter(pk=uuid.UUID(hex=search_term)), False
         except ValueError:
@@ -218,12 +218,12 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         patterns = super().get_urls()
         for pattern in patterns:
             if pattern.name == "upload_sessions_uploadsession_changelist":
-                # Its actions are the verbs, which commit what they do: ATOMIC_REQUESTS is for other views.
+                # Actions commit their own transactions, which ATOMIC_REQUESTS must not enclose.
                 pattern.callback._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
         return [live, *patterns]
 
     def live_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Tell what changes in the rows of a page, with one query; 304 if nothing did."""
+        """Return the live cells of a page's rows, with one query; 304 if none changed."""
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
         ids = [text for text in request.GET.get("ids", "").split(",")[: self.list_per_page] if _is_id(text)]
@@ -235,7 +235,7 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         return JsonResponse(said, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
     def _changing(self, session: UploadSession) -> dict[str, Any]:
-        """Return the cells that change while an upload goes on, and whether it does."""
+        """Return the cells that change during an upload, and a flag for a live upload."""
         cells = ("state_badge", "progress", "speed", "time_left", "last_activity", "expiry")
         shown = {name: getattr(self, name)(session) for name in cells}
         return {**shown, "live": session.state == State.OPEN or session.is_finishing}

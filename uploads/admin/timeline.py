@@ -1,4 +1,4 @@
-"""Where in the file the bytes of a session are, and how fast they came."""
+"""A map of a session's stored bytes and a curve of its upload rate."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from uploads.admin.cells import MAX_COUNTED_ROWS
 from uploads.models import UploadSession
 
 MAX_MAP_CELLS = 240
-"""Into how many cells the map of the parts and the curve of the rate are divided."""
+"""Number of cells of the map of the parts and of the rate curve."""
 CURVE_FROM = 8
-"""Parts that a curve needs to say anything."""
+"""Minimum number of parts for a meaningful curve."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the page of a session draws: where in the file its bytes are, and how quickly they came."""
+    """The drawing on a session's page: positions of stored bytes and the upload rate."""
 
     cells: list[tuple[int, int, float]]
-    """Place, width and share of each run of cells of the map that have bytes."""
+    """Position, width and share of each run of map cells that have bytes."""
     curve: str
-    """Points of a line, x from 0 to MAX_MAP_CELLS, y from 0 (the fastest) to 40; empty if there are too few parts."""
+    """Points of a line; empty if there are too few parts.
+
+    x goes from 0 to MAX_MAP_CELLS, y from 0 (the fastest) to 40."""
     quickest: str
     width: int = MAX_MAP_CELLS
 
 
 def drawn(session: UploadSession) -> Drawing | None:
-    """Return the drawing, or None for a session without bytes, or with too many parts to draw each."""
+    """Return the drawing; None for a session without bytes or with too many parts."""
     rows = list(session.parts.values_list("offset", "size", "created_at")[:MAX_COUNTED_ROWS])
     fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:MAX_COUNTED_ROWS]
     for chunk, offset, size, at in fragments:

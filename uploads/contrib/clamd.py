@@ -1,6 +1,6 @@
-"""A check by ClamAV's daemon: ``{"BACKEND": …, "OPTIONS": {"checker": "uploads.contrib.clamd.check"}}``.
+"""Check files with ClamAV's daemon: ``{"BACKEND": …, "OPTIONS": {"checker": "uploads.contrib.clamd.check"}}``.
 
-Speaks ``INSTREAM`` (clamd(8)) to ``UPLOADS["CLAMD"]``, so that clamd needs no access to the store.
+Files are sent with ``INSTREAM`` (clamd(8)) to ``UPLOADS["CLAMD"]``, so that clamd needs no access to the store.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from uploads.models import UploadSession
 
 BLOCK = 2**18
 PATIENCE = 600
-"""Seconds in which clamd takes a block, or says what it found."""
+"""Seconds to wait for clamd to accept a block, or to report its result."""
 CANNOT_TELL = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
-"""Findings which only say that clamd did not see everything."""
+"""Findings that only report an incomplete scan."""
 
 
 def check(session: UploadSession, file: BinaryIO) -> None:
-    """Raise FileRefused for what clamd finds, FileUncheckable for what it cannot look into, else CheckerUnavailable."""
+    """Scan a file with clamd.
+
+    Raises FileRefused for a finding, FileUncheckable if clamd cannot scan the file, and CheckerUnavailable for other
+    failures.
+    """
     try:
         with _connected(conf.current().CLAMD) as clamd:
             _send(clamd, file)
@@ -56,7 +60,7 @@ def _connected(address: str) -> socket.socket:
 def _send(clamd: socket.socket, file: BinaryIO) -> None:
     clamd.sendall(b"zINSTREAM\0")
     while block := file.read(BLOCK):
-        # What is too large is told before the end, and what is sent after that resets the connection.
+        # clamd reports an oversized file before its end, and resets the connection if more data follows.
         if select.select([clamd], [], [], 0)[0]:
             return
         try:

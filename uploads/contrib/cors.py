@@ -1,4 +1,4 @@
-"""What pages of other origins need to send and to read, for the settings of django-cors-headers.
+"""CORS headers for pages of other origins, for the settings of django-cors-headers.
 
 ``CORS_ALLOW_HEADERS = (*default_headers, *cors.ALLOW_HEADERS)``, ``CORS_EXPOSE_HEADERS = cors.EXPOSE_HEADERS``
 """

@@ -1,4 +1,7 @@
-"""Downloads: streamed from the storage, resumable by Range, never shown by the browser unless known to be safe."""
+"""Downloads, streamed from the storage and resumable by Range.
+
+Browsers display a file only if its type is known to be safe.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ _RANGE = re.compile(r"^bytes=(\d{1,18})-(\d{0,18})$")
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be sent."""
+    """A file to send."""
 
     storage: str
-    """The alias of the storage that has it."""
+    """The alias of the file's storage."""
     name: str
     title: str
     content_type: str
@@ -32,13 +35,13 @@ class Content:
 
 
 LINK_LASTS = 60
-"""Seconds that a link to the store is good for; a download that has begun goes on."""
+"""Validity of a link to the store, in seconds. A download that has begun continues."""
 
 
 def download(request: HttpRequest, content: Content, *, presigned: bool = False) -> HttpResponseBase:
-    """Answer with the content, or with the one range of it that was asked for.
+    """Respond with the content, or with the one requested range of it.
 
-    ``presigned`` sends a browser to the store itself, if the store can give out links; they are never to be stored.
+    ``presigned`` redirects the browser to the store, if the store supports links. Caches must not keep the links.
     """
     if presigned and request.method == "GET":
         disposition = disposition_of(content.title, content.content_type)
@@ -48,7 +51,7 @@ def download(request: HttpRequest, content: Content, *, presigned: bool = False)
         if link:
             return HttpResponse(status=302, headers={"Location": link, "Cache-Control": "no-store"})
     etag = f'"{content.etag}"'
-    # The same address has another version tomorrow, and nobody else's caches are to have it.
+    # Caches must revalidate, because the URL may serve another version later. Shared caches must not keep the file.
     kept = {
         "ETag": etag,
         "Last-Modified": http_date(content.modified.timestamp()),
@@ -79,7 +82,7 @@ def download(request: HttpRequest, content: Content, *, presigned: bool = False)
 
 
 def _range(request: HttpRequest, etag: str) -> re.Match[str] | None:
-    """Return the one range that is asked for of this version (RFC 9110, 13.1.5 and 14.2), if any is."""
+    """Return the one range requested of this version, if any (RFC 9110, 13.1.5 and 14.2)."""
     if request.method != "GET" or request.headers.get("If-Range", etag) != etag:
         return None
     wanted = _RANGE.match(request.headers.get("Range", ""))

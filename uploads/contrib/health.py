@@ -1,4 +1,4 @@
-"""For a portal's health page: whether the store of uploads can be reached."""
+"""A check of the store of uploads, for a portal's health page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from uploads._internal.stores.names import probe_under
 
 
 def check_store(alias: str = DEFAULT_ALIAS) -> None:
-    """Raise what keeps uploads from ``STORAGES[alias]``: the store is away, or its file system is not mounted.
+    """Raise an error if uploads to ``STORAGES[alias]`` cannot work.
 
-    Makes one request. It may hang as long as the storage's own timeouts allow: call it with a deadline.
+    Reasons are an unavailable store or a file system that is not mounted. The check makes one request. It may hang as
+    long as the storage's own timeouts allow, so call it with a deadline.
     """
     get_store(alias).require_reachable(probe_under("health"))

@@ -1,6 +1,6 @@
-"""What happens to uploads, counted from the app's signals and exported for Prometheus.
+"""Count upload events from the app's signals, and export them for Prometheus.
 
-Call ``connect`` once per process (``AppConfig.ready``) and put ``metrics`` into the URLs. Processes share their counts
+Call ``connect`` once per process (``AppConfig.ready``) and add ``metrics`` to the URLs. Processes share their counts
 through the files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus-client: multiprocess mode).
 """
 
@@ -34,7 +34,7 @@ EVENTS = {
 
 
 def connect() -> None:
-    """Count from now on; called once per process."""
+    """Start counting. Call this once per process."""
     for event, signal in EVENTS.items():
         count = SESSIONS.labels(event)
         signal.connect(lambda count=count, **_: count.inc(), weak=False, dispatch_uid=f"metrics-{event}")
@@ -44,7 +44,7 @@ def connect() -> None:
 
 @login_not_required
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer staff, or who knows METRICS_TOKEN, in Prometheus' text format."""
+    """Serve metrics in Prometheus' text format to staff and to bearers of METRICS_TOKEN."""
     token = getattr(settings, "METRICS_TOKEN", "")
     given = request.headers.get("Authorization", "")
     known = bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
@@ -62,7 +62,7 @@ def _counted() -> bytes:
 
 
 def _states() -> bytes:
-    """Return the sessions as the database knows them; that is the same in every process."""
+    """Return session counts from the database, which are the same in every process."""
     registry = CollectorRegistry()
     sessions = Gauge("uploads_sessions_in_state", "Upload sessions by state.", ["state"], registry=registry)
     reserved = Gauge("uploads_reserved_bytes", "Declared sizes of unfinished sessions.", registry=registry)

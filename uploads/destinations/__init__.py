@@ -1,6 +1,6 @@
-"""What a portal tells the app about itself: destinations, by aliases, in ``UPLOADS``.
+"""Destinations connect the app to a portal: its folders, rules and files.
 
-``{"DESTINATION": "portal.destination.PortalDestination"}``, or several::
+``UPLOADS`` names one, ``{"DESTINATION": "portal.destination.PortalDestination"}``, or several by alias::
 
     UPLOADS = {
         "DESTINATIONS": {
@@ -12,9 +12,9 @@
         }
     }
 
-``PlainDestination`` and ``ModelDestination`` need no code. To write one, subclass ``Destination`` and override what
-the portal has; ``folder`` and ``publish`` are required. To refuse something, raise an error of ``uploads.exceptions``;
-nothing is changed then. To be told of something, use ``uploads.signals``.
+``PlainDestination`` and ``ModelDestination`` need no code. To write your own, subclass ``Destination`` and override
+the methods that the portal supports; ``folder`` and ``publish`` are required. To refuse an upload, raise an error of
+``uploads.exceptions``; nothing is changed then. To be notified of events, use ``uploads.signals``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = "@my"
 """The id of the only folder of a portal without folders."""
 Id = int | str
-"""An id of the portal. Integers are numbers in JSON; all other ids (UUIDs) are strings."""
+"""An id of the portal: integers are numbers in JSON, other ids (UUIDs) are strings."""
 
 
 def plain_id(value: object) -> Id:
@@ -115,7 +115,9 @@ class Destination:
     """Dotted path of a function ``(session, file)`` that ``check`` calls, such as ``uploads.contrib.clamd.check``."""
 
     databases: Collection[str] = ("default",)
-    """Aliases of the databases that ``publish`` writes to. Each besides the app's gets its own transaction."""
+    """Aliases of the databases that ``publish`` writes to.
+
+    Each database other than the app's gets its own transaction."""
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         """Return the folder if ``user`` may upload to it; raise FolderNotFound or Forbidden.
@@ -169,7 +171,7 @@ class Destination:
         return None
 
     def object_name(self, session: UploadSession) -> str:
-        """Return the name of the file's object in the storage; it must be unique to the session.
+        """Return the object's name in the storage; it must be unique to the session.
 
         End it with ``session.storage_name``, which is unique and lets the audit recognize the app's objects.
         That name ends with the file's name, for programs that take title and type from a ``FileField``'s name.

@@ -1,4 +1,4 @@
-"""A destination that makes rows of any model with a FileField, told which fields are which."""
+"""A destination that creates rows of any model with a FileField."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 class ModelDestination(ModelOptions):
-    """Makes a row of ``model`` for each file. Options, or attributes of a subclass, say the rest.
+    """Create a row of ``model`` for each file.
 
-    The object is called as ``upload_to`` of the field says, in the storage of the field, so that files lie where the
-    portal's always lay. The model's own rules hold (``full_clean``): before bytes come, and then.
+    Options, or attributes of a subclass, name the model's fields. ``upload_to`` of the field names the object, in the
+    storage of the field, so that files lie where the portal always stored them. The model's own rules
+    (``full_clean``) are enforced before bytes arrive, and again when the file is published.
     """
 
-    # What the portal has
+    # Folders and files of the portal
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         if self._folders is None:
@@ -67,7 +68,7 @@ class ModelDestination(ModelOptions):
         return set(self._all.filter(**{f"{field}__in": names}).values_list(field, flat=True))
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
-        """Return the fixed beginning of ``upload_to``; none where it is a function, or has none."""
+        """Return the fixed prefix of ``upload_to``; nothing if it is a function or has none."""
         to = self.column.upload_to
         parts = [] if callable(to) else str(to).strip("/").split("/")
         fixed = posixpath.join("", *_until(parts, "%"))
@@ -81,7 +82,7 @@ class ModelDestination(ModelOptions):
     def storages(self) -> Collection[str]:
         return {self._storage}
 
-    # The life of a session
+    # Lifecycle of a session
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
         session.storage = self._storage
@@ -94,9 +95,9 @@ class ModelDestination(ModelOptions):
 
     def publish(self, session: UploadSession) -> PublishedFile:
         file = self._all.filter(**{self.column.name: session.object_name}).first()
-        if file is None:  # else it was published before, and the answer to that COMMIT was lost
+        if file is None:  # Otherwise it was published before, and the result of that COMMIT was lost.
             folders = self._folders
-            if folders is not None:  # Held: nobody else chooses a title in it meanwhile.
+            if folders is not None:  # Locked, so that no other upload chooses the same title.
                 folders._base_manager.select_for_update().filter(pk=session.folder_id).first()
             file = self._row_for(session)
             self._take_over(file, session)
@@ -120,7 +121,7 @@ class ModelDestination(ModelOptions):
         file.save()
 
     def _row_for(self, session: UploadSession) -> Any:
-        """Return the row that the session's file will be, not saved yet; or the one whose content it will be."""
+        """Return an unsaved row for the session's file, or the row whose content it replaces."""
         title_field, owner = self._title_field, session.owner
         file = None
         if session.file_id:
@@ -154,7 +155,7 @@ class ModelDestination(ModelOptions):
 
     @property
     def _seen(self) -> models.QuerySet[Any]:
-        """The rows that the portal shows: the others, in a bin say, are nobody's to replace."""
+        """The rows that the portal shows; hidden ones, such as deleted files, cannot be replaced."""
         return self._model._default_manager.using(router.db_for_write(self._model))
 
     @property
@@ -162,7 +163,7 @@ class ModelDestination(ModelOptions):
         return self._model._base_manager.using(router.db_for_write(self._model))
 
     def _beside(self, files: models.QuerySet[Any], folder_id: str, owner: Any) -> models.QuerySet[Any]:
-        """Return those of the files whose titles must not be the same: those of the folder, or of the owner."""
+        """Return the files of the folder, or of the owner, whose titles must differ."""
         if self.folder_field:
             return files.filter(**{self._column(self.folder_field).attname: folder_id})
         if self._owner_field and owner is not None:
@@ -170,7 +171,7 @@ class ModelDestination(ModelOptions):
         return files
 
     def _clean_early(self, file: Any, session: UploadSession) -> None:
-        """Ask the model's rules as far as they do not look at the file, which has a name only."""
+        """Enforce the model's rules except those of the file field, which has only a name."""
         field = self.column
         if not getattr(file, field.name):
             file.__dict__[field.attname] = session.file_name
@@ -182,7 +183,9 @@ class ModelDestination(ModelOptions):
             except ValidationError:
                 raise
             except Exception as error:
-                logger.debug("%s.clean() is left for later: %r", self._model._meta.label, error)
+                logger.debug(
+                    "%s.clean() failed before bytes arrived and runs again later: %r", self._model._meta.label, error
+                )
             file.validate_unique(exclude=exclude)
             file.validate_constraints(exclude=exclude)
 
@@ -214,7 +217,7 @@ class ModelDestination(ModelOptions):
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Turn what a model's rules say into what a client is told."""
+    """Convert validation errors of the model to NotAccepted."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The options of ``ModelDestination``: which fields of a model hold what, and what is wrong with them."""
+"""The options of ``ModelDestination``, which name fields of a model, and their validation."""
 
 from __future__ import annotations
 
@@ -22,40 +22,47 @@ if TYPE_CHECKING:
 
 
 TITLES = "title", "name"
-"""Fields that are taken for the file's title, if none is named."""
+"""Fields used for the file's title if ``title_field`` names none."""
 FREE, REPLACE, KEEP = "free", "replace", "keep"
 FREE, REPLACE, KEEP = "free", "replace", "keep"
 FREE, REPLACE, KEEP = "free", "replace", "keep"
 
 
 class ModelOptions(Destination):
-    """A destination that knows which fields of a model hold what."""
+    """A destination whose options name the fields of a model."""
 
     model: str | type[models.Model] = ""
     """``"app.Model"``. Required."""
     file_field: str = ""
-    """Its FileField; needed if it has several."""
+    """The model's FileField; required if it has several."""
     title_field: str = ""
-    """Where the file's name goes; ``title`` or ``name`` if the model has one."""
+    """The field for the file's name; by default ``title`` or ``name``, if present."""
     owner_field: str = ""
-    """The foreign key to the user; the only one if there is one."""
+    """The foreign key to the user; by default the only one of the model."""
     folder_field: str = ""
-    """The foreign key to the portal's folders, if it has some."""
+    """The foreign key to the portal's folders, if there are any."""
     size_field: str = ""
-    """Where the number of bytes goes."""
+    """The field for the size in bytes."""
     content_type_field: str = ""
-    """Where the content type goes."""
+    """The field for the content type."""
     permission: str = ""
-    """A method of the manager that returns, for a user, what he may upload to: folders, or, where the model has none,
-    the files that he may replace. By default those that are his by their foreign key to the user."""
+    """A method of the manager that returns the folders that a user may upload to.
+
+    If the model has no folders, it returns the files that the user may replace. By default, these are the rows
+    whose foreign key refers to the user."""
     same_title: str = FREE
-    """What becomes of a file whose title is there already: ``free``: it gets another one; ``replace``: it becomes the
-    content of the one that is there; ``keep``: titles need not differ."""
+    """Handling of a file whose title already exists.
+
+    ``free`` gives it another title; ``replace`` makes it the content of the existing file; ``keep`` allows equal
+    titles."""
 
     def uploadable(self, user: AbstractBaseUser) -> models.QuerySet[Any]:
-        """Return the folders that the user may upload to; where the model has none, the files that he may replace."""
+        """Return the folders that the user may upload to, or the files to replace.
+
+        The latter applies to a model without folders.
+        """
         model = self._folders or self._model
-        rows = model._default_manager.db_manager(router.db_for_write(model))  # A replica may not know yet.
+        rows = model._default_manager.db_manager(router.db_for_write(model))  # A replica may lag behind.
         if self.permission:
             allowed: models.QuerySet[Any] = getattr(rows, self.permission)(user)
             return allowed
@@ -65,7 +72,10 @@ class ModelOptions(Destination):
         return rows.filter(**{owner: user})
 
     def fill(self, file: Any, session: UploadSession) -> None:
-        """Set more fields of the row. Runs before bytes come, for its name and its rules, and when they are there."""
+        """Set more fields of the row.
+
+        Runs before bytes arrive, to name the object and to enforce the model's rules, and again at publication.
+        """
 
     def _column(self, name: str) -> Any:
         return self._model._meta.get_field(name)
@@ -87,7 +97,7 @@ class ModelOptions(Destination):
         fields = [field for field in self._model._meta.get_fields() if isinstance(field, models.FileField)]
         named = [field for field in fields if field.name == self.file_field] if self.file_field else fields
         if len(named) != 1:
-            message = f"{self._model._meta.label} has {len(named)} fields for files: name one in file_field."
+            message = f"{self._model._meta.label} has {len(named)} matching FileFields, not one: name it in file_field."
             raise ImproperlyConfigured(message)
         return named[0]
 
@@ -104,13 +114,13 @@ class ModelOptions(Destination):
 
     @property
     def _storage(self) -> str:
-        """The alias of the storage that the field has."""
+        """The alias of the field's storage."""
         return alias_of(self.column)
 
     def problems(self) -> Iterator[str]:
-        """Say what is wrong with the options, without any I/O."""
+        """Return the problems with the options, without any I/O."""
         if not self.model:
-            yield "it names no model"
+            yield "the option model is missing"
             return
         try:
             file_field, folders = self.column, self._folders
@@ -118,38 +128,38 @@ class ModelOptions(Destination):
             for name in (self._title_field, self._owner_field, self.size_field, self.content_type_field):
                 if name:
                     self._column(name)
-        except Exception as error:  # of many kinds, and all of them speak for themselves
+        except Exception as error:  # Many types are possible; their messages name the problem.
             yield str(error)
             return
         target = folders or self._model
         if self.permission and not hasattr(target._default_manager, self.permission):
-            yield f"{target._meta.label} has no manager with a method {self.permission}"
+            yield f"the manager of {target._meta.label} has no method {self.permission}, which permission names"
         asked = type(self).uploadable is not ModelOptions.uploadable
         if folders is not None and not (asked or self.permission or _user_field(folders)):
-            yield f"it does not say who may upload to a {folders._meta.label}: name a method in permission"
+            yield f"no user may upload to {folders._meta.label} yet: name a method in permission"
         if type(self).fill is ModelOptions.fill:
             yield from self._unfilled()
         if self.same_title not in (FREE, REPLACE, KEEP):
-            yield f"same_title is {self.same_title!r}, which is none of {FREE}, {REPLACE}, {KEEP}"
+            yield f"same_title is {self.same_title!r}, but must be {FREE}, {REPLACE} or {KEEP}"
         if (file_field.max_length or conf.MAX_NAME) < names.least_length(file_field.upload_to):
-            yield f"{file_field} is too short for the names of objects: give it max_length=255"
+            yield f"{file_field} is too short for object names: set max_length=255"
 
     def _unfilled(self) -> Iterator[str]:
-        """Say which fields of a row would have no value, so that no file would ever be accepted."""
+        """Return problems of fields without a value, for which no file would ever be accepted."""
         users = _user_fields(self._model)
         if len(users) > 1 and not self.owner_field:
-            yield f"it has several keys to the user, {', '.join(users)}: name the owner's in owner_field"
+            yield f"it has several foreign keys to the user, {', '.join(users)}: name the owner's in owner_field"
         names = "file", "title", "owner", "folder", "size", "content_type"
         known = {self.column.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
         for field in self._model._meta.concrete_fields:
             given = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.blank or field.generated
             parent = isinstance(field, models.OneToOneField) and field.remote_field.parent_link
             if not (given or parent or field.name in known):
-                yield f"nothing fills {field}: give it a default, or set it in fill()"
+                yield f"{field} gets no value: give it a default, or set it in fill()"
 
 
 def _user_field(model: type[models.Model]) -> str:
-    """Return the name of the one foreign key to the user that a model has; empty if it has none or several."""
+    """Return the name of the model's only foreign key to the user; empty if not unique."""
     found = _user_fields(model)
     return found[0] if len(found) == 1 else ""
 

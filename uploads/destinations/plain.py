@@ -1,4 +1,4 @@
-"""A destination for portals that have neither folders nor a model for files."""
+"""A destination for portals without folders and without a model for files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class PlainDestination(Destination):
-    """Keeps the object, whose name is the file's id. Whoever may call the endpoints may upload.
+    """Keep the object; its name is the file's id.
 
-    What the client calls a folder is taken as a label. Connect to ``uploads.signals.session_completed`` to do something
-    with ``session.object_name``.
+    Every user of the endpoints may upload. A folder id from the client is kept as a label. Connect to
+    ``uploads.signals.session_completed`` to process ``session.object_name``.
     """
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:

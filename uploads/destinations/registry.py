@@ -22,17 +22,17 @@ _BUILT_IN = {FORMS: "uploads.forms.destination.FormDestination"}
 
 
 def aliases() -> list[str]:
-    """Return what the settings name."""
+    """Return the aliases in the settings."""
     return list(_all())
 
 
 def all_aliases() -> list[str]:
-    """Return also those that the settings need not name."""
+    """Return all aliases, including built-in ones."""
     return list(_BUILT_IN | _all())
 
 
 def configured(alias: str) -> dict[str, Any]:
-    """Return what the settings say of a destination, in the long form; raise NotFound if they say nothing."""
+    """Return the long form of a destination's settings; raise NotFound for an unknown alias."""
     try:
         said = (_BUILT_IN | _all())[alias]
     except KeyError as error:
@@ -41,7 +41,7 @@ def configured(alias: str) -> dict[str, Any]:
 
 
 def get_destination(alias: str = DEFAULT_ALIAS) -> Destination:
-    """Return the portal's destination of that alias; raise NotFound if it has none."""
+    """Return the portal's destination with that alias; raise NotFound if there is none."""
     said = configured(alias)
     destination: Destination = import_string(said["BACKEND"])(**said.get("OPTIONS", {}))
     destination.alias = alias
@@ -49,16 +49,16 @@ def get_destination(alias: str = DEFAULT_ALIAS) -> Destination:
 
 
 def storages_in_use() -> list[str]:
-    """Return the aliases of the storages that the files of destinations go to, as far as these are right."""
+    """Return the aliases of the storages of all valid destinations."""
     found: dict[str, None] = {}
     for alias in aliases():
-        with suppress(Exception):  # of many kinds; another check says what is wrong with it
+        with suppress(Exception):  # Many types are possible; another check reports them.
             found |= dict.fromkeys(get_destination(alias).storages)
     return list(found)
 
 
 def destination_of(session: UploadSession) -> Destination:
-    """Return the destination that the session was opened for."""
+    """Return the destination of the session."""
     return get_destination(session.destination)
 
 

@@ -1,6 +1,6 @@
-"""Form fields whose files come by upload sessions, however large: the form itself stays small.
+"""Form fields that receive files of any size through upload sessions.
 
-::
+The form itself stays small::
 
     class DocumentForm(forms.ModelForm):
         file = UploadField()

@@ -1,4 +1,4 @@
-"""System checks for upload fields: what they need of URLs and middleware, and whether anybody looks at their files."""
+"""System checks for upload fields: URLs, middleware, storages and checks of their files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
 
 
 def _hashes_modules() -> bool:
-    """Tell whether one module of the app finds another, where the names of static files change with their content."""
+    """Return True if the app's JavaScript modules can import each other under hashed file names."""
     said = str(settings.STORAGES.get("staticfiles", {}).get("BACKEND", ""))
     try:
         storage = import_string(said)
     except ImportError:
-        return True  # Nothing is known of it.
+        return True  # The backend cannot be inspected.
     return getattr(storage, "support_js_module_import_aggregation", True)
 
 
 def _check_storages() -> Iterator[CheckMessage]:
-    """Look at the storages of the upload fields of all forms that are imported."""
+    """Check the storages of the upload fields of all imported forms."""
     found: set[str] = set()
     for form in _subclasses(BaseForm):
         for name, field in getattr(form, "base_fields", {}).items():
@@ -51,35 +51,35 @@ def check_forms(**_: Any) -> list[CheckMessage]:
     try:
         return list(_check_forms())
     except ImproperlyConfigured:
-        return []  # Another check says what is wrong with the settings.
+        return []  # Another check reports the invalid settings.
 
 
 def _check_forms() -> Iterator[CheckMessage]:
-    """Find what fields for uploads need and do not have, and files of forms that nobody checks although others are."""
+    """Report missing requirements of upload fields, and form files that skip the portal's check."""
     middleware = FORM_MIDDLEWARE in settings.MIDDLEWARE
     if not form_routes():
         if middleware:
-            hint = 'path("uploads/", include("uploads.urls.forms"))'
-            text = f"{FORM_MIDDLEWARE} is there, but the URLs that upload fields send to are not."
+            hint = 'Add path("uploads/", include("uploads.urls.forms")) to urlpatterns.'
+            text = f"{FORM_MIDDLEWARE} is in MIDDLEWARE, but the URLconf does not include uploads.urls.forms."
             yield Warning(text, hint=hint, id="uploads.W013")
         return
     if not middleware:
         yield Warning(
-            f"The URLs of upload fields are included, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
-            hint="Without it the fields are plain file inputs.",
+            f"The URLconf includes uploads.urls.forms, but {FORM_MIDDLEWARE} is not in MIDDLEWARE.",
+            hint="Add it after AuthenticationMiddleware; without it, upload fields are plain file inputs.",
             id="uploads.W012",
         )
     if not _hashes_modules():
         yield Warning(
-            "STORAGES['staticfiles'] gives files names by their content, but not to what modules import.",
-            hint="support_js_module_import_aggregation = True in a subclass; docs/browser.md has it.",
+            "STORAGES['staticfiles'] hashes file names but does not rewrite the imports of JavaScript modules.",
+            hint="Set support_js_module_import_aggregation = True in a subclass of the storage; see docs/browser.md.",
             id="uploads.W015",
         )
     yield from _check_storages()
     checked = [alias for alias in aliases() if has_check(alias)]
     if checked and not has_check(FORMS):
         yield Warning(
-            f"Files of the destination {checked[0]!r} are checked before they are published, those of forms are not.",
-            hint=f"Name a checker in UPLOADS['DESTINATIONS'][{FORMS!r}], or silence this.",
+            f"Files of the destination {checked[0]!r} are checked before publication, but files of forms are not.",
+            hint=f"Name a checker in UPLOADS['DESTINATIONS'][{FORMS!r}], or silence this check.",
             id="uploads.W011",
         )

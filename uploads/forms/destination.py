@@ -1,4 +1,7 @@
-"""Where files wait for the form that takes them; the object lies where the form's model will look for it."""
+"""The destination of files that wait until a form takes them.
+
+Their objects already lie where the form's model expects them.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 PLACE = "@forms"
 PREFIX = "form-uploads"
-"""Where files go whose field does not say: no destination's place, so that no audit looks there."""
+"""Default prefix for fields without ``upload_to``; no destination uses it, so no audit examines it."""
 
 
 class FormDestination(Destination):
-    """Keeps finished files for ``FORM_LIFETIME``. What a field takes, its signed ticket says."""
+    """Keep finished files for ``FORM_LIFETIME``; the signed ticket holds the limits of the field."""
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
         return Folder(PLACE, [PLACE])
@@ -44,7 +47,7 @@ class FormDestination(Destination):
         limits.check(session)
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
-        """Return what is free at the portal's own destination, less what waits for a form and what is sent there."""
+        """Return the default destination's free space, minus held files and unfinished uploads to it."""
         free = get_destination().free_space(user) if DEFAULT_ALIAS in aliases() else None
         if free is None:
             return None
@@ -70,25 +73,25 @@ class FormDestination(Destination):
 
     def withdraw(self, session: UploadSession) -> None:
         for held in HeldFile.objects.select_related("session").filter(session=session):
-            sessions.give_up_held(held)
+            sessions.delete_pending_file(held)
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
-        return ()  # Those of the portal's own files: nothing is looked for there.
+        return ()  # The objects lie among the portal's own files, which the audit must not examine.
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
-        """Return the names that a form is awaited for, or that any FileField of the portal has."""
+        """Return the names that wait for a form or are in a FileField of the portal."""
         if not names:
             return ()
         held = HeldFile.objects.filter(session__object_name__in=names)
         found = set(held.values_list("session__object_name", flat=True))
         if not (form_routes() or UploadSession.objects.filter(destination=FORMS).exists()):
-            return found  # Nothing ever came from a form.
+            return found  # No form ever received a file.
         for field in _file_fields():
             rows = field.model._base_manager.using(router.db_for_write(field.model))
             try:
                 found |= set(rows.filter(**{f"{field.name}__in": names}).values_list(field.name, flat=True))
             except DatabaseError as error:
-                logger.warning("%s cannot be asked for its files, so that all count as its own: %s", field, error)
+                logger.warning("Cannot query the files of %s; treat all names as in use: %s", field, error)
                 return names
         return found
 

@@ -1,4 +1,4 @@
-"""Fields with the semantics of Django's FileField, whose files come by upload sessions."""
+"""Fields that work like Django's FileField but receive their files through upload sessions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token
 
 
 class UploadField(forms.FileField):
-    """A ``FileField``; what it cleans to is a ``StoredFile``, or Django's own UploadedFile where there is no script.
+    """A ``FileField`` that cleans to a ``StoredFile``.
 
-    ``max_size`` is in bytes. In a ModelForm, ``upload_to``, storage and lengths are those of the model's field;
-    elsewhere they can be given.
+    Without JavaScript, it cleans to Django's own UploadedFile. ``max_size`` is in bytes. In a ModelForm,
+    ``upload_to``, storage and lengths are those of the model's field; elsewhere, pass them as arguments.
     """
 
     widget = UploadWidget
@@ -47,7 +47,7 @@ class UploadField(forms.FileField):
         **options: Any,
     ) -> None:
         widget = options.get("widget")
-        if widget is not None and _is_admins(widget):  # The admin gives its own to every FileField.
+        if widget is not None and _is_admins(widget):  # The admin passes its own widget to every FileField.
             options["widget"] = AdminUploadWidget
         self.limits = Limits(
             storage=storage, upload_to=upload_to, max_size=max_size, extensions=tuple(e.lower() for e in extensions)
@@ -76,7 +76,7 @@ class UploadField(forms.FileField):
         if not (session.file_size or self.allow_empty_file):
             raise ValidationError(self.error_messages["empty"], "empty")
         length = len(session.file_name)
-        # A model's column holds the object's name, which is cut to fit.
+        # A model's column holds the object's name, which is truncated to fit, so the title's length does not matter.
         if self.max_length is not None and self.limits.longest == Limits.longest and length > self.max_length:
             params = {"max": self.max_length, "length": length}
             raise ValidationError(self.error_messages["max_length"], "max_length", params)
@@ -87,12 +87,12 @@ class UploadField(forms.FileField):
         if most is not None and (file.size or 0) > most:
             raise ValidationError(self.error_messages["too_large"], "too_large", {"maximum": most})
         if self.limits.extensions and not name.endswith(self.limits.extensions):
-            message = _("Files of this type are not accepted here; accepted are %(allowed)s.")
+            message = _("Files of this type are not accepted. Accepted types: %(allowed)s.")
             raise ValidationError(message, "extension_not_allowed", {"allowed": ", ".join(self.limits.extensions)})
 
 
 class MultipleUploadField(UploadField):
-    """Several files; cleans to a list of them."""
+    """Accept several files; clean to a list of them."""
 
     widget = MultipleUploadWidget
 
@@ -103,7 +103,7 @@ class MultipleUploadField(UploadField):
 
 
 class ImageUploadField(UploadField):
-    """What Django's ``ImageField`` is to its ``FileField``; needs Pillow. Cleaning reads the image."""
+    """Accept only images, like Django's ``ImageField``; needs Pillow. Cleaning reads the image."""
 
     default_validators = [validate_image_file_extension]
     default_error_messages = {"invalid_image": forms.ImageField.default_error_messages["invalid_image"]}
@@ -117,13 +117,13 @@ class ImageUploadField(UploadField):
         try:
             file.image = Image.open(file.open())
             file.image.verify()
-        except UploadError as error:  # The store is away.
+        except UploadError as error:  # The store is unavailable.
             raise ValidationError(str(error), error.code) from error
-        except Exception as error:  # Pillow says in many ways that something is wrong.
+        except Exception as error:  # Pillow raises many types of exceptions for invalid images.
             raise ValidationError(self.error_messages["invalid_image"], "invalid_image") from error
         finally:
             if isinstance(file, StoredFile):
-                file.close()  # It is opened again by whoever reads it.
+                file.close()  # The next reader opens it again.
             else:
                 file.seek(0)
         file.content_type = Image.MIME.get(file.image.format or "")
@@ -142,7 +142,7 @@ def _is_admins(widget: Any) -> bool:
 
 
 def limits_in(limits: Limits, form: type[forms.BaseForm], name: str) -> Limits:
-    """Return the limits of a field of this form, with what its model says."""
+    """Return the limits of a form's field, completed from the form's model."""
     label = f"{form.__module__}.{form.__qualname__}.{name}"[:500]
     model = getattr(getattr(form, "_meta", None), "model", None)
     column: Any = None
@@ -150,11 +150,11 @@ def limits_in(limits: Limits, form: type[forms.BaseForm], name: str) -> Limits:
         column = model._meta.get_field(name)
     values: dict[str, Any] = {"label": label}
     if isinstance(column, models.FileField):
-        # A form class of the admin's is made anew in each process, and inlines have several of it.
+        # The admin creates its form classes anew in each process, and several of them for an inline.
         values["label"] = f"{column.model._meta.label_lower}.{name}"
         values |= {"storage": alias_of(column), "longest": column.max_length or limits.longest}
         if not callable(column.upload_to) and values["longest"] < names.least_length(column.upload_to):
-            message = f"{column} is too short for the names of objects: give it max_length=255."
+            message = f"{column} has max_length={column.max_length}, too short for object names: set max_length=255."
             raise ImproperlyConfigured(message)
         if callable(column.upload_to):
             values["model_field"] = values["label"]

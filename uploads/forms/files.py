@@ -1,4 +1,4 @@
-"""A file that is in the store already: a FileField adopts it by its name, and nothing is copied."""
+"""A file already in the store; a FileField adopts its name without copying bytes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from uploads.models import UploadSession
 
 
-GONE = _("This file was used already, or is no longer kept. Choose it again.")
+GONE = _("This file has already been used or has expired. Choose it again.")
 
 
 class StoredFile(ImageFieldFile):
-    """What ``cleaned_data`` has: a file to read, with the client's own name, size and type, and dimensions of images.
+    """A readable file in ``cleaned_data``, already in the store.
 
-    Assign it to a model's FileField; saving the model takes it, once. Where no model does, call ``take``.
+    It has the client's name, size and type of the file, and the dimensions of an image. Assign it to a model's
+    FileField; saving the model takes it, once. If no model is saved, call ``take``.
     """
 
     def __init__(self, session: UploadSession) -> None:
-        # Without ``field``: by this Django's descriptor knows a file that it is to adopt as it is.
+        # No ``field`` attribute: this tells Django's descriptor to adopt the file unchanged.
         self.session = session
         self.storage = storages[session.storage]
         self.name = session.object_name
@@ -46,7 +47,7 @@ class StoredFile(ImageFieldFile):
     @property
     def file(self) -> Any:
         if self._stored is None or self._stored.closed:
-            # Not the storage's own file: that of S3 is read into memory, or to a disk, as a whole.
+            # The storage's own file would load a whole S3 object into memory or onto a disk.
             store = get_store(self.session.storage)
             self._stored = open_object(store, self.session.object_name, self.session.file_size)
         return self._stored
@@ -68,16 +69,16 @@ class StoredFile(ImageFieldFile):
         return self._stored is None or self._stored.closed
 
     def take(self) -> None:
-        """Take the file in the form's transaction; raise ValidationError if another form did, or its time is up.
+        """Take the file in the form's transaction; raise ValidationError if it was taken or expired.
 
-        If the transaction is rolled back, it can be taken again. Raises TransactionManagementError outside one: if
-        saving failed then, nobody would have the file.
+        After a rollback, the file can be taken again. Outside a transaction, raise TransactionManagementError:
+        a failed save would lose the file.
         """
         if self._committed:
             return
         using = router.db_for_write(HeldFile)
         if not connections[using].in_atomic_block:
-            message = "A file that came for a form is taken in a transaction: save in transaction.atomic()."
+            message = "Files of upload fields are taken in a transaction: save the form in transaction.atomic()."
             raise TransactionManagementError(message)
         taken, _rows = HeldFile.objects.using(using).filter(session=self.session, given_up=False).delete()
         if not taken:
@@ -85,8 +86,8 @@ class StoredFile(ImageFieldFile):
         self._committed = True
 
     def save(self, name: str, content: Any, save: bool = True) -> None:  # noqa: FBT001, FBT002 - Django's
-        """Django's FileField calls this when its model is saved."""
-        self.close()  # Django has opened it to hand it over.
+        """Take the file; Django's FileField calls this when its model is saved."""
+        self.close()  # Django opened the file to pass it as content.
         self.take()
         if save:
             self.instance.save()

@@ -1,4 +1,7 @@
-"""Lets form fields see who is asking: what a form may take is bound to its user, and forms know no request."""
+"""Expose the current user to form fields, which have no request.
+
+A file that waits for a form can only be taken by its own user.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _request: ContextVar[HttpRequest | None] = ContextVar("uploads_form_request", de
 
 
 class UploadFormMiddleware:
-    """Behind ``AuthenticationMiddleware``."""
+    """Keep the current request for form fields; place this after ``AuthenticationMiddleware``."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -27,7 +30,7 @@ class UploadFormMiddleware:
 
 
 def claimed(token: str, name: str) -> str:
-    """Return the name of the field that claimed the token first among those of the request: each file is for one."""
+    """Return the first field that claimed the token in this request; one field per file."""
     request: Any = _request.get()
     if request is None:
         return name
@@ -36,7 +39,10 @@ def claimed(token: str, name: str) -> str:
 
 
 def current_parameters() -> Iterator[dict[str, Any]]:
-    """Yield what the URL of the page may share with another one: none of its parameters, one of them, several."""
+    """Yield each combination of the page's URL parameters, the smallest first.
+
+    The upload URL may share any of them with the page.
+    """
     match = getattr(_request.get(), "resolver_match", None)
     given = match.kwargs.items() if match else ()
     for count in range(len(given) + 1):
@@ -44,6 +50,6 @@ def current_parameters() -> Iterator[dict[str, Any]]:
 
 
 def current_user() -> Any:
-    """Return who asks; None outside a request, and for somebody who has not signed in."""
+    """Return the signed-in user of the request; None outside a request or for anonymous users."""
     user = getattr(_request.get(), "user", None)
     return user if user is not None and user.is_authenticated else None

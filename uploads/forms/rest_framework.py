@@ -1,4 +1,4 @@
-"""For REST framework: a serializer's field that takes the token of a file sent before."""
+"""A REST framework serializer field that takes the token of an uploaded file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["Limits", "UploadTokenField"]
 
 
 class UploadTokenField(serializers.CharField):
-    """Validates to a ``StoredFile``; a ModelSerializer's ``save`` takes it.
+    """Validate a token to a ``StoredFile``; a ModelSerializer's ``save`` takes the file.
 
     Clients send the file to ``uploads.urls.forms`` with the field's ticket (``UploadTokenField.ticket``) as the
-    metadata ``field``, and then the token that the finished upload tells (``details.token``). Shown as the file's URL.
+    metadata ``field``. Then they submit the token of the finished upload (``details.token``).
+    The field's representation is the file's URL.
     """
 
-    default_error_messages = {"gone": "This file was used already, or is no longer kept."}
+    default_error_messages = {"gone": "This file has already been used or has expired. Upload it again."}
 
     def __init__(self, *, limits: Limits, **options: Any) -> None:
         self.limits = limits

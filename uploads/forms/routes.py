@@ -1,4 +1,4 @@
-"""Where in the portal's URLs ``uploads.urls.forms`` was included."""
+"""Find where the portal's URLconf includes ``uploads.urls.forms``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from uploads._internal.http.routes import names_of
 
 
 def form_routes() -> tuple[str, ...]:
-    """Return the names by which the URL can be reversed that upload fields of forms send to."""
+    """Return the names that reverse to the upload URL of form fields."""
     return _form_routes(get_resolver())
 
 
 @lru_cache(maxsize=4)
 def _form_routes(_resolver: URLResolver) -> tuple[str, ...]:
-    """Look through all URLs of the portal once, not for each field of each page."""
+    """Search all URLs of the portal once, not for each field of each page."""
     end = "upload_forms:tus:uploads"
     return tuple(
         name for name in names_of("uploads", "uploads._internal.protocols.resources") if f":{name}".endswith(f":{end}")

@@ -1,4 +1,4 @@
-"""What is signed: the ticket that lets a field's file come, and the token that a form takes it by."""
+"""Signed tickets, which allow uploads for a field, and tokens, which let forms take files."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from uploads.models import HeldFile, State, UploadSession
 
 TICKET, TOKEN = "uploads.forms.ticket", "uploads.forms.token"
 KEY = "field"
-"""The metadata that a ticket comes in."""
-REASON = "reload the page and choose the file again"
+"""The metadata key of a ticket."""
+REASON = "the form has expired; reload the page and choose the file again"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a field takes, and where it goes. Signed, so that no client changes it."""
+    """The files that a field accepts, and their location; signed against changes by clients."""
 
     label: str = ""
-    """Names the field: what came for one form is not for another."""
+    """Identifies the field: a file for one form is not valid for another."""
     storage: str = "default"
     upload_to: str = ""
-    """As of a FileField; empty for the app's own places."""
+    """As in a FileField; empty for the app's own prefix."""
     model_field: str = ""
-    """``app.model.field`` whose ``upload_to`` is a function."""
+    """``app.model.field`` if its ``upload_to`` is a function."""
     longest: int = conf.MAX_NAME
-    """Characters of the object's name."""
+    """Maximum length of the object's name."""
     max_size: int | None = None
     extensions: tuple[str, ...] = ()
-    """Lower case, with the dot; empty for any."""
+    """Lower case, with the dot; empty if all are accepted."""
 
     def check(self, session: UploadSession) -> None:
-        """Raise FileTooLarge or ExtensionNotAllowed for a file that the field does not take."""
+        """Raise FileTooLarge or ExtensionNotAllowed if the field does not accept the file."""
         if self.max_size is not None and session.file_size > self.max_size:
             raise FileTooLarge(maximum=self.max_size)
         if self.extensions and not session.file_name.lower().endswith(self.extensions):
@@ -46,9 +46,9 @@ class Limits:
 
 
 def ticket(user: Any, limits: Limits) -> str:
-    """Return what lets ``user`` send a file for a field, for one ``FORM_LIFETIME`` at least.
+    """Return a ticket that lets ``user`` upload for a field, for at least one ``FORM_LIFETIME``.
 
-    The same for a while, so that a page that is loaded again knows the uploads that were begun before.
+    It stays the same during a period, so that a reloaded page recognizes its earlier uploads.
     """
     said = [owners.key_of(user), dataclasses.asdict(limits), _period()]
     return signing.Signer(salt=TICKET).sign_object(said, compress=True)
@@ -59,7 +59,10 @@ def _period() -> int:
 
 
 def limits_of(session: UploadSession, *, fresh: bool = False) -> Limits:
-    """Return the limits under which a file came; raise NotAccepted if its ticket is none, or somebody else's."""
+    """Return the limits of a session's ticket; raise NotAccepted if it is invalid.
+
+    A ticket of another user is invalid; with ``fresh``, so is an expired one.
+    """
     try:
         owner, said, period = signing.Signer(salt=TICKET).unsign_object(session.metadata.get(KEY, ""))
     except signing.BadSignature as error:
@@ -70,14 +73,15 @@ def limits_of(session: UploadSession, *, fresh: bool = False) -> Limits:
 
 
 def token(session: UploadSession) -> str:
-    """Return what a form takes the file of a finished session by."""
+    """Return the token by which a form takes the file of a finished session."""
     return signing.dumps([session.pk.hex, session.owner_key], salt=TOKEN)
 
 
 def held_by(text: str, user: Any, limits: Limits | None = None) -> UploadSession | None:
-    """Return the session whose file a token names, if it waits for ``user`` and for the field of the ``limits``.
+    """Return the session of a token, if its file waits for ``user`` and the field.
 
-    Raises what the limits raise, if the field has others than when the file came.
+    The label of ``limits`` names the field. Raise the errors of ``Limits.check`` if the field's limits were changed
+    after the upload and exclude the file.
     """
     try:
         pk, owner = signing.loads(text, salt=TOKEN)
@@ -86,7 +90,7 @@ def held_by(text: str, user: Any, limits: Limits | None = None) -> UploadSession
     if user is None or owner != owners.key_of(user):
         return None
     waiting = HeldFile.objects.filter(session=pk, given_up=False)
-    if connections[waiting.db].in_atomic_block:  # Of two forms that are sent at once, the second sees it gone.
+    if connections[waiting.db].in_atomic_block:  # Of two forms submitted at once, only the first gets the file.
         waiting = waiting.select_for_update()
     held = waiting.first()
     if held is None or held.session.state != State.COMPLETED:

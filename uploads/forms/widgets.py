@@ -1,4 +1,4 @@
-"""Widgets: ``ClearableFileInput``, with ``<upload-drop>`` around its input and tokens for what has been sent."""
+"""File input widgets with ``<upload-drop>`` around the input and tokens of uploaded files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from uploads.forms.tokens import KEY, Limits, held_by, ticket
 
 
 class Token(str):
-    """What a form is sent of a file that is stored already."""
+    """The value that a form submits for a file that is already stored."""
 
     __slots__ = ()
 
 
 class UploadWidget(forms.ClearableFileInput):
-    """Without a script, or for somebody who has not signed in, it is what it derives from."""
+    """Fall back to ClearableFileInput without JavaScript or for anonymous users."""
 
     template_name = "uploads/forms/upload.html"
     limits = Limits()
     sent: Sequence[Token] = ()
-    """What a form has that is shown again: Django's own widget would forget it."""
+    """Tokens of a form that is displayed again; Django's own widget would lose them."""
 
     class Media:
         js = (Script("uploads/upload-drop.js", type="module"),)
@@ -72,7 +72,7 @@ class MultipleUploadWidget(UploadWidget):
 
 
 class AdminUploadWidget(UploadWidget, AdminFileWidget):
-    """In the admin's clothes."""
+    """Render the widget with the markup of the admin."""
 
     template_name = "uploads/forms/admin_upload.html"
 
@@ -82,7 +82,7 @@ def _endpoint() -> str:
         for parameters in current_parameters():
             with suppress(NoReverseMatch):
                 return reverse(name, kwargs=parameters)
-    message = 'Upload fields need their URLs: path("uploads/", include("uploads.urls.forms")).'
+    message = 'Upload fields need their URLs: add path("uploads/", include("uploads.urls.forms")) to urlpatterns.'
     raise ImproperlyConfigured(message)
 
 

@@ -1,4 +1,4 @@
-"""Upload sessions and what is stored of them: the only truth about progress."""
+"""Upload sessions and their stored parts: the only source of an upload's progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are not about one session: stores, tasks, limits, the naming key; files that wait for their form."""
+"""Models for stores, tasks, limits, the naming key, and files that wait for a form."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from uploads.models.session import UploadSession
 
 
 class HeldFile(models.Model):
-    """A finished upload that waits for the form that takes it; its row goes in the form's transaction."""
+    """A finished upload that waits for its form. The form's transaction deletes the row."""
 
     session = models.OneToOneField(UploadSession, models.CASCADE, related_name="held")
     since = models.DateTimeField(default=timezone.now, db_index=True)
     given_up = models.BooleanField(
-        default=False, help_text="No form may take it any more: its bytes are being deleted."
+        default=False, help_text="No form may take the file any more; its bytes are being deleted."
     )
 
     objects = WrittenManager()
@@ -31,7 +31,7 @@ class HeldFile(models.Model):
 
 
 class StoreRecord(models.Model):
-    """What is known of a store: which file marks its directory, what it was found to take or to refuse."""
+    """Facts about a store: the marker of its directory, and its detected capabilities."""
 
     name = models.CharField(max_length=255, primary_key=True)
     marker = models.CharField(max_length=64, blank=True)
@@ -44,7 +44,10 @@ class StoreRecord(models.Model):
 
 
 class TaskRun(models.Model):
-    """When something periodic was last done, by Celery or by cron, so that it is noticed if it no longer is."""
+    """The time of a periodic task's last run, by Celery or cron.
+
+    The doctor uses it to notice a task that no longer runs.
+    """
 
     name = models.CharField(_("task"), max_length=50, primary_key=True)
     ran_at = models.DateTimeField(_("last run"))
@@ -60,7 +63,10 @@ class TaskRun(models.Model):
 
 
 class Account(models.Model):
-    """Where the sessions of an owner who has limits queue up, so that two of them cannot both take the last place."""
+    """A lock for the sessions of an owner with limits.
+
+    It serializes their creation, so that two sessions cannot both take the last slot.
+    """
 
     owner_key = models.CharField(max_length=255, primary_key=True)
 
@@ -71,9 +77,9 @@ class Account(models.Model):
 
 
 class NamingKey(models.Model):
-    """The one random key by which names made for this database are told from all others on the same bucket.
+    """The random key that distinguishes this database's object names from others in the same bucket.
 
-    In the database and not in the settings: tenants with schemas of their own share these.
+    The key is in the database, because tenants with separate schemas share the settings.
     """
 
     key = models.CharField(max_length=64, default=secrets.token_hex)

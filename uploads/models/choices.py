@@ -1,4 +1,4 @@
-"""States, results of checks and ways of sending."""
+"""Choices for session states, check results and the order of chunks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ class State(models.TextChoices):
     COMPLETING = "completing", _("completing")
     """All bytes are stored; the file is being assembled, verified and published."""
     CHECKING = "checking", _("checking")
-    """The file is whole, and nobody may see it before the portal's check (a virus scanner, say) has."""
+    """Complete, but hidden until the file passes the portal's check (e.g. a virus scan)."""
     COMPLETED = "completed", _("completed")
     """The portal has the file."""
     ABORTED = "aborted", _("aborted")
     """Ended by the client or an operator."""
     EXPIRED = "expired", _("expired")
-    """Ended because nothing happened for the session's lifetime."""
+    """Ended because the session was inactive for its lifetime."""
     FAILED = "failed", _("failed")
-    """All bytes are stored, but completing was given up, or the check refused the file; an operator can retry."""
+    """All bytes are stored, but completion was abandoned or the check refused the file.
+
+    An operator can retry.
+    """
 
 
 PAST_SENDING = (State.COMPLETING, State.CHECKING, State.COMPLETED)
-"""States of a session that has all its bytes, and is a file or on its way to be one."""
+"""States of a session with all bytes that is, or is becoming, a file."""
 
 
 class CheckResult(models.TextChoices):
@@ -33,20 +36,20 @@ class CheckResult(models.TextChoices):
     CLEAN = "clean", _("clean")
     REFUSED = "refused", _("refused")
     UNCHECKABLE = "uncheckable", _("could not be checked")
-    UNCHECKED = "unchecked", _("let through, the checker being away")
+    UNCHECKED = "unchecked", _("published unchecked: checker unavailable")
     RELEASED = "released", _("released by an operator")
 
 
 class Mode(models.TextChoices):
     UNDECIDED = "", _("undecided")
     """No chunk is stored yet."""
-    SEQUENTIAL = "sequential", _("in order")
-    """Chunks come one after another; the last byte completes the file."""
+    SEQUENTIAL = "sequential", _("sequential")
+    """Chunks arrive in order. The last byte completes the file."""
     NUMBERED = "numbered", _("numbered")
-    """Chunks come in any order, several at once; finalize completes the file."""
+    """Chunks arrive in any order, several at once. A finalize request completes the file."""
 
 
 MAY_EXPIRE = Q(state=State.OPEN) | Q(state=State.FAILED)
-"""As the index has it, to the letter: with IN, SQLite does not see that they are the same."""
+"""The exact condition of the index. SQLite does not recognize an equivalent condition with IN."""
 FINISHING = Q(state=State.COMPLETING) | Q(state=State.CHECKING)
-"""Likewise."""
+"""The exact condition of the other index, for the same reason."""

@@ -8,7 +8,10 @@ from django.db import models, router
 
 
 class WrittenManager(models.Manager[Any]):
-    """Reads from the database that is written to: a replica that lags behind would decide on rows of the past."""
+    """Read from the database for writes, because decisions need current rows.
+
+    A replica may lag behind.
+    """
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return super().get_queryset().using(self._db or router.db_for_write(self.model))

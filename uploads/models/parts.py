@@ -1,4 +1,4 @@
-"""What is stored of a session: parts, fragments, segments, numbered chunks."""
+"""The stored data of a session: parts, fragments, segments, numbered chunks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from uploads.models.session import UploadSession
 
 
 class UploadPart(models.Model):
-    """A part of the file that the store has."""
+    """A stored part of the file."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="parts", verbose_name=_("session"))
-    offset = models.BigIntegerField(_("offset"), help_text=_("In the file."))
+    offset = models.BigIntegerField(_("offset"), help_text=_("Position in the file."))
     size = models.BigIntegerField(_("size"))
     crc32 = models.BigIntegerField(_("CRC-32"))
     etag = models.CharField(_("ETag"), max_length=255, blank=True)
@@ -38,7 +38,7 @@ class UploadPart(models.Model):
 
     @property
     def number(self) -> int:
-        """Which part of the file it is, from 1."""
+        """The part's number in the file, from 1; 0 without a layout."""
         plan = self.session.plan
         return plan.index(self.offset) + 1 if plan else 0
 
@@ -48,11 +48,13 @@ class UploadPart(models.Model):
 
 
 class Fragment(models.Model):
-    """Bytes that the store keeps as an object of their own until they make a part."""
+    """Bytes that are stored as a separate object until they make a part."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="fragments", verbose_name=_("session"))
-    chunk = models.PositiveIntegerField(_("chunk"), default=0, help_text=_("Its number; 0 if chunks come in order."))
-    offset = models.BigIntegerField(_("offset"), help_text=_("In the file or the numbered chunk."))
+    chunk = models.PositiveIntegerField(
+        _("chunk"), default=0, help_text=_("The chunk's number; 0 for sequential chunks.")
+    )
+    offset = models.BigIntegerField(_("offset"), help_text=_("Position in the file or the numbered chunk."))
     size = models.BigIntegerField(_("size"))
     crc32 = models.BigIntegerField(_("CRC-32"))
     name = models.CharField(_("object name"), max_length=1100)
@@ -79,14 +81,17 @@ class Fragment(models.Model):
 
 
 class Segment(models.Model):
-    """One of several multipart uploads of a file: an object of its own when it is whole, and copied into the file."""
+    """One of several multipart uploads of a large file.
+
+    It becomes a separate object when it is complete, and is then copied into the file.
+    """
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="segments", verbose_name=_("session"))
     index = models.PositiveIntegerField(_("index"))
     name = models.CharField(_("object name"), max_length=1100)
     upload_id = models.TextField(_("upload id"))
-    size = models.BigIntegerField(_("size"), null=True, help_text=_("Once it is an object."))
-    crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Likewise."))
+    size = models.BigIntegerField(_("size"), null=True, help_text=_("Set once the segment is an object."))
+    crc32 = models.BigIntegerField(_("CRC-32"), null=True, help_text=_("Set once the segment is an object."))
 
     objects = WrittenManager()
 
@@ -102,12 +107,12 @@ class Segment(models.Model):
 
 
 class CopiedPart(models.Model):
-    """A part of the file that the store has copied from a segment, so that composing goes on where it stopped."""
+    """A part of the file, copied from a segment. Composing resumes after the last one."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="copied_parts")
     number = models.PositiveIntegerField()
     size = models.BigIntegerField()
-    crc32 = models.BigIntegerField(null=True, help_text=_("If the store told it."))
+    crc32 = models.BigIntegerField(null=True, help_text=_("Set if the store reported it."))
     etag = models.CharField(max_length=255)
 
     objects = WrittenManager()
@@ -126,10 +131,11 @@ class NumberedChunk(models.Model):
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="numbered_chunks")
     number = models.PositiveIntegerField()
-    size = models.BigIntegerField(null=True, help_text="Bytes, once they are known.")
-    crc32 = models.BigIntegerField(null=True, help_text="Once the chunk is stored.")
+    size = models.BigIntegerField(null=True, help_text="Number of bytes, once known.")
+    crc32 = models.BigIntegerField(null=True, help_text="Set once the chunk is stored.")
     dirty_parts = models.JSONField(
-        default=list, help_text="Parts, from 0, that an attempt may still write to; others keep them as fragments."
+        default=list,
+        help_text="Parts, from 0, that an attempt may still write to; other attempts keep them as fragments.",
     )
 
     objects = WrittenManager()

@@ -26,46 +26,52 @@ from uploads.models.managers import WrittenManager
 
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def of(self, user: Any) -> UploadSessionQuerySet:
-        """Return the sessions of a user, or of whatever else may upload."""
+        """Return the sessions of a user or of another principal, like a service account."""
         return self.filter(owner_key=owners.key_of(user))
 
     def named(self, object_names: Iterable[str]) -> UploadSessionQuerySet:
-        """Return the sessions whose objects have these names, in whatever storage."""
+        """Return the sessions whose objects have these names, in any storage."""
         return self.filter(object_hash__in=[hash_of(name) for name in object_names])
 
     def open(self) -> UploadSessionQuerySet:
         return self.filter(state=State.OPEN)
 
     def unfinished(self) -> UploadSessionQuerySet:
-        """Return the sessions that may still become files; what they declared is reserved."""
+        """Return the sessions that may still become files. Their declared sizes are reserved."""
         return self.filter(state__in=[State.OPEN, State.COMPLETING, State.CHECKING, State.FAILED])
 
     def idle(self) -> UploadSessionQuerySet:
-        """Return the sessions that no living writer holds, by the database's clock."""
+        """Return the sessions without a valid lease, by the database's clock."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=DatabaseNow()))
 
     def stale(self) -> UploadSessionQuerySet:
-        """Return what the expiry task ends: open or failed, past their time, with no living writer."""
+        """Return the sessions that the expiry task ends.
+
+        They are open or failed, past their expiry time, and have no valid lease.
+        """
         return self.idle().filter(MAY_EXPIRE, expires_at__lte=DatabaseNow())
 
     def unreleased(self) -> UploadSessionQuerySet:
-        """Return the ended sessions whose bytes may still be in the store, those first that were tried longest ago."""
+        """Return the ended sessions whose bytes may still be in the store.
+
+        The session with the oldest attempt to release it comes first.
+        """
         ended = self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
         return ended.order_by("updated_at")
 
     def due(self, state: State = State.COMPLETING) -> UploadSessionQuerySet:
-        """Return the sessions whose completion, or check, nobody carries on at the moment."""
+        """Return the sessions whose completion, or check, is due and not in progress."""
         waiting = self.idle().filter(FINISHING, state=state)
         return waiting.filter(Q(retry_at=None) | Q(retry_at__lte=DatabaseNow())).order_by("retry_at")
 
     def retired(self, retention: timedelta) -> UploadSessionQuerySet:
-        """Return the ended sessions that hold nothing and were last touched longer ago than ``retention``."""
+        """Return the ended sessions that hold nothing and did not change during ``retention``."""
         ended = Q(state=State.COMPLETED) | Q(state__in=[State.ABORTED, State.EXPIRED], storage_released=True)
         return self.filter(ended, updated_at__lt=timezone.now() - retention, held=None)
 
 
 def hash_of(name: str) -> str:
-    """Return what stands for an object's name in indexes: MySQL's take at most 768 characters."""
+    """Return an object name's hash for indexes, which have at most 768 characters in MySQL."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -76,7 +82,9 @@ class UploadSession(models.Model):
     Mode = Mode
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner_key = models.CharField(_("owner"), max_length=255, help_text=_("Names the owner, who need not be a row."))
+    owner_key = models.CharField(
+        _("owner"), max_length=255, help_text=_("Identifies the owner, who need not be a user in the database.")
+    )
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
 
     destination = models.CharField(_("destination"), max_length=100, default="default")
@@ -86,21 +94,25 @@ class UploadSession(models.Model):
     )
     file_name = models.CharField(_("file name"), max_length=255)
     file_size = models.BigIntegerField(_("file size"), help_text=_("Declared, in bytes."))
-    size_known = models.BooleanField(
-        default=True, help_text=_("Otherwise the file size is the most that the file may have.")
-    )
+    size_known = models.BooleanField(default=True, help_text=_("If not set, the file size is only an upper limit."))
     content_type = models.CharField(_("content type"), max_length=255)
     declared = models.JSONField(
-        _("declared"), default=dict, blank=True, help_text=_("What else the client declared: metadata, created at.")
+        _("declared"), default=dict, blank=True, help_text=_("Other values from the client: metadata, creation time.")
     )
     encrypted = models.BooleanField(_("encrypted"), default=False)
-    create_new = models.BooleanField(default=False, help_text=_("Keep an existing file of that name; add another."))
+    create_new = models.BooleanField(
+        default=False, help_text=_("Keep an existing file of the same name and add another.")
+    )
 
-    client = models.JSONField(_("client"), default=dict, blank=True, help_text=_("Its address and User-Agent."))
+    client = models.JSONField(
+        _("client"), default=dict, blank=True, help_text=_("The client's address and User-Agent.")
+    )
 
     storage = models.CharField(_("storage"), max_length=255)
     object_name = models.CharField(_("object name"), max_length=1024)
-    name_signature = models.CharField(max_length=50, help_text=_("What proves that a name was made for this session."))
+    name_signature = models.CharField(
+        max_length=50, help_text=_("Proves that an object name was made for this session.")
+    )
     object_hash = models.CharField(
         max_length=64, help_text=_("SHA-256 of the object name, which is too long for an index.")
     )
@@ -109,16 +121,16 @@ class UploadSession(models.Model):
         _("layout"),
         default=dict,
         blank=True,
-        help_text=_(
-            "Bytes of a part and of a numbered chunk, parts of a copy and of a segment; decided with the first bytes."
-        ),
+        help_text=_("Bytes per part and numbered chunk, parts per copy and segment; set when the first bytes arrive."),
     )
     dirty_parts = models.JSONField(
         default=list,
         blank=True,
-        help_text=_("Parts, from 0, that a writer in order may still write to; they are kept as fragments."),
+        help_text=_("Parts, from 0, that a sequential writer may still write to; they are kept as fragments."),
     )
-    storage_released = models.BooleanField(default=False, help_text=_("Nothing of an ended session is left stored."))
+    storage_released = models.BooleanField(
+        default=False, help_text=_("No bytes of the ended session are left in the store.")
+    )
 
     mode = models.CharField(_("chunks"), max_length=10, choices=Mode, default=Mode.UNDECIDED, blank=True)
     bytes_stored = models.BigIntegerField(_("bytes stored"), default=0)
@@ -126,28 +138,35 @@ class UploadSession(models.Model):
         _("check result"), max_length=11, choices=CheckResult, default=CheckResult.NONE, blank=True
     )
     digests = models.JSONField(
-        _("digests"), default=dict, blank=True, help_text=_("CRC-32 of the whole file; SHA-256 where the portal asks.")
+        _("digests"),
+        default=dict,
+        blank=True,
+        help_text=_("CRC-32 of the whole file; SHA-256 if the portal requests it."),
     )
     last_chunk = models.JSONField(
-        default=dict, help_text=_("Size, CRC-32 and request fingerprint of the last chunk in order.")
+        default=dict, help_text=_("Size, CRC-32 and request fingerprint of the last sequential chunk.")
     )
 
-    fence = models.BigIntegerField(default=0, help_text=_("Counts the changes of hands; an old writer cannot commit."))
-    wanted_fence = models.BigIntegerField(null=True, help_text=_("The fence whose holder somebody asked to let go."))
+    fence = models.BigIntegerField(
+        default=0, help_text=_("Incremented when the writer changes; an earlier writer cannot commit.")
+    )
+    wanted_fence = models.BigIntegerField(
+        null=True, help_text=_("The fence of the holder that was asked to release the lease.")
+    )
     lease_until = models.DateTimeField(_("writer's lease"), null=True)
 
     attempts = models.PositiveIntegerField(_("completion attempts"), default=0)
     retry_at = models.DateTimeField(_("next attempt"), null=True)
     left_to_task = models.BooleanField(
-        default=False, help_text=_("The client's patience was over: the task has the next turn at completing.")
+        default=False, help_text=_("The request timed out; the task completes the session.")
     )
     failure = models.TextField(_("failure"), blank=True)
     file_id = models.CharField(
-        _("file"), max_length=255, blank=True, help_text=_("The file to replace, then the file that was published.")
+        _("file"), max_length=255, blank=True, help_text=_("The file to replace; later, the published file.")
     )
     file_version = models.PositiveIntegerField(default=1, help_text=_("The version of the file to replace."))
     result = models.JSONField(
-        _("result"), null=True, encoder=DjangoJSONEncoder, help_text=_("The published file, as the client is told.")
+        _("result"), null=True, encoder=DjangoJSONEncoder, help_text=_("The published file, as reported to the client.")
     )
 
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -164,8 +183,8 @@ class UploadSession(models.Model):
         permissions = (
             ("abort_uploadsession", "Can abort upload sessions"),
             ("expire_uploadsession", "Can expire upload sessions"),
-            ("extend_uploadsession", "Can give upload sessions more time"),
-            ("retry_uploadsession", "Can retry completing failed upload sessions"),
+            ("extend_uploadsession", "Can extend upload sessions"),
+            ("retry_uploadsession", "Can retry the completion of failed upload sessions"),
             ("release_uploadsession", "Can release files that the check refused"),
         )
         indexes = (
@@ -201,7 +220,7 @@ class UploadSession(models.Model):
 
     @cached_property
     def owner(self) -> Any:
-        """The user whose session it is, or None if that is no row of the portal, or was deleted."""
+        """The session's owner, or None if it was deleted or is not a row."""
         owners.attach([self])
         return self.__dict__["owner"]
 
@@ -212,18 +231,18 @@ class UploadSession(models.Model):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What its client said of the file beside its name and size."""
+        """The metadata that the client sent beside the file's name and size."""
         return dict(self.declared.get("metadata", []))
 
     @property
     def folder(self) -> int | str:
-        """The folder's id in the type that the destination gave it; ``folder_id`` is its text."""
+        """The folder's id in the destination's type; ``folder_id`` is its text."""
         folder: int | str = self.path[-1]
         return folder
 
     @property
     def is_finishing(self) -> bool:
-        """Whether all bytes are stored, and the file is on its way."""
+        """True if all bytes are stored and the file is being completed or checked."""
         return self.state in (State.COMPLETING, State.CHECKING)
 
     @property
@@ -232,13 +251,13 @@ class UploadSession(models.Model):
 
     @property
     def plan(self) -> UploadPlan | None:
-        """How the file is laid out in the store; None before its first bytes."""
+        """The layout of the file in the store; None before its first bytes."""
         sizes = {name: size for name, size in self.layout.items() if name != "chunk_size"}
         return UploadPlan(**sizes) if sizes else None
 
     @property
     def chunk_size(self) -> int | None:
-        """Bytes of all numbered chunks but the last, once that is known."""
+        """Size in bytes of all numbered chunks but the last, once known."""
         size: int | None = self.layout.get("chunk_size")
         return size
 
@@ -250,22 +269,22 @@ class UploadSession(models.Model):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the whole file in hexadecimal, once known, if the portal asks for it."""
+        """The whole file's SHA-256 in hexadecimal, once known, if the portal requests it."""
         return str(self.digests.get("sha256", ""))
 
     @property
     def file_created_at(self) -> datetime | None:
-        """When the file was made, as its client declared."""
+        """The file's creation time, as declared by the client."""
         return parse_datetime(self.declared.get("created_at") or "")
 
     @property
     def is_segmented(self) -> bool:
-        """Whether the file is several multipart uploads, which the store joins."""
+        """True if the file consists of several multipart uploads, which the store joins."""
         return bool(self.layout.get("segment_parts"))
 
     @property
     def part_size(self) -> int | None:
-        """Bytes of each part but the last; None before the first bytes."""
+        """Size in bytes of each part but the last; None before the first bytes."""
         return self.plan.part_size if self.plan else None
 
     @property
@@ -280,7 +299,7 @@ class UploadSession(models.Model):
 
     @property
     def storage_name(self) -> str:
-        """What the name of the object ends with: unique to the session, and known to the audit as ours."""
+        """The end of the object's name: unique to the session and recognized by the audit."""
         return f"{self.name_signature}/{names.for_storage(self.file_name)}"
 
     def name_object(self, name: str) -> None:
@@ -293,10 +312,10 @@ class UploadSession(models.Model):
         among: models.QuerySet[UploadSession] | None = None,
         **values: Any,
     ) -> bool:
-        """Write ``values`` to the row if it did not change hands since it was read; tell whether that was so.
+        """Update the row unless its fence changed since it was read; return True on success.
 
-        ``held`` False lets go of the session, or takes it out of the hands of whoever holds it. ``among`` writes only
-        if the row is one of those.
+        ``held=False`` releases the session, or takes it away from its current writer. ``among`` restricts the update
+        to rows of a queryset.
         """
         values["updated_at"] = timezone.now()
         fence = self.fence
@@ -311,20 +330,20 @@ class UploadSession(models.Model):
 
 
 class Move(models.Model):
-    """A session's way from one state to another: its history."""
+    """A change of a session's state; all of them are its history."""
 
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="moves", verbose_name=_("session"))
-    at = models.DateTimeField(_("when"), default=timezone.now)
+    at = models.DateTimeField(_("time"), default=timezone.now)
     before = models.CharField(_("from"), max_length=10, choices=State)
     after = models.CharField(_("to"), max_length=10, choices=State)
-    why = models.TextField(_("why"), blank=True)
-    who = models.CharField(_("who"), max_length=255, blank=True, help_text=_("Empty for the app itself."))
+    why = models.TextField(_("reason"), blank=True)
+    who = models.CharField(_("user"), max_length=255, blank=True, help_text=_("Empty if the app made the change."))
 
     objects = WrittenManager()
 
     class Meta:
         base_manager_name = "objects"
-        verbose_name = _("move")
+        verbose_name = _("state change")
         verbose_name_plural = _("history")
         ordering = ("pk",)
 

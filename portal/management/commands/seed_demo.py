@@ -1,4 +1,4 @@
-"""Make the demo's users and folder; safe to repeat."""
+"""Create the demo's users and folder; safe to repeat."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from portal.models import Folder
 
 
 class Command(BaseCommand):
-    help = "Make the users demo/demo and admin/admin; prints the API token of demo."
+    help = "Create the users demo/demo and admin/admin; print the API token of demo."
 
     def handle(self, **_: Any) -> None:
         demo = self._user("demo")
         self._user("admin", is_staff=True, is_superuser=True)
-        # The first folder of a new database, so it gets the id 1 that the documentation says.
+        # The first folder of a new database gets the id 1, which the documentation uses.
         Folder.objects.get_or_create(owner=demo, parent=None, defaults={"title": "My documents"})
         self.stdout.write(Token.objects.get_or_create(user=demo)[0].key)
 
@@ -30,5 +30,5 @@ class Command(BaseCommand):
 
 
 def has_demo_credentials() -> bool:
-    """Tell whether anybody could log in with what the documentation says."""
+    """Return True if a demo user still has the password from the documentation."""
     return any(user.check_password(user.username) for user in User.objects.filter(username__in=["demo", "admin"]))

@@ -1,4 +1,4 @@
-// Files may be dropped anywhere on the page, and the list below shows what has arrived.
+// Accept files dropped anywhere on the page; refresh the list after uploads.
 import "../uploads/upload-drop.js";
 
 const drop = document.getElementById("upload");
@@ -13,14 +13,14 @@ for (const name of ["dragover", "drop"]) {
 
 let looking = null;
 
-// However many files arrive together: the list is asked for once after them.
+// Refresh once for several files that complete together.
 drop.addEventListener("upload-completed", () => {
   clearTimeout(looking);
   looking = setTimeout(async () => {
     const answer = await fetch(location.href, { credentials: "same-origin" });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const [old, fresh] = [document, page].map((one) => one.getElementById("listing"));
-    // Somebody may have been signed out meanwhile, or be typing a name.
+    // The user may have been signed out, or may be typing a name.
     if (fresh && !old.querySelector("details[open]")) old.replaceWith(fresh);
   }, 300);
 });

@@ -1,4 +1,4 @@
-/* Uppy's dashboard on upload sessions, as its documentation has it. */
+/* Uppy's dashboard on upload sessions, set up as in Uppy's documentation. */
 
 import { UppyUploads } from "../uploads/adapters.js";
 
@@ -10,7 +10,7 @@ const uppy = new Uppy().use(Dashboard, {
 });
 if (door === "s3") {
   uppy.use(AwsS3, { companionEndpoint: companion, shouldUseMultipart: true, getChunkSize: () => 10 * 2 ** 20 });
-  uppy.on("file-added", (file) => uppy.setFileMeta(file.id, { size: file.size }));  // where the user has a quota
+  uppy.on("file-added", (file) => uppy.setFileMeta(file.id, { size: file.size }));  // required if the user has a quota
 } else if (door === "own") {
   uppy.use(UppyUploads, { endpoint: tus });
 } else {

@@ -1,4 +1,4 @@
-"""Where bytes rest: a store writes what a session receives into one of the portal's ``STORAGES``."""
+"""Stores: a store writes received bytes into one of the portal's ``STORAGES``."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def _reset() -> None:
 
 
 def get_store(alias: str) -> Store:
-    """Return the store that writes to ``STORAGES[alias]``, with what is known of it.
+    """Return the store that writes to ``STORAGES[alias]``, with its known facts.
 
-    Raises ImproperlyConfigured if none can, django.db.Error or StoreUnavailable if what is known cannot be told.
+    Raises ImproperlyConfigured if no store supports the storage. Raises django.db.Error or StoreUnavailable if the
+    facts cannot be loaded.
     """
     store = make_store(alias)
     store.share_facts()
@@ -39,9 +40,12 @@ def get_store(alias: str) -> Store:
 
 
 def make_store(alias: str) -> Store:
-    """Return the store that writes to ``STORAGES[alias]``, without any I/O; raise ImproperlyConfigured if none can."""
-    # The boto3 client of a storage is made once: making one costs a tenth of a second, and S3Storage
-    # would make one for every thread, though clients are thread-safe. It lives as long as the storage.
+    """Return the store that writes to ``STORAGES[alias]``, without any I/O.
+
+    Raises ImproperlyConfigured if no store supports the storage.
+    """
+    # Each storage has one boto3 client, because creating a client takes a tenth of a second. S3Storage would
+    # create one for each thread, although clients are thread-safe. The client lives as long as the storage.
     with _making:
         storage: Any = storages[alias]
         if not hasattr(storage, "upload_store"):
@@ -52,8 +56,11 @@ def make_store(alias: str) -> Store:
 
 
 def alias_of(field: FileField) -> str:
-    """Return which of ``STORAGES`` a model's field has; raise ImproperlyConfigured for one that is none of them."""
-    # A function is asked again: tests give portals other storages, and the field keeps what it found first.
+    """Return the alias in ``STORAGES`` of a model field's storage.
+
+    Raises ImproperlyConfigured if the storage has no alias.
+    """
+    # A storage function is called again: tests replace storages, but the field keeps the first result.
     storage = field._storage_callable() if hasattr(field, "_storage_callable") else field.storage  # noqa: SLF001
     if storage is default_storage:
         return "default"

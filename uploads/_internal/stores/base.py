@@ -1,7 +1,7 @@
 """The store interface: few methods, no policy.
 
-Every method may be called again after an unknown outcome. A store raises ``StoreUnavailable`` when it
-did not do a thing or cannot say whether it did (``unknown``), and ``UploadGone`` when it no longer knows the upload.
+Every method may be called again after an unknown outcome. A store raises ``StoreUnavailable`` if an operation failed
+or its outcome is not known (``unknown``). It raises ``UploadGone`` if it no longer knows the upload.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from uploads._internal.stores.facts import Facts
 
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload: the final name of the object and the store's id of the attempt."""
+    """A multipart upload: the final name of the object and the store's upload id."""
 
     name: str
     id: str
@@ -32,22 +32,25 @@ class Upload:
 
 @dataclass(frozen=True)
 class Part:
-    """A stored part, as it is named when the object is completed."""
+    """A stored part, as listed when the object is completed."""
 
     number: int
     size: int
     crc32: int | None
-    """None for what a store copied that did not tell: that of the whole file covers it."""
+    """None if the store reported no checksum of a copied part.
+
+    The checksum of the whole file covers it.
+    """
     etag: str
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the store says of a finished object."""
+    """The properties of a finished object, as reported by the store."""
 
     size: int
     crc32: int | None
-    """Of the full object, or None if the store keeps no such checksum."""
+    """The CRC-32 of the full object, or None if the store keeps no such checksum."""
     encryption: str
     """The server-side encryption algorithm, or an empty string."""
 
@@ -74,20 +77,20 @@ class FoundObject:
 
 
 BYTES = ("save", "_save", "open", "_open")
-"""The methods of a storage that bytes pass, if a class overrides one."""
+"""The methods of a storage that read or write file contents."""
 
 
 def overridden(storage: object, base: type) -> list[str]:
-    """Return the names of the methods for bytes that a storage's class has of its own."""
+    """Return the names in ``BYTES`` that the storage's class overrides."""
     return [name for name in BYTES if getattr(type(storage), name) is not getattr(base, name)]
 
 
 _STRENGTH = ("", "AES256", "aws:kms", "aws:kms:dsse", "SSE-C")
-"""Kinds of server-side encryption, each as good as those before it."""
+"""Kinds of server-side encryption. Each is at least as strong as the ones before it."""
 
 
 def encrypted_well_enough(found: str, wanted: str) -> bool:
-    """Tell whether the encryption ``found`` is the one ``wanted`` or a stronger one."""
+    """Return True if the encryption ``found`` is the one ``wanted`` or a stronger one."""
     if found == wanted:
         return bool(found)
     return found in _STRENGTH and wanted in _STRENGTH and _STRENGTH.index(found) > _STRENGTH.index(wanted)
@@ -95,34 +98,34 @@ def encrypted_well_enough(found: str, wanted: str) -> bool:
 
 class Store(ABC):
     min_part_size: int = 1
-    """Bytes that every part but the last must have."""
+    """Minimum size in bytes of every part but the last."""
     supports_encryption: bool = False
-    """Whether the store can encrypt objects at rest."""
+    """True if the store can encrypt objects at rest."""
 
     limits_parts: bool = False
-    """Whether an upload has at most ``max_parts`` parts, so that a larger file needs several."""
+    """True if ``max_parts`` limits an upload, so that a larger file needs several uploads."""
     alias: str = ""
-    """Which of ``STORAGES`` the store writes to."""
+    """The alias in ``STORAGES`` of the storage that the store writes to."""
 
     facts: Facts | None = None
-    """What is known of the store; None until ``get_store`` has asked the database."""
+    """Known facts about the store; None until ``get_store`` has read them from the database."""
     _known_as: str = ""
     learned: bool = False
-    """Whether something became known that the database does not have yet."""
+    """True if this process learned a fact that is not in the database yet."""
 
     writes_anywhere: bool = False
-    """Whether bytes are written at their offset in the file, whatever their size, so that parts have no numbers."""
+    """True if data of any size is written at its file offset, without part numbers."""
     late_writes: bool = True
-    """Whether a write whose sender is gone can arrive later."""
+    """True if a write can still arrive after its sender has ended."""
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What tells this store from others, on all hosts: it names what is known of the store."""
+        """The unique name of the store on all hosts, under which its facts are saved."""
 
     def share_facts(self) -> None:
-        """Load what is known of the store, once, and save what this process learned; raise django.db.Error."""
-        identity = self.identity  # Tests of portals change the directory of a storage.
+        """Load the store's facts once, and save newly learned ones; raise django.db.Error."""
+        identity = self.identity  # Not cached: a portal's tests change the directory of a storage.
         if self.facts is None or self._known_as != identity:
             self.facts, self._known_as = facts.load(identity), identity
         if self.learned:
@@ -134,125 +137,135 @@ class Store(ABC):
             }
 
     def forget_capabilities(self) -> None:
-        """Find out anew what the store takes: for the doctor."""
+        """Discard the detected capabilities, so that the doctor detects them again."""
         facts.forget_capabilities(self.identity)
         if self.facts is not None:
             self.facts.capabilities.clear()
 
     def largest_upload(self, plan: UploadPlan) -> int:
-        """Return the bytes that one multipart upload takes."""
+        """Return the maximum size in bytes of one multipart upload."""
         return self.max_parts * plan.part_size if self.limits_parts else MAX_OBJECT_SIZE
 
     def configured(self, capability: str) -> Any:
-        """Return what the settings say of a capability, None if they do not."""
+        """Return the value of a capability in the settings, or None."""
         return conf.current().STORES.get(self.alias, {}).get(capability)
 
     @property
     def max_parts(self) -> int:
-        """Parts that an upload has at most."""
+        """The maximum number of parts in an upload."""
         return self.configured("MAX_PARTS") or MAX_PARTS
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what is known of the store, as the setting ``STORES`` has it."""
+        """Return the known capabilities in the format of the setting ``STORES``."""
         return {}
 
     @property
     def encrypts(self) -> bool:
-        """Whether objects that are to be encrypted at rest are; raise StoreUnavailable if nobody can tell."""
+        """True if requested encryption at rest takes effect.
+
+        Raises StoreUnavailable if this cannot be determined.
+        """
         return self.supports_encryption
 
     @property
     def composes(self) -> bool:
-        """Whether parts can be copied from other objects; raise StoreUnavailable if nobody can tell."""
+        """True if parts can be copied from other objects.
+
+        Raises StoreUnavailable if this cannot be determined.
+        """
         return False
 
     def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int, whole: bool) -> Part:
-        """Make the part ``number`` of ``size`` bytes of the object ``source`` from ``start`` on, or of the ``whole``.
+        """Create part ``number`` by copying a range of another object.
 
-        Returns it with its CRC-32 if the store tells that.
+        The range has ``size`` bytes of ``source`` from byte ``start``; ``whole`` means that it is the entire object.
+        The returned part has a CRC-32 if the store reports one.
         """
         raise NotImplementedError
 
     @abstractmethod
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
-        """Begin an upload whose finished object will be called ``name``; return the store's id of it.
+        """Begin the upload of an object called ``name``; return the store's upload id.
 
-        Content type and Content-Disposition are what the object is to be served with, if the store serves objects.
+        A store that serves objects uses the given content type and Content-Disposition.
         """
 
     def writing(self, upload: Upload) -> AbstractContextManager[object]:
-        """Keep other writers of this upload waiting, for a store where a late part would damage a newer one."""
+        """Block other writers of this upload, if a late part would damage a newer one."""
         return nullcontext()
 
     @abstractmethod
     def put_part(self, upload: Upload, *, number: int, offset: int, data: Buffer) -> tuple[str, bool]:
-        """Store ``data``, the part ``number``, which starts at byte ``offset`` of the file.
+        """Store ``data`` as part ``number``, which starts at byte ``offset`` of the file.
 
-        Returns its ETag, and whether no other attempt at this call can arrive later.
+        Returns the ETag, and True if no other attempt at this call can arrive later.
 
-        The store refuses data whose CRC-32 is not the buffer's, if it can.
+        If the store can, it refuses data whose CRC-32 differs from the buffer's.
         """
 
     def sync(self, upload: Upload) -> None:
-        """Make the parts put so far durable; a chunk is acknowledged only after this."""
+        """Make the parts stored so far durable. A chunk is acknowledged only after this."""
 
     @abstractmethod
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
-        """Make the object of its parts. May be repeated; the outcome is known only after ``stat``."""
+        """Assemble the object from its parts. May be repeated; only ``stat`` shows the outcome."""
 
     @abstractmethod
     def stat(self, name: str) -> StoredObject | None:
-        """Return what the store says of the object, or None if there is none."""
+        """Return the object's properties, or None if it does not exist."""
 
     def require_reachable(self, name: str) -> None:
-        """Raise StoreUnavailable or StoreRefused if nothing can be stored now, as far as one can see."""
+        """Raise StoreUnavailable or StoreRefused if the store appears unable to store anything now."""
         self.stat(name)
 
     @abstractmethod
     def abort(self, upload: Upload) -> None:
-        """Drop the upload and its parts; an upload that is already gone is fine."""
+        """Discard the upload and its parts. A missing upload is no error."""
 
     @abstractmethod
     def put_fragment(self, name: str, data: Buffer, *, encrypted: bool) -> None:
-        """Store ``data`` as an object of its own, because it is too small to be a part yet."""
+        """Store ``data`` as a separate object, because it is too small for a part."""
 
     @abstractmethod
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
-        """Yield the object's bytes, or ``size`` of them from byte ``start`` on; also good for downloads."""
+        """Yield the object's bytes, or ``size`` bytes from byte ``start``; also for downloads."""
 
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
-        """Return a URL by which anybody may read the object for so long, or None if the store has no such thing."""
+        """Return a public URL, valid for ``seconds``, or None if the store has none."""
         return None
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; missing ones are fine."""
+        """Delete objects. A missing object is no error."""
 
     @abstractmethod
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
-        """Yield the multipart uploads under way whose names begin with ``prefix``; for audits alone."""
+        """Yield the unfinished multipart uploads whose names begin with ``prefix``. Only audits use this."""
 
     @abstractmethod
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:
-        """Yield the finished objects and fragments whose names begin with ``prefix``; for audits alone."""
+        """Yield the finished objects and fragments whose names begin with ``prefix``. Only audits use this."""
 
     @abstractmethod
     def list_fragments(self, name: str) -> Iterator[str]:
         """Yield the names of all fragments of the object ``name``."""
 
     def list_parts(self, upload: Upload) -> dict[int, Part] | None:
-        """Return the parts that the store holds for the upload by number, or None if it does not tell.
+        """Return the upload's stored parts by number, or None if the store cannot list them.
 
-        Raises UploadGone if it does not know the upload.
+        Raises UploadGone if the store does not know the upload.
         """
         return None
 
     @abstractmethod
     def upload_size(self, upload: Upload) -> int | None:
-        """Return the bytes of the parts the store holds for the upload, or None if it does not know it."""
+        """Return the total size of the stored parts, or None for an unknown upload."""
 
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
-        """Yield problems of the store that only asking it can show, for sessions of that lifetime under ``prefix``."""
+        """Yield problems that only a request to the store reveals.
+
+        They concern uploads under ``prefix``, by sessions of the given lifetime.
+        """
         return iter(())
 
     def check(self) -> list[CheckMessage]:
@@ -260,5 +273,5 @@ class Store(ABC):
         return []
 
     def transformations(self) -> list[str]:
-        """Name what of the storage reads or writes other bytes than the app, which goes around it."""
+        """Return the storage's features that change file contents. Uploads bypass them."""
         return []

@@ -1,4 +1,4 @@
-"""A part on its way to a store: the blocks as they arrived, never copied together."""
+"""Part data in memory: the blocks as they arrived, never copied together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from uploads._internal.parts import combine_crc32, update_crc32
 
 
 class Buffer:
-    """Bytes in memory with their CRC-32, kept as they pass. Reads like a file, a block at a time, for boto3."""
+    """Bytes in memory, with a running CRC-32.
+
+    boto3 reads the buffer like a file, one block at a time.
+    """
 
     def __init__(self, data: bytes = b"") -> None:
         self.crc32 = 0
@@ -35,18 +38,21 @@ class Buffer:
         self.crc32 = combine_crc32(self.crc32, other.crc32, other._size)
 
     def clear(self) -> None:
-        """Let go of the bytes, whoever still holds the buffer."""
+        """Release the bytes, even while other code still references the buffer."""
         self._blocks.clear()
 
     def read(self, _size: int = -1) -> memoryview | bytes:
-        """Return the next block whatever its size, and nothing after the last: what sends it takes any size."""
+        """Return the next block, or nothing after the last.
+
+        ``_size`` is ignored, because the sender accepts blocks of any size.
+        """
         if self._position == len(self._blocks):
             return b""
         self._position += 1
         return self._blocks[self._position - 1]
 
     def tell(self) -> int:
-        """Return a position for ``seek``; it does not count bytes."""
+        """Return a position for ``seek``, counted in blocks."""
         return self._position
 
     def seek(self, position: int) -> None:

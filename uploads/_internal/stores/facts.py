@@ -1,4 +1,4 @@
-"""What is known of a store, kept in the database where all processes and hosts see it."""
+"""Facts about stores, kept in the database for all processes and hosts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from django.db import router, transaction
 
 @dataclass
 class Facts:
-    """What is known of one store."""
+    """Known facts about one store."""
 
     marker: str = ""
-    """What the file that marks the store's directory holds."""
+    """Content of the file that marks the store's directory."""
     capabilities: dict[str, bool] = field(default_factory=dict)
-    """What the store was found to take, or to refuse."""
+    """Detected capabilities: True if the store accepts an operation, False if it refuses it."""
 
 
 def load(store: str) -> Facts:
-    """Return what is known of a store; raise django.db.Error if the database does not tell."""
+    """Return the known facts about a store; raise django.db.Error if the database fails."""
     row = _rows().filter(name=_key(store)).first()
     return Facts(row.marker, dict(row.capabilities)) if row else Facts()
 
 
 def save(store: str, facts: Facts) -> Facts:
-    """Keep what became known of a store; return it with what others learned meanwhile. Their marker counts."""
+    """Save facts about a store; return them merged with facts from other processes.
+
+    A marker that is already in the database takes precedence.
+    """
     rows, name = _rows(), _key(store)
     rows.get_or_create(name=name, defaults={"marker": facts.marker})
     with transaction.atomic(using=rows.db):
@@ -39,16 +42,16 @@ def save(store: str, facts: Facts) -> Facts:
 
 
 def forget_capabilities(store: str) -> None:
-    """Forget what a store was found to take: it may be another version now."""
+    """Delete a store's detected capabilities, because its version may have changed."""
     _rows().filter(name=_key(store)).update(capabilities={})
 
 
 def _rows() -> Any:
-    # By its name: models import the stores.
+    # Looked up by name, because the models import the stores.
     model = apps.get_model("upload_sessions", "StoreRecord")
     return model._default_manager.using(router.db_for_write(model))  # noqa: SLF001 - Django's documented API
 
 
 def _key(store: str) -> str:
-    """Return a key that is short enough for every database, and still tells people which store it is."""
+    """Return a key that is short enough for every database and still names the store."""
     return f"{store[:180]} {hashlib.sha256(store.encode()).hexdigest()[:16]}"

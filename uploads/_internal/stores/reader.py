@@ -1,4 +1,4 @@
-"""A finished object as a file that can be read and sought, of which no more than a block is kept."""
+"""Read a finished object as a seekable file, keeping at most one block in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ BLOCK = 2**20
 
 
 def open_object(store: Store, name: str, size: int) -> io.BufferedReader:
-    """Open the object ``name`` of ``size`` bytes; reading raises StoreUnavailable while the store is away."""
+    """Open the object ``name`` of ``size`` bytes for reading.
+
+    Reads raise StoreUnavailable while the store is unavailable.
+    """
     return io.BufferedReader(_Reader(store, name, size), BLOCK)
 
 

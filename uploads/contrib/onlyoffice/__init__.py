@@ -1,1 +1,1 @@
-"""What a portal needs that speaks ONLYOFFICE's protocol in views of its own, too."""
+"""Helpers for a portal whose own views also speak ONLYOFFICE's protocol."""

@@ -1,4 +1,4 @@
-"""Authenticators for clients of the protocol, by dotted path for REST framework's settings."""
+"""Authenticators for ONLYOFFICE clients; REST framework's settings name them by dotted path."""
 
 from uploads._internal.protocols.onlyoffice.authentication import (
     BearerAuthentication,

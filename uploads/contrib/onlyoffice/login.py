@@ -1,4 +1,4 @@
-"""The protocol's login for portals with ``rest_framework.authtoken``."""
+"""ONLYOFFICE's login for portals with ``rest_framework.authtoken``."""
 
 from uploads._internal.protocols.onlyoffice.login import TokenLogin
 

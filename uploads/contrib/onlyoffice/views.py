@@ -1,4 +1,4 @@
-"""Requests and responses of the protocol, for views of the portal that speak it, too."""
+"""Requests and responses of ONLYOFFICE's protocol, for the portal's own views."""
 
 from uploads._internal.http.views import JSONAlways
 from uploads._internal.protocols.onlyoffice.dates import format_date

@@ -1,4 +1,4 @@
-"""Compare upload sessions with the store, both ways."""
+"""Compare upload sessions with the store, in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finish the uploads whose last step failed; the same as the Celery task, for cron and operators."""
+"""Complete uploads whose last step failed, like the Celery task; for cron and operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End the upload sessions whose time is up; the same as the Celery task, for cron and operators."""
+"""End expired upload sessions, like the Celery task; for cron and operators."""
 
 from __future__ import annotations
 

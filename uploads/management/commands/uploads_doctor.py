@@ -1,4 +1,4 @@
-"""Check what the settings cannot know; the exit status is for monitoring."""
+"""Find problems that the settings alone cannot show; the exit status is for monitoring."""
 
 from __future__ import annotations
 

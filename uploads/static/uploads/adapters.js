@@ -1,4 +1,4 @@
-/** For pages that have an uploader already: the same sessions behind its own looks. */
+/** Adapters that let existing uploaders (FilePond, Uppy) send files as upload sessions. */
 
 import { UploadQueue, UploadSession } from "./upload.js";
 

@@ -1,4 +1,4 @@
-/* Keeps rows of upload sessions live: asks every two seconds while the page is looked at and something is going on. */
+/* Refreshes rows of upload sessions every two seconds while the page is visible and an upload is live. */
 (() => {
   "use strict";
   const EVERY = 2000;
@@ -39,7 +39,7 @@
         state.live = answer.status >= 500;
       }
     } catch {
-      // The network is away; the next time will tell.
+      // The network is unavailable; the next interval retries.
     }
     state.asking = false;
   }

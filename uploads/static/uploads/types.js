@@ -1,18 +1,18 @@
 /**
- * Types of what `upload.js` takes, for editors and their checks: no browser loads this file.
+ * Types of the arguments of `upload.js`, for editors and type checkers; browsers do not load this file.
  *
  * @typedef {object} UploadOptions
  * @property {string} [endpoint] URL of the collection of uploads.
- * @property {Object<string, string>} [metadata] What the portal is told beside name, type and size.
- * @property {string} [relativePath] Where below the folder the file goes.
- * @property {object | function} [headers] Sent along with each request: a token, say. A CSRF token is read from the page.
- * @property {boolean} [resume] Whether to look for an open upload of the same file (true).
- * @property {number} [patience] Attempts in a row that may bring nothing forward.
- * @property {number} [leastChunk] Bytes of a request, at least
- * @property {number} [mostChunk] and at most.
- * @property {number} [stall] Seconds without a byte after which a connection is lost.
- * @property {number} [parallel] Parts of a large file at a time (1: in order, each as large as the line allows),
- * @property {string} [parts] sent as numbered chunks to this URL, that of the door for Uppy's S3 plugin.
+ * @property {Object<string, string>} [metadata] Metadata besides name, type and size.
+ * @property {string} [relativePath] Path of the file below the folder.
+ * @property {object | function} [headers] Headers of each request, such as a token. The CSRF token is read from the page.
+ * @property {boolean} [resume] Resume an open upload of the same file (default: true).
+ * @property {number} [patience] Maximum consecutive attempts without progress.
+ * @property {number} [leastChunk] Minimum bytes of a request.
+ * @property {number} [mostChunk] Maximum bytes of a request.
+ * @property {number} [stall] Seconds without progress after which a connection counts as lost.
+ * @property {number} [parallel] Parts of a large file sent in parallel. With 1, chunks are sent in order, as large as the connection allows.
+ * @property {string} [parts] URL for parallel parts, sent as numbered chunks: the endpoint for Uppy's S3 plugin.
  *
  * @typedef {"waiting" | "creating" | "comparing" | "sending" | "retrying" | "offline" | "paused" | "completing" | "checking" |
  *   "completed" | "failed" | "cancelled"} UploadState

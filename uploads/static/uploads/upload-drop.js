@@ -1,32 +1,32 @@
-/** `<upload-drop endpoint="/folders/12/tus/">`: a place to drop files on, with a list. Attributes: docs/browser.md. */
+/** `<upload-drop endpoint="/folders/12/tus/">`: a drop area with a list of uploads. Attributes: docs/browser.md. */
 
 import { UploadQueue } from "./upload.js";
 
 const _ = (text) => globalThis.gettext?.(text) ?? text;
 const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
 
-/** What the page knows better than the server. */
+/** Messages that replace those of the server. */
 const SENTENCES = {
   network: () => _("The connection was lost."),
   not_authenticated: () => _("You are no longer signed in. Sign in in another tab, then try again."),
-  extension_not_allowed: () => _("Files of this type are not accepted here."),
+  extension_not_allowed: () => _("Files of this type are not accepted."),
   file_too_large: () => _("The file is too large."),
-  file_changed: () => _("The file was changed, moved or deleted meanwhile. Choose it again."),
-  no_folders: () => _("Folders are not accepted here. Choose the files in it."),
-  sent_elsewhere: () => _("This file is being sent from another page or browser."),
+  file_changed: () => _("The file was changed, moved or deleted. Choose it again."),
+  no_folders: () => _("Folders are not accepted. Choose the files inside."),
+  sent_elsewhere: () => _("This file is being uploaded from another page or browser."),
 };
 
 const STATES = {
-  waiting: () => _("waiting"),
-  creating: () => _("starting"),
-  comparing: () => _("comparing with what is stored"),
-  retrying: () => _("trying again"),
-  offline: () => _("waiting for the network"),
-  paused: () => _("paused"),
-  completing: () => _("completing"),
-  checking: () => _("being checked"),
-  completed: () => _("uploaded"),
-  cancelled: () => _("cancelled"),
+  waiting: () => _("Waiting"),
+  creating: () => _("Starting"),
+  comparing: () => _("Comparing with stored data"),
+  retrying: () => _("Retrying"),
+  offline: () => _("Waiting for the network"),
+  paused: () => _("Paused"),
+  completing: () => _("Completing"),
+  checking: () => _("Checking"),
+  completed: () => _("Uploaded"),
+  cancelled: () => _("Canceled"),
 };
 
 const STYLE = `
@@ -118,7 +118,7 @@ class UploadDrop extends HTMLElement {
     removeEventListener("beforeunload", this.#leaving);
   }
 
-  // Scripts that add rows to a form number them by it.
+  // Scripts that add formset rows renumber this property.
   get name() {
     return this.getAttribute("name") ?? "";
   }
@@ -151,7 +151,7 @@ class UploadDrop extends HTMLElement {
   async dropFrom(transfer) {
     const found = await dropped(transfer);
     if (this.hasAttribute("folders")) return this.add(found);
-    // Without their folders, files of one name would be taken for versions of one file.
+    // Without folders, files of the same name would become versions of one file.
     const folders = new Set(found.filter(({ path }) => path).map(({ path }) => path.split("/")[0]));
     const refused = [...folders].map((name) => ({ file: new File([], name), refusal: "no_folders" }));
     this.add([...found.filter(({ path }) => !path), ...refused]);
@@ -171,7 +171,7 @@ class UploadDrop extends HTMLElement {
     session.addEventListener("state", () => {
       if (before?.[1].line.isConnected && session.url) {
         if (session.url.includes(before[1].open.id)) this.#drop(before[0]);
-        else row.note = _("The file has changed since it was begun, and is sent anew.");
+        else row.note = _("The file has changed since the upload started and is uploaded again.");
       }
       this.#paint(session, row);
       this.dispatchEvent(new CustomEvent("upload-state", { bubbles: true, detail: session }));
@@ -251,7 +251,7 @@ class UploadDrop extends HTMLElement {
     const { state, error, file, stored, speed, secondsLeft } = session;
     const sentence = error && (SENTENCES[error.code]?.() ?? error.message);
     if (state === "failed") return sentence;
-    if (state === "retrying" && sentence) return `${sentence} ${_("Trying again …")}`;
+    if (state === "retrying" && sentence) return `${sentence} ${_("Retrying …")}`;
     if (state === "completed") return `${STATES.completed()}, ${sized(file.size)}`;
     if (state !== "sending") return stored ? `${STATES[state]()}, ${percent(stored, file.size)}` : STATES[state]();
     const left = secondsLeft === null ? "" : `, ${fill(_("%(time)s left"), { time: lasting(secondsLeft) })}`;
@@ -265,8 +265,8 @@ class UploadDrop extends HTMLElement {
     const [done, failed] = [count("completed"), count("failed")];
     const going = sessions.length - done - failed - count("cancelled", "paused");
     const waits = this.#submitter && this.isUnfinished;
-    const said = waits ? _("The form is sent when all uploads are done, or removed.") : [
-      going && fill(_("%(count)s on the way"), { count: going }),
+    const said = waits ? _("The form will be submitted when all uploads are complete or removed.") : [
+      going && fill(_("%(count)s uploading"), { count: going }),
       done && fill(_("%(count)s uploaded"), { count: done }),
       failed && fill(_("%(count)s failed"), { count: failed }),
     ].filter(Boolean).join(", ");
@@ -306,13 +306,13 @@ class UploadDrop extends HTMLElement {
       row.line.dataset.state = "open";
       row.open = upload;
       row.bar.querySelector(".stored").style.width = `${(100 * upload.offset) / upload.length}%`;
-      row.status.textContent = fill(_("%(share)s stored. Choose the file again to go on."), {
+      row.status.textContent = fill(_("%(share)s stored. Choose the file again to continue."), {
         share: percent(upload.offset, upload.length),
       });
     }
   }
 
-  /** Show an upload whose file the page does not have. */
+  /** Show an upload without access to its file. */
   #kept(title, url, state) {
     const row = this.#row(title);
     const session = this.queue.adopt(new File([], title), url, state);
@@ -377,7 +377,7 @@ async function dropped(transfer) {
     if (entry.isFile) return add(await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(() => null));
     const reader = entry.createReader();
     for (;;) {
-      // A hundred at a time.
+      // readEntries returns at most 100 entries per call.
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => add() && []);
       if (!some.length) return;
       for (const child of some) await walk(child, path ? `${path}/${entry.name}` : entry.name);

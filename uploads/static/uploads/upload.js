@@ -1,5 +1,5 @@
 /**
- * Uploads files, and goes on after a cut line, a killed server, a reload, in another browser: docs/browser.md.
+ * Uploads files and resumes after lost connections, server crashes, reloads, and in another browser: docs/browser.md.
  *
  * @typedef {import("./types.js").UploadOptions} UploadOptions
  */
@@ -7,7 +7,7 @@
 const MIB = 2 ** 20;
 const LEAST_PART = 8 * MIB;
 const LATER = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
-const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // of a proxy
+const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // 413 from a proxy
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 const DEFAULTS = {
   endpoint: "/tus/",
@@ -23,7 +23,7 @@ const DEFAULTS = {
   parts: "/uppy/",
 };
 
-/** Why an upload stopped. */
+/** The reason why an upload stopped. */
 export class UploadError extends Error {
   constructor(code, message, { status = 0, wait = 0 } = {}) {
     super(message);
@@ -33,7 +33,7 @@ export class UploadError extends Error {
   }
 }
 
-/** One file on its way. Events: `state`, `progress`. */
+/** The upload of one file. Events: `state`, `progress`. */
 export class UploadSession extends EventTarget {
   #options;
   #queue;
@@ -58,26 +58,26 @@ export class UploadSession extends EventTarget {
     this.file = file;
     /** @type {import("./types.js").UploadState} */
     this.state = "waiting";
-    /** Bytes that the server has stored for good. */
+    /** Bytes that the server has stored durably. */
     this.stored = 0;
-    /** Bytes on their way, those stored included. */
+    /** Bytes sent, including stored ones. */
     this.sent = 0;
     /** @type {UploadError | null} */
     this.error = null;
-    /** What the portal says of the finished file. */
+    /** The server's representation of the finished file. */
     this.result = null;
-    /** Its own URL, once it has one. */
+    /** URL of the upload, once created. */
     this.url = options.url ?? null;
     this.#lost = Boolean(this.url);
   }
 
-  /** Bytes a second, of the last ten seconds. */
+  /** Bytes per second over the last ten seconds. */
   get speed() {
     const first = this.#samples[0];
     return first && Date.now() > first.at ? (1000 * (this.sent - first.sent)) / (Date.now() - first.at) : 0;
   }
 
-  /** Seconds to go, or null if nobody can tell. */
+  /** Estimated seconds left, or null if unknown. */
   get secondsLeft() {
     return this.state === "sending" && this.speed ? (this.file.size - this.sent) / this.speed : null;
   }
@@ -86,7 +86,7 @@ export class UploadSession extends EventTarget {
     return FINAL.has(this.state);
   }
 
-  /** Begin, or go on; resolves when it is over or paused. */
+  /** Start or continue; resolves when the upload is over or paused. */
   start() {
     this.#running ??= this.#run().finally(() => {
       this.#running = null;
@@ -108,17 +108,17 @@ export class UploadSession extends EventTarget {
   retry() {
     if (this.state !== "failed") return;
     this.#anew = false;
-    if (this.error.status === 422) this.#forget(); // All came, and made no file.
+    if (this.error.status === 422) this.#forget(); // All bytes arrived, but made no file.
     this.#again();
   }
 
-  /** Give it up: what is stored is deleted. */
+  /** Cancel the upload; stored bytes are deleted. */
   async cancel() {
     if (this.state === "cancelled") return;
     this.#set("cancelled");
     this.#stop();
     this.#queue.next();
-    // What another page sends is its own to end.
+    // An upload of another page is not ended here.
     if (this.url && this.error?.code !== "sent_elsewhere") await this.#end();
   }
 
@@ -153,7 +153,7 @@ export class UploadSession extends EventTarget {
         if (this.#stopped) return;
         if (this.#unsure) {
           await this.#compare();
-          continue; // What is stored may be of another file.
+          continue; // The stored bytes may belong to another file.
         }
         if (this.stored < this.file.size) await (this.#numbered ? this.#sendParts() : this.#send());
         else if (await this.#finish()) return;
@@ -193,7 +193,7 @@ export class UploadSession extends EventTarget {
     this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
     this.error = error;
     this.#set(navigator.onLine === false ? "offline" : "retrying");
-    // Not all clients at once.
+    // Jitter keeps clients from retrying at once.
     const backoff = Math.min(30, 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2);
     await this.#sleep(Math.max(error.wait, backoff), "online");
     this.error = null;
@@ -222,7 +222,7 @@ export class UploadSession extends EventTarget {
       this.url = new URL(open.upload, location.href).href;
       this.#lost = true;
       if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
-      this.#unsure = true; // Until its bytes are compared with ours.
+      this.#unsure = true; // Until the stored bytes are compared.
       await this.#ask();
     } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
@@ -239,7 +239,7 @@ export class UploadSession extends EventTarget {
     if (this.state === "cancelled") await this.#end();
   }
 
-  /** What was on its way when a line broke may have arrived. */
+  /** Get the stored bytes: data in transit when a connection broke may have arrived. */
   async #ask() {
     if (this.#numbered) {
       const parts = await (await this.#call("GET", this.#part())).json();
@@ -247,14 +247,14 @@ export class UploadSession extends EventTarget {
       this.#moved(parts.reduce((sum, part) => sum + part.Size, 0));
     } else {
       const answer = await this.#call("HEAD", this.url).catch((error) => {
-        if (error.status !== 422) throw error; // else GET tells why
+        if (error.status !== 422) throw error; // The later GET reports the reason.
       });
       this.#moved(answer ? Number(answer.headers.get("Upload-Offset")) : this.file.size);
     }
     this.#lost = false;
   }
 
-  /** Send the file anew where its first bytes are no longer those that are stored. */
+  /** Start over if the stored bytes differ from the file. */
   async #compare() {
     this.#set("comparing");
     const sum = async (start, size) => {
@@ -324,7 +324,7 @@ export class UploadSession extends EventTarget {
         moved();
       }
     };
-    // What others send is kept.
+    // Parts of the other loops are kept.
     await Promise.all(Array.from({ length: this.#options.parallel }, () => one().catch((error) => (failed ??= error))));
     if (failed) throw failed;
   }
@@ -332,7 +332,7 @@ export class UploadSession extends EventTarget {
   async #send() {
     this.#set("sending");
     const began = performance.now();
-    // Requests end where parts of the store do, so that each byte is written there once, also after a cut.
+    // Requests end at part boundaries of the store, so that it writes each byte once, even after a lost connection.
     const border = Math.floor((this.stored + this.#chunk) / LEAST_PART) * LEAST_PART;
     const end = border > this.stored ? border : this.stored + this.#chunk;
     const chunk = this.file.slice(this.stored, Math.min(end, this.file.size));
@@ -448,7 +448,7 @@ export class UploadSession extends EventTarget {
   }
 }
 
-/** Uploads of which some run at a time. */
+/** A queue of uploads with limited concurrency. */
 export class UploadQueue {
   #options;
   #open = null;
@@ -458,7 +458,7 @@ export class UploadQueue {
     this.#options = { concurrency: 3, ...options };
     /** @type {UploadSession[]} */
     this.sessions = [];
-    /** Nothing is sent before this moment (ms). */
+    /** Time before which nothing is sent (ms). */
     this.pausedUntil = 0;
   }
 
@@ -470,7 +470,7 @@ export class UploadQueue {
     return session;
   }
 
-  /** Return the handle of an upload: to cancel it. */
+  /** Return a session for an existing upload, to cancel it. */
   adopt(file, url, state = "paused") {
     const session = new UploadSession(file, { ...this.#options, url: new URL(url, location.href).href }, this);
     return Object.assign(session, { state });
@@ -486,7 +486,7 @@ export class UploadQueue {
     waiting.slice(0, Math.max(0, this.#options.concurrency - busy.length)).forEach((session) => session.start());
   }
 
-  /** The user's open uploads, whatever page began them. */
+  /** Return the user's open uploads from all pages. */
   async openUploads(options = this.#options) {
     const found = [];
     let after = "";
@@ -501,7 +501,7 @@ export class UploadQueue {
     return found;
   }
 
-  /** Take the open upload of a file; nobody else gets it. */
+  /** Take the open upload of a file from the list. */
   async take(about, size, options) {
     this.#open ??= this.openUploads(options).catch((error) => {
       this.#open = null;
@@ -518,7 +518,7 @@ function passes({ code, status }) {
   return PASSING.has(code) || LATER.has(status);
 }
 
-/** Same name, size, change, first bytes, place. */
+/** Compare name, size, modification time, first bytes and path. */
 function isOf(upload, about, size) {
   return upload.length === size && Object.keys(about).every((key) => (upload.metadata[key] ?? "") === String(about[key]));
 }
@@ -550,7 +550,7 @@ function refusal(status, text, retryAfter) {
   let said = {};
   try {
     said = JSON.parse(text) ?? {};
-  } catch {} // of a proxy
+  } catch {} // response of a proxy
   return new UploadError(said.code ?? `http_${status}`, said.title ?? `The server answered ${status}.`, {
     status,
     wait: Number(retryAfter) || 0,

@@ -1,4 +1,4 @@
-"""What this portal does to every request and answer of its own."""
+"""Transactions, envelopes and error bodies that this portal applies to its own API."""
 
 from django.db import transaction
 from rest_framework.renderers import JSONRenderer
@@ -6,7 +6,7 @@ from rest_framework.views import exception_handler
 
 
 class Transactions:
-    """Runs requests in a transaction, as django-reversion's middleware does; not those of uploads."""
+    """Run requests except uploads in a transaction, as django-reversion's middleware does."""
 
     def __init__(self, get_response):
         self.get_response = get_response

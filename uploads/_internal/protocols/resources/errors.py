@@ -20,10 +20,10 @@ class VersionUnsupported(UploadError):
 
 class ConcatenationUnsupported(UploadError):
     code = "concatenation_unsupported"
-    text = "Uploads are not put together of others here: send the file as one upload."
+    text = "Concatenating uploads is not supported: send the file as one upload."
 
 
 class ContentTypeUnsupported(UploadError):
     code = "content_type_unsupported"
     status = 415
-    text = "The bytes of a file are sent as {expected}."
+    text = "Send the bytes of a file as {expected}."

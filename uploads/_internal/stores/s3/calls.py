@@ -1,4 +1,4 @@
-"""What every call to S3 shares: which parameters it takes, and what its errors mean."""
+"""The parameters and the errors of calls to S3."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PASSING = frozenset(
     {"BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
     | {"RequestTimeout", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "SlowDown"}
 )
-"""Answers 400 of damage on the way and of credentials, which pass."""
+"""Codes of temporary errors with status 400: transfer damage, timeouts, throttling and credentials."""
 COMPLETION_REFUSED = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidRequest"})
-"""Answers to CompleteMultipartUpload that no repetition will change."""
+"""Permanent error codes of CompleteMultipartUpload."""
 _OF_PARTS = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "NoSuchUpload", "NoSuchKey"})
 _NO_SUCH_CALL = frozenset({405, 501})
 _REFUSAL = frozenset({400, 501})
@@ -39,14 +39,14 @@ _NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionErro
 
 
 class _Attempts(threading.local):
-    unknown = False  # also in threads of boto3's own, where the portal saves files with the same client
+    unknown = False  # The default for boto3's own threads, in which the portal saves files with the same client.
 
 
 _attempts = _Attempts()
 
 
 def members(operation: str) -> frozenset[str]:
-    """Return the names of the parameters that an operation takes."""
+    """Return the names of an operation's parameters."""
     return frozenset(_service().operation_model(operation).input_shape.members)
 
 
@@ -56,7 +56,7 @@ def _service() -> Any:
 
 
 def watch(client: Any) -> None:
-    """Note of each attempt that boto3 makes on its own whether the store may have done it."""
+    """Record for each of boto3's automatic attempts whether the store may have executed it."""
     for operation in _COUNTED:
         client.meta.events.register(f"needs-retry.s3.{operation}", _note_attempt)
 
@@ -69,7 +69,7 @@ _OF_BOTO3 = {
 
 
 def send_own_checksums(client: Any, capability: str, *, wanted: bool) -> None:
-    """Let boto3 send and ask for checksums of its own where none are demanded, as by default, or keep it from that."""
+    """Enable or disable the optional checksums that boto3 sends and requests by default."""
 
     def use(context: dict[str, Any], **_: Any) -> None:
         context["client_config"] = context["client_config"].merge(_OF_BOTO3[capability])
@@ -81,7 +81,8 @@ def send_own_checksums(client: Any, capability: str, *, wanted: bool) -> None:
 def _note_attempt(response: Any, caught_exception: Exception | None = None, **_: Any) -> None:
     if response is not None:
         status, code = response[0].status_code, response[1].get("Error", {}).get("Code", "")
-        # The store's own refusals are clear. Otherwise it, or a proxy before it, may have got any distance.
+        # A refusal by the store itself is conclusive. After other errors, of the store or of a proxy before it, the
+        # store may have executed the call.
         refused = status in (501, 503) and code and not code.isdecimal()
         _attempts.unknown |= status == 408 or (status >= 500 and not refused)
     elif not isinstance(caught_exception, _NEVER_SENT):
@@ -89,7 +90,7 @@ def _note_attempt(response: Any, caught_exception: Exception | None = None, **_:
 
 
 def is_unclear() -> bool:
-    """Tell whether an attempt at the call that this thread has just made may still take effect."""
+    """Return True if an attempt at this thread's last call may still take effect."""
     return _attempts.unknown
 
 
@@ -102,14 +103,15 @@ def code_of(error: ClientError) -> str:
 
 
 def is_refusal(error: ClientError) -> bool:
-    """Tell whether the store itself refuses what was asked for, permanently."""
+    """Return True if the store itself refuses the request permanently."""
     return status_of(error) in _REFUSAL and code_of(error) not in _PASSING and has_code(error)
 
 
 def refuses_checksums(error: ClientError) -> bool:
-    """Tell whether the checksums may be what the store refuses. Damage, and parts that are not right, are none of it.
+    """Return True if the store may be refusing the checksums.
 
-    Google's answer to such headers is SignatureDoesNotMatch. What a HEAD is answered has no code.
+    Transfer damage and wrong parts are other errors. Google answers checksum headers with SignatureDoesNotMatch. The
+    response to a HEAD request has no code.
     """
     if not has_code(error):
         return error.operation_name == "HeadObject" and status_of(error) in (*_REFUSAL, 403)
@@ -118,7 +120,10 @@ def refuses_checksums(error: ClientError) -> bool:
 
 
 def has_code(error: ClientError) -> bool:
-    """Tell whether the answer has a code of S3's; boto3 gives others, of a proxy, their status for one."""
+    """Return True if the response has one of S3's error codes.
+
+    For other responses, e.g. of a proxy, boto3 uses the HTTP status as the code.
+    """
     code = code_of(error)
     return bool(code) and not code.isdecimal()
 
@@ -128,7 +133,10 @@ def has_no_such_call(error: BaseException | None) -> bool:
 
 
 def is_unknown_path(error: BaseException | None) -> bool:
-    """Tell whether the answer is a 404 that is not S3's: of a proxy, or of a store that lacks the call."""
+    """Return True for a 404 without an S3 code.
+
+    It comes from a proxy, or from a store that lacks the call.
+    """
     return isinstance(error, ClientError) and status_of(error) == 404 and not has_code(error)
 
 
@@ -136,10 +144,13 @@ def is_unknown_path(error: BaseException | None) -> bool:
 def errors_translated(
     *, refused: frozenset[str] = frozenset(), missing: type[Exception] = UploadGone
 ) -> Iterator[None]:
-    """Raise UploadGone, ``missing`` for a missing object, StoreRefused with the store's reason, else StoreUnavailable.
+    """Translate errors of boto3 into the app's exceptions.
 
-    A missing object of a call about an upload is a missing upload: some stores say it so. Only codes of S3's own count:
-    a 404 without one is a proxy's.
+    Raises UploadGone for a missing upload, ``missing`` for a missing object, and StoreRefused with the store's reason
+    for a permanent refusal. Raises StoreUnavailable for all other errors.
+
+    ``missing`` is UploadGone by default, because some stores report a missing upload as a missing object. Only S3's own
+    codes count: a 404 without a code comes from a proxy.
     """
     _attempts.unknown = False
     try:

@@ -1,4 +1,4 @@
-"""Find out what a store can do, by trying it once."""
+"""Detect a store's capabilities by trying each operation once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, Uplo
 
 
 class S3Capabilities(S3Connection):
-    """Try out what neither the settings nor the database know."""
+    """Detect capabilities that are neither in the settings nor in the database."""
 
     @property
     def composes(self) -> bool:
         return self._probe("composes", self._copy_something)
 
     def _copy_something(self) -> bool:
-        """Try it out: make an object of a copy of a part of another one."""
+        """Return True if an object can be composed of a copied range of another object."""
         source, name = (probe_under(conf.current().OBJECT_PREFIX) for _ in range(2))
         upload: Upload | None = None
-        # Of smaller objects no range is copied (S3: UploadPartCopy).
+        # S3 copies no ranges of smaller objects (S3: UploadPartCopy).
         data, copied = Buffer(b"decomposed".ljust(MIN_PART_SIZE + 3)), Buffer(b"composed".ljust(MIN_PART_SIZE + 1))
         try:
             self.put_fragment(source, data, encrypted=False)
@@ -55,7 +55,7 @@ class S3Capabilities(S3Connection):
         return self._probe(self._encryption, self._encrypt_something)
 
     def _encrypt_something(self) -> bool:
-        """Try it out: store a tiny object and look whether it says that it is encrypted."""
+        """Store a tiny object; return True if the store reports it as encrypted."""
         name = probe_under(conf.current().OBJECT_PREFIX)
         try:
             self.put_fragment(name, Buffer(b"secret"), encrypted=True)

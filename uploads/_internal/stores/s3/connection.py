@@ -1,4 +1,4 @@
-"""The connection to S3: the storage's own boto3 client, and calls with checksums where the store takes them."""
+"""The connection to S3: the storage's own boto3 client, and calls with optional checksums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 OURS = frozenset({"Bucket", "Key", "Body", "ChecksumAlgorithm", "ChecksumType", "ContentLength", "ContentMD5"})
-"""Parameters that are this store's business."""
+"""Parameters that only this store sets."""
 
 _stores: WeakSet[S3Connection] = WeakSet()
 
@@ -59,7 +59,10 @@ class S3Connection(Store):
         _stores.add(self)
 
     def _forget_connections(self) -> None:
-        """Open connections of its own in a forked process: two that read from one socket get each other's answers."""
+        """Discard the connections of the parent process after a fork.
+
+        Two processes that read from one socket receive each other's responses.
+        """
         self._making_client, self._probing = threading.Lock(), threading.Lock()
         self._client = None
         self.storage._connections = threading.local()  # noqa: SLF001 - django-storages has no other way
@@ -69,7 +72,7 @@ class S3Connection(Store):
         return f"bucket {self.storage.bucket_name} at {self.storage.endpoint_url or 'AWS'}"
 
     def _known(self, capability: str) -> bool | None:
-        """Return what the settings say of a capability, else what was found out; None if neither does."""
+        """Return a capability from the settings, else as detected, else None."""
         configured: bool | None = self.configured(capability.partition(" ")[0].upper())
         if configured is not None:
             return configured
@@ -87,9 +90,9 @@ class S3Connection(Store):
             self.learned = True
 
     def _probe(self, capability: str, attempt: Callable[[], bool]) -> bool:
-        """Return whether the store has a capability; try it out, once, where nobody knows.
+        """Return True if the store has a capability; if this is unknown, try it once.
 
-        What the trial meets is not about the client's upload: raise StoreUnavailable for all of it.
+        Errors of the trial do not concern the client's upload, so all of them become StoreUnavailable.
         """
         with self._probing:
             known = self._known(capability)
@@ -103,9 +106,9 @@ class S3Connection(Store):
 
     @property
     def client(self) -> S3Client:
-        """Return the storage's client; made at first use, because making it reads credentials.
+        """The storage's client, created at first use because this reads credentials.
 
-        Made once: each takes 30 MiB, and the first requests of a process often come together.
+        It is created only once: each client takes 30 MiB, and the first requests of a process often arrive together.
         """
         with self._making_client:
             if self._client is None:
@@ -125,14 +128,14 @@ class S3Connection(Store):
 
     @property
     def takes_checksums(self) -> bool:
-        """Whether checksums are sent; found out by the first call that carries one."""
+        """True unless the settings or an earlier call showed that the store refuses checksums."""
         return self._known("checksums") is not False
 
     def _address(self, name: str) -> dict[str, Any]:
         return {"Bucket": self.storage.bucket_name, "Key": safe_join(self.storage.location, clean_name(name))}
 
     def _parameters(self, operation: str, name: str) -> dict[str, Any]:
-        """Return those of the portal's object parameters that the operation takes."""
+        """Return the portal's object parameters that the operation accepts."""
         parameters = {"ACL": self.storage.default_acl} if self.storage.default_acl else {}
         parameters |= self.storage.get_object_parameters(name)
         taken = members(operation) - OURS
@@ -141,17 +144,17 @@ class S3Connection(Store):
     def _checked(
         self, call: Callable[..., Any], checksums: dict[str, str], *, capability: str = "checksums", **parameters: Any
     ) -> Any:
-        """Make a call that writes with checksums, or without where the store turns out to refuse them."""
+        """Make a writing call with checksums, or without them if the store refuses them."""
         if not self.takes_checksums or self._known(capability) is False:
             return call(**parameters)
         answer = self._unless_refused(capability, call, checksums, parameters)
-        # Some stores ignore them when an upload is created.
+        # Creating an upload proves nothing: some stores ignore checksums there.
         if "ChecksumCRC32" in checksums and self._known(capability) is None:
             self._learn(capability, value=True)
         return answer
 
     def _checked_reading(self, call: Callable[..., Any], **parameters: Any) -> Any:
-        """Make a call that reads and asks for checksums, or does not where the store refuses to be asked."""
+        """Make a reading call that requests checksums, unless the store refuses such requests."""
         if not (self.takes_checksums and self._known("checksum_reads") is not False):
             return call(**parameters)
         answer = self._unless_refused("checksum_reads", call, {"ChecksumMode": "ENABLED"}, parameters)
@@ -162,14 +165,17 @@ class S3Connection(Store):
     def _unless_refused(
         self, capability: str, call: Callable[..., Any], checksums: dict[str, str], parameters: dict[str, Any]
     ) -> Any:
-        """Make a call with checksums; make it without them, and learn that, where they are what the store refuses."""
+        """Make a call with checksums; repeat it without them if the store refuses them.
+
+        A refusal with an S3 code is remembered.
+        """
         try:
             return call(**parameters, **checksums)
         except ClientError as error:
             if self._known(capability) or not refuses_checksums(error):
                 raise
             refusal = error
-        if not has_code(refusal):  # It may have been a proxy's, once.
+        if not has_code(refusal):  # The response may come from a proxy, and only once.
             with suppress(ClientError):
                 return call(**parameters, **checksums)
         if "Body" in parameters:
@@ -178,7 +184,7 @@ class S3Connection(Store):
         try:
             answer = call(**parameters)
         except Exception:
-            send_own_checksums(self.client, capability, wanted=True)  # It was not because of them.
+            send_own_checksums(self.client, capability, wanted=True)  # They were not the reason.
             raise
         if has_code(refusal):
             self._learn(capability, value=False)

@@ -1,4 +1,4 @@
-"""What in a bucket or in a storage's settings endangers uploads."""
+"""Problems of buckets and storage settings that endanger uploads."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 MAX_SKEW = 30
 """Seconds by which the clocks of this host and of the store may differ."""
 SAFE_AGE = timedelta(days=7)
-"""Lifecycle rules count from an upload's beginning, however busy it is: a large file on a slow line takes days."""
+"""Minimum time before a lifecycle rule may abort uploads.
+
+Lifecycle rules count from the start of an upload, even if it is active. A large file on a slow line takes days.
+"""
 
 
 def clock_problems(date: str | None) -> Iterator[str]:
-    """Yield a sentence if the Date header of the store differs from this host's clock."""
+    """Yield a problem if the store's Date header differs from this host's clock."""
     skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) if date else 0
     if skew > MAX_SKEW:
         yield f"this host's clock and the store's differ by {skew:.0f} s; S3 refuses requests at 900 s: run NTP"
 
 
 def bucket_problems(client: S3Client, bucket: str, prefix: str, lifetime: timedelta) -> Iterator[str]:
-    """Yield what lifecycle rules and versions of the bucket do to uploads under ``prefix``, a key ending in a slash."""
+    """Yield problems that lifecycle rules and versioning of the bucket cause for uploads.
+
+    ``prefix`` is the uploads' key prefix, ending in a slash.
+    """
     rules = _rules(client, bucket)
     for rule in rules:
         yield from _rule_problems(rule, prefix, lifetime)
@@ -67,7 +73,7 @@ def _rules(client: S3Client, bucket: str) -> list[Any]:
     try:
         return list(client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"])
     except (ClientError, BotoCoreError):
-        return []  # There are none, or this user may not see them.
+        return []  # There are none, or these credentials may not read them.
 
 
 def _keeps_versions(client: S3Client, bucket: str) -> bool:

@@ -1,8 +1,8 @@
-"""The store on django-storages' ``S3Storage``: parts of a multipart upload, by the storage's own boto3 client.
+"""The store on django-storages' ``S3Storage``, based on multipart uploads.
 
-Client, bucket, location and object parameters are the portal's; nothing of them is configured twice.
-Per file: CreateMultipartUpload, one UploadPart per part, CompleteMultipartUpload, HeadObject. Never a list,
-a copy or a rename.
+It uses the boto3 client, bucket, location and object parameters of the portal's storage; nothing is configured twice.
+Calls per multipart upload: CreateMultipartUpload, one UploadPart per part, CompleteMultipartUpload, HeadObject. It
+needs no list, copy or rename.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, Uplo
 
 READ_SIZE = 2**20
 DELETED_AT_ONCE = 1000
-"""Objects of one DeleteObjects call (S3: DeleteObjects)."""
+"""Maximum number of objects in one DeleteObjects call (S3: DeleteObjects)."""
 NOT_FOR_FRAGMENTS = frozenset({"StorageClass", "Tagging"})
-"""These would make the fragments of files expensive to read and to delete, as do locks on them."""
+"""Parameters that would make fragments expensive to read and to delete, as object locks would."""
 
 __all__ = ["S3Storage", "S3Store"]
 
 
 class S3Store(S3Capabilities):
-    """Parts of multipart uploads, and fragments as objects of their own."""
+    """Store parts in multipart uploads, and fragments as separate objects."""
 
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
@@ -84,7 +84,7 @@ class S3Store(S3Capabilities):
         return str(answer["ETag"]), not is_unclear()
 
     def copy_part(self, upload: Upload, *, number: int, source: str, start: int, size: int, whole: bool) -> Part:
-        # Not of a whole object: S3 copies no range of one that has 5 MiB at most.
+        # A whole object is copied without a range, because S3 copies no ranges of objects up to 5 MiB.
         some: dict[str, Any] = {} if whole else {"CopySourceRange": f"bytes={start}-{start + size - 1}"}
         with errors_translated():
             answer = self.client.upload_part_copy(
@@ -116,7 +116,7 @@ class S3Store(S3Capabilities):
             self._checked(
                 call,
                 {"ChecksumCRC32": encode(crc32), "ChecksumType": "FULL_OBJECT"},
-                capability="checksum_completion",  # Some stores that take them of parts refuse them of the whole.
+                capability="checksum_completion",  # Some stores accept checksums of parts only.
                 **self._address(upload.name),
                 **self._parameters("CompleteMultipartUpload", upload.name),
                 UploadId=upload.id,
@@ -131,9 +131,9 @@ class S3Store(S3Capabilities):
         except KeyError:
             if self._is_missing(name):
                 return None
-            raise StoreUnavailable from None  # something before the store said it
+            raise StoreUnavailable from None  # The 404 came from a proxy, not from the store.
         checksum = answer.get("ChecksumCRC32", "")
-        # A composite one, which older stores do not call so, is that of the parts' checksums.
+        # A composite checksum is computed from the parts' checksums. Older stores do not report its type.
         full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in checksum
         return StoredObject(
             size=answer["ContentLength"],
@@ -146,7 +146,10 @@ class S3Store(S3Capabilities):
             self.client.head_bucket(Bucket=self.storage.bucket_name)
 
     def _is_missing(self, name: str) -> bool:
-        """Tell whether the store itself says that there is no such object: the answer to a HEAD has no code."""
+        """Return True if the store itself reports a missing object.
+
+        This makes a GET request, because the response to a HEAD request has no code.
+        """
         try:
             with errors_translated(missing=KeyError):
                 self.client.get_object(**self._address(name), **self._parameters("GetObject", name), Range="bytes=0-0")
@@ -179,7 +182,7 @@ class S3Store(S3Capabilities):
             )
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
-        # A range that starts behind the last byte is an error in HTTP, so all of an empty object has none.
+        # HTTP forbids a range that starts behind the last byte. A whole object may be empty, so it has no range.
         some: dict[str, Any] = (
             {"Range": f"bytes={start}-{'' if size is None else start + size - 1}"} if start or size else {}
         )
@@ -192,7 +195,7 @@ class S3Store(S3Capabilities):
         shown = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
         parameters = {**self._parameters("GetObject", name), **self._address(name), **shown}
         if any(key.startswith("SSECustomer") for key in parameters):
-            return None  # The key would have to be given away.
+            return None  # The link would need the secret key.
         return str(self.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds))
 
     def delete(self, names: Iterable[str]) -> None:
@@ -204,7 +207,7 @@ class S3Store(S3Capabilities):
                         self.client.delete_object(**self._address(name))
 
     def _delete_together(self, names: list[str]) -> bool:
-        """Delete objects by one call; False where the store has no such call."""
+        """Delete objects with one call; return False if the store has no such call."""
         keys: Any = [{"Key": self._address(name)["Key"]} for name in names]
         try:
             with errors_translated():
@@ -247,7 +250,7 @@ class S3Store(S3Capabilities):
             if has_no_such_call(error.__cause__):
                 self._learn("lists_parts", value=False)
                 return None
-            if is_unknown_path(error.__cause__):  # It may have been a proxy's.
+            if is_unknown_path(error.__cause__):  # The 404 may come from a proxy.
                 return None
             raise
         self._learn("lists_parts", value=True)
@@ -267,7 +270,7 @@ class S3Store(S3Capabilities):
                 yield from page.get(member, [])
 
     def _name(self, key: str) -> str:
-        """Return the storage's name of a key."""
+        """Return the storage's name for a key."""
         return key.removeprefix(f"{self.storage.location.strip('/')}/") if self.storage.location else key
 
     def transformations(self) -> list[str]:
@@ -286,7 +289,7 @@ class S3Store(S3Capabilities):
 
 
 def _encrypted(given: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters that encrypt as the app's settings say, unless the portal's own are as strong or stronger."""
+    """Return parameters with the app's encryption, unless the given ones are at least as strong."""
     config = conf.current()
     if "SSECustomerKey" in given or encrypted_well_enough(given.get("ServerSideEncryption", ""), config.ENCRYPTION):
         return given
