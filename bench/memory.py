@@ -93,8 +93,8 @@ def _dripping(peer: peers.Ours, folder: int, token: str) -> Iterator[socket.sock
     connection = peer.connect()
     auth = {"Authorization": f"Token {token}"}
     body = json.dumps({"FileName": "slow.bin", "FileSize": 20 * MIB}).encode()
-    path, said = f"/api/2.0/files/{folder}/upload/create_session", {"Content_Type": "application/json"} | auth
-    _, answer = peers.send(connection, "POST", path, [body], **said)
+    path, payload = f"/api/2.0/files/{folder}/upload/create_session", {"Content_Type": "application/json"} | auth
+    _, answer = peers.send(connection, "POST", path, [body], **payload)
     connection.putrequest("POST", f"/ChunkedUploader.ashx?uid={json.loads(answer)['data']['id']}")
     for name, value in {"Content-Length": str(10 * MIB), "Content-Type": "application/octet-stream"}.items():
         connection.putheader(name, value)

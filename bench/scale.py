@@ -74,11 +74,11 @@ def _measure(peer: peers.Ours, url: str, size: int, count: int) -> Scale:
     connection = peer.connect()
     creating, sending = [], []
     body = json.dumps({"FileName": "a.bin", "FileSize": 10**9, "CreateNewIfExist": True}).encode()
-    said = {"Authorization": peer.auth, "Content_Type": "application/json"}
+    payload = {"Authorization": peer.auth, "Content_Type": "application/json"}
     chunk: dict[str, Any] = {"Authorization": peer.auth, "Content_Type": "application/octet-stream"}
     for number in range(count + 20):
         start = time.perf_counter()
-        _, answer = peers.send(connection, "POST", "/api/2.0/files/1/upload/create_session", [body], **said)
+        _, answer = peers.send(connection, "POST", "/api/2.0/files/1/upload/create_session", [body], **payload)
         created = time.perf_counter()
         path = f"/ChunkedUploader.ashx?uid={json.loads(answer)['data']['id']}"
         peers.send(connection, "POST", path, [bytes(CHUNK)], **chunk)

@@ -64,8 +64,10 @@ def signals_table() -> str:
     from uploads import signals
 
     source = inspect.getsource(signals)
-    said = dict(re.findall(r'^(\w+) = Signal\(\)\n(?:"""(.*?)""")?', source, re.MULTILINE | re.DOTALL))
-    return "\n".join(["| signal | |", "|---|---|", *(f"| `{name}` | {_line(text)} |" for name, text in said.items())])
+    payload = dict(re.findall(r'^(\w+) = Signal\(\)\n(?:"""(.*?)""")?', source, re.MULTILINE | re.DOTALL))
+    return "\n".join(
+        ["| signal | |", "|---|---|", *(f"| `{name}` | {_line(text)} |" for name, text in payload.items())]
+    )
 
 
 def _signature(function: object) -> str:

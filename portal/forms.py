@@ -41,11 +41,11 @@ class _Placed(PlacedForm):
         return folders
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or {}
+        payload = super().clean() or {}
         # Fields missing in the form keep their values.
         for name in ("title", self.place):
-            said[name] = said.get(name) or getattr(self.instance, name)
-        return said
+            payload[name] = payload.get(name) or getattr(self.instance, name)
+        return payload
 
 
 class FolderForm(_Placed):

@@ -25,7 +25,7 @@ from uploads.contrib.downloads import Content
 from uploads.contrib.downloads import download as send
 from uploads.contrib.onlyoffice.views import JSONAlways
 
-UPPY_DOORS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "Built-in client"}
+UPPY_PROTOCOLS = {"tus": "Uppy’s tus plugin", "s3": "Uppy’s S3 plugin", "own": "Built-in client"}
 
 
 @login_required
@@ -60,12 +60,16 @@ def folder(request: HttpRequest, folder_id: int) -> HttpResponse:
 
 @login_required
 def uppy(request: HttpRequest, folder_id: int) -> HttpResponse:
-    """Show Uppy's dashboard, which uploads into a folder by the protocol in ``?door=``."""
+    """Show Uppy's dashboard, which uploads into a folder by the protocol in ``?protocol=``."""
     shown = get_object_or_404(Folder, pk=folder_id, owner=request.user.pk)
     if not _has_uppy():
         raise Http404
-    door = request.GET.get("door", "")
-    context = {"folder": shown, "door": door if door in UPPY_DOORS else "tus", "doors": UPPY_DOORS}
+    protocol = request.GET.get("protocol", "")
+    context = {
+        "folder": shown,
+        "protocol": protocol if protocol in UPPY_PROTOCOLS else "tus",
+        "protocols": UPPY_PROTOCOLS,
+    }
     return render(request, "portal/uppy.html", context)
 
 
@@ -188,8 +192,8 @@ def document_file(request: HttpRequest, document_id: int) -> HttpResponseBase:
 
 def _save(request: HttpRequest, form: Any) -> bool:
     if not form.is_valid():
-        for said in form.errors.values():
-            messages.error(request, " ".join(said))
+        for payload in form.errors.values():
+            messages.error(request, " ".join(payload))
         return False
     form.save()
     return True

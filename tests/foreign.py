@@ -50,8 +50,8 @@ class ForeignStore:
         )
         if wrong:
             return with_code(400, "InvalidPart")(call)
-        for _, told, real in held.values():
-            call.body = call.body.replace(told.encode(), real.encode())
+        for _, reported, real in held.values():
+            call.body = call.body.replace(reported.encode(), real.encode())
         return None
 
     def note(self, kind: str, call: Call, answer: Answer) -> None:
@@ -61,16 +61,16 @@ class ForeignStore:
             return
         held = self.parts.setdefault(query["uploadId"][0], {})
         if kind == "ListParts":  # SeaweedFS lists each write of a part.
-            current = {real.encode(): told.encode() for _, told, real in held.values()}
+            current = {real.encode(): reported.encode() for _, reported, real in held.values()}
             for part in re.findall(rb"<Part>.*?</Part>", answer.body, re.DOTALL):
-                listed = next((part.replace(real, told) for real, told in current.items() if real in part), b"")
+                listed = next((part.replace(real, reported) for real, reported in current.items() if real in part), b"")
                 answer.body = answer.body.replace(part, listed)
             return
         number, real = int(query["partNumber"][0]), _etag(kind, answer)
-        told = uuid.uuid4().hex if self.names_writes else real
-        held[number] = (len(call.body), told, real)
-        answer.headers = [(name, value.replace(real, told)) for name, value in answer.headers]
-        answer.body = answer.body.replace(real.encode(), told.encode())
+        reported = uuid.uuid4().hex if self.names_writes else real
+        held[number] = (len(call.body), reported, real)
+        answer.headers = [(name, value.replace(real, reported)) for name, value in answer.headers]
+        answer.body = answer.body.replace(real.encode(), reported.encode())
 
 
 def _named(call: Call) -> Iterator[tuple[int, str]]:

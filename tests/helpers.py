@@ -10,14 +10,14 @@ from django.core.files.base import ContentFile
 from rest_framework.test import APIClient
 
 from uploads._internal import conf, sessions
-from uploads._internal.protocols.onlyoffice import conf as conf_of_door
+from uploads._internal.protocols.onlyoffice import conf as onlyoffice_conf
 from uploads._internal.transfer import memory
 from uploads.models import UploadSession
 
 
 def Chunk(blocks: Iterator[bytes], **options: Any) -> sessions.Chunk:  # noqa: N802 - like the class
     """Return a chunk with the rules of the ONLYOFFICE protocol."""
-    return sessions.Chunk(blocks, rules=conf_of_door.current().rules, **options)
+    return sessions.Chunk(blocks, rules=onlyoffice_conf.current().rules, **options)
 
 
 def chunk_of(*blocks: bytes) -> sessions.Chunk:
@@ -25,7 +25,7 @@ def chunk_of(*blocks: bytes) -> sessions.Chunk:
 
 
 def finalize(session: UploadSession) -> UploadSession:
-    return sessions.finalize(session, conf_of_door.current().rules)
+    return sessions.finalize(session, onlyoffice_conf.current().rules)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def run(lane: Lane, number: str) -> int:
 def short_lanes() -> list[Lane]:
     problem, database = postgresql()
     faults = ("commits", "faults", "hand_over", "hostile")
-    in_browser = "tests/faults/test_page.py::test_it_goes_on_by_itself"
+    in_browser = "tests/faults/test_page.py::test_upload_resumes_automatically"
     demo = ("tests/e2e/test_upload.py", "tests/e2e/test_run.py", "tests/e2e/test_slow.py")
     return [
         Lane("sqlite", "in process, on SQLite and SeaweedFS", 2.5, (*IN_PROCESS, *SHORT)),

@@ -71,8 +71,8 @@ def fill(url: str, token: str) -> None:
     http.headers["Authorization"] = f"Token {token}"
 
     def upload(name: str, size: int, send: int, kind: str = "") -> None:
-        said = {"FileName": name, "FileSize": size}
-        location = http.post(f"{url}/api/2.0/files/1/upload/create_session", json=said, timeout=60).json()
+        payload = {"FileName": name, "FileSize": size}
+        location = http.post(f"{url}/api/2.0/files/1/upload/create_session", json=payload, timeout=60).json()
         location, sent = location["data"]["location"], 0
         while sent < send:
             chunk = some_bytes(min(10 * MIB, send - sent))

@@ -36,9 +36,11 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 def test_portals_import_public_names_only(path: Path) -> None:
     public = listed()
     for module, name in imports(path):
-        said = public.get(module)
-        assert said is not None, f"{module} is not public"
-        assert not name or f"`{name}`" in said or re.search(r"^(all|auth|URLs)", said), f"{module}.{name} is not public"
+        payload = public.get(module)
+        assert payload is not None, f"{module} is not public"
+        assert not name or f"`{name}`" in payload or re.search(r"^(all|auth|URLs)", payload), (
+            f"{module}.{name} is not public"
+        )
 
 
 @pytest.mark.parametrize("module", listed())

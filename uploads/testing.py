@@ -44,9 +44,9 @@ def upload_session(db: None, upload_storage: Any) -> Callable[..., UploadSession
     """Create a user's session, as a client would: ``upload_session(user, "a.txt", 3, folder_id="12")``."""
 
     def open_session(
-        user: Any, name: str, size: int, *, folder_id: object = "", destination: str = DEFAULT_ALIAS, **said: Any
+        user: Any, name: str, size: int, *, folder_id: object = "", destination: str = DEFAULT_ALIAS, **options: Any
     ) -> UploadSession:
-        request = FileRequest(name=name, size=size, destination=destination, **said)
+        request = FileRequest(name=name, size=size, destination=destination, **options)
         return sessions.create(user, str(folder_id), request)
 
     return open_session

@@ -336,13 +336,13 @@ class OursTusFiles(OursTus):
 def upload_by_tus(peer: Peer, endpoint: str, chunks: list[tuple[int, Any]], size: int, **headers: str) -> None:
     """Upload as tus clients do; a chunk is an offset and one or more buffers."""
     connection = peer.connect()
-    said = {"Tus_Resumable": "1.0.0"} | headers
-    response, _ = send(connection, "POST", endpoint, [], Upload_Length=str(size), **said)
+    payload = {"Tus_Resumable": "1.0.0"} | headers
+    response, _ = send(connection, "POST", endpoint, [], Upload_Length=str(size), **payload)
     path = f"{endpoint.rstrip('/')}/{response.headers['Location'].rsplit('/', 1)[1]}"
     kind = "application/offset+octet-stream"
     for offset, data in chunks:
         blocks = data if isinstance(data, list) else [data]
-        response, _ = send(connection, "PATCH", path, blocks, Upload_Offset=str(offset), Content_Type=kind, **said)
+        response, _ = send(connection, "PATCH", path, blocks, Upload_Offset=str(offset), Content_Type=kind, **payload)
     if response.headers["Upload-Offset"] != str(size):
         message = f"not stored: {response.headers['Upload-Offset']}"
         raise RuntimeError(message)

@@ -46,11 +46,13 @@ def test_client_continues_at_other_host(cluster: Demo) -> None:
     assert stored() == 10 * MIB, "a chunk that was not answered does not count"
     for start in (10 * MIB, 20 * MIB):
         chunk = data[start : start + 10 * MIB]
-        said = {"Content-Range": f"bytes {start}-{start + len(chunk) - 1}/{len(data)}"}
+        payload = {"Content-Range": f"bytes {start}-{start + len(chunk) - 1}/{len(data)}"}
         answers: list[requests.Response] = []
 
-        def send(chunk: bytes = chunk, said: dict[str, str] = said, answers: list[requests.Response] = answers) -> bool:
-            answers.append(http.post(hosts[1] + path, data=chunk, headers=said, timeout=60))
+        def send(
+            chunk: bytes = chunk, payload: dict[str, str] = payload, answers: list[requests.Response] = answers
+        ) -> bool:
+            answers.append(http.post(hosts[1] + path, data=chunk, headers=payload, timeout=60))
             return answers[-1].status_code != 423  # until the lease of the dead host expires
 
         eventually(send)

@@ -43,10 +43,10 @@ def location(demo: Demo) -> str:
 
 
 def part(demo: Demo) -> str:
-    told = demo.http().post(
+    reported = demo.http().post(
         f"{demo.url}/uppy/s3/multipart", json={"filename": "a.bin", "metadata": {"size": 100 * MIB}}
     )
-    return f"/uppy/s3/multipart/{told.json()['uploadId']}/1"
+    return f"/uppy/s3/multipart/{reported.json()['uploadId']}/1"
 
 
 JSON = {"Content-Type": "application/json"}

@@ -142,10 +142,10 @@ def _send_by_tus(client: Client, path: str, data: bytes, chance: random.Random, 
     with zombies:
         while True:
             assert time.monotonic() < deadline, f"not done: {client.statuses[-20:]}"
-            told = client.insist("HEAD", address, headers=TUS)
-            if told.status_code != 200:
-                raise GaveUp(told)
-            offset = int(told.headers["Upload-Offset"])
+            reported = client.insist("HEAD", address, headers=TUS)
+            if reported.status_code != 200:
+                raise GaveUp(reported)
+            offset = int(reported.headers["Upload-Offset"])
             assert offset >= certain, "what was acknowledged is lost"
             if offset == len(data) and data:
                 break
@@ -165,14 +165,14 @@ def _send_by_tus(client: Client, path: str, data: bytes, chance: random.Random, 
                 raise GaveUp(answer)
             client.pause(answer)
     while True:
-        said = client.insist("GET", address).json()
-        if said["state"] not in ("completing", "checking"):
+        payload = client.insist("GET", address).json()
+        if payload["state"] not in ("completing", "checking"):
             break
-        assert time.monotonic() < deadline + PATIENCE, said
+        assert time.monotonic() < deadline + PATIENCE, payload
         time.sleep(0.5)
-    if said["state"] != "completed":
-        raise AssertionError(said)
-    return said["file"]
+    if payload["state"] != "completed":
+        raise AssertionError(payload)
+    return payload["file"]
 
 
 def _chunk(offset: int) -> dict[str, str]:
@@ -192,8 +192,12 @@ def _cut(client: Client, address: str, offset: int, data: bytes) -> None:
 def _zombie(client: Client, address: str, offset: int, rest: bytes, cut: int) -> Iterator[None]:
     """Send part of a PATCH body, then keep the connection open without sending more."""
     host = client.urls[0].removeprefix("http://")
-    said = _chunk(offset) | {"Host": host, "Content-Length": str(len(rest)), "Authorization": f"Token {client.token}"}
-    head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+    payload = _chunk(offset) | {
+        "Host": host,
+        "Content-Length": str(len(rest)),
+        "Authorization": f"Token {client.token}",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in payload.items())
     with socket.create_connection(host.split(":"), timeout=30) as connection:  # type: ignore[arg-type]
         with contextlib.suppress(OSError):
             connection.sendall(f"PATCH {address} HTTP/1.1\r\n{head}\r\n".encode() + rest[:cut])

@@ -123,7 +123,8 @@ def check(stack: Stack, client: Client, file: Any, data: bytes, *, leaves: bool 
     fragments = stack.ask("[f.name for f in Fragment.objects.filter(session__in=UploadSession.objects.unfinished())]")
     others = stack.ask(
         "[v.content.name for v in PreviousVersion.objects.all()] + [d.file.name for d in Document.objects.all()]"
-        " + [a.file.name for a in Attachment.objects.all()] + [h.session.object_name for h in HeldFile.objects.all()]"
+        " + [a.file.name for a in Attachment.objects.all()]"
+        " + [f.session.object_name for f in PendingFile.objects.all()]"
     )
     objects, uploads = stack.stored()
     names = {name for _, name in files} | {*others, *fragments} - {""}

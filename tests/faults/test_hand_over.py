@@ -65,12 +65,12 @@ def test_tus_head_takes_over_received_bytes(patient: Stack, web: str) -> None:
     """Keep the bytes received on the open connection, and hand over within seconds."""
     http = requests.Session()
     http.headers.update({"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"})
-    said = {"Upload-Length": str(len(DATA))}
-    path = http.post(f"{patient.url()}/tus/", headers=said, timeout=30).headers["Location"]
+    payload = {"Upload-Length": str(len(DATA))}
+    path = http.post(f"{patient.url()}/tus/", headers=payload, timeout=30).headers["Location"]
     with zombie(patient, path, DATA[: 5 * MIB], len(DATA), method="PATCH"):
-        told = http.head(f"{patient.url(web)}{path}", timeout=9)  # clients give up after this time
-        assert (told.status_code, told.headers["Upload-Offset"]) == (200, str(5 * MIB))
-        chunk = {"Upload-Offset": told.headers["Upload-Offset"], "Content-Type": "application/offset+octet-stream"}
+        reported = http.head(f"{patient.url(web)}{path}", timeout=9)  # clients give up after this time
+        assert (reported.status_code, reported.headers["Upload-Offset"]) == (200, str(5 * MIB))
+        chunk = {"Upload-Offset": reported.headers["Upload-Offset"], "Content-Type": "application/offset+octet-stream"}
         answer = http.patch(f"{patient.url(web)}{path}", DATA[5 * MIB :], headers=chunk, timeout=30)
         assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(len(DATA)))
     file = http.get(f"{patient.url()}{path}", timeout=30).json()
@@ -105,9 +105,9 @@ def test_cut_chunked_body_keeps_received_bytes(patient: Stack) -> None:
     url, tus = urlsplit(patient.url("patient")), {"Authorization": f"Token {patient.token}", "Tus-Resumable": "1.0.0"}
     begun = requests.post(f"{patient.url()}/tus/", headers={"Upload-Length": str(len(DATA))} | tus, timeout=30)
     path, sent = begun.headers["Location"], 3 * MIB + 12_345
-    said = {"Host": url.netloc, "Transfer-Encoding": "chunked", "Upload-Offset": "0", **tus}
-    said["Content-Type"] = "application/offset+octet-stream"
-    head = f"PATCH {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in said.items()) + "\r\n"
+    payload = {"Host": url.netloc, "Transfer-Encoding": "chunked", "Upload-Offset": "0", **tus}
+    payload["Content-Type"] = "application/offset+octet-stream"
+    head = f"PATCH {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in payload.items()) + "\r\n"
     with socket.create_connection((url.hostname or "", url.port or 80)) as connection:
         connection.sendall(head.encode())
         for start in range(0, sent, 1000):

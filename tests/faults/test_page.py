@@ -70,7 +70,7 @@ def test_files_and_folder_are_uploaded(page: Page, stack: Stack, tmp_path: Path,
 
 
 @pytest.mark.parametrize("fault", ["cut", "kill"])
-def test_it_goes_on_by_itself(
+def test_upload_resumes_automatically(
     page: Page, stack: Stack, line: Wire, file: Callable[[int], Path], content: Callable[[str], str], fault: str
 ) -> None:
     """Cut the connection, or kill all workers, halfway through the file."""
@@ -520,7 +520,7 @@ def test_form_keeps_and_replaces_large_file(page: Page, stack: Stack, file: Call
     size = f"[d.file.size for d in Document.objects.filter(title={path.name!r})]"
     assert stack.ask(size) == [24 * MIB]
     assert stack.ask(f"Attachment.objects.filter(document__title={path.name!r}).count()") == 1
-    eventually(lambda: stack.ask(f"HeldFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
+    eventually(lambda: stack.ask(f"PendingFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
 
 
 def test_form_waits_for_running_upload(page: Page, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:
@@ -566,7 +566,7 @@ def test_file_removed_from_form_is_gone(page: Page, stack: Stack, file: Callable
     field.get_by_role("button", name="Remove").click()
     expect(field.locator("li")).to_have_count(0)
     expect(field.locator("input[type=hidden]")).to_have_count(0)
-    eventually(lambda: stack.ask(f"HeldFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
+    eventually(lambda: stack.ask(f"PendingFile.objects.filter(session__file_name={path.name!r}).count()") == 0)
 
 
 def test_form_works_without_javascript(browser: Browser, stack: Stack, line: Wire, file: Callable[[int], Path]) -> None:

@@ -150,9 +150,9 @@ class Curl:
             _, headers = self._curl("--head", location)
             if "upload-offset" in headers:
                 rest = path.read_bytes()[int(headers["upload-offset"]) :]
-                said = [f"Upload-Offset: {headers['upload-offset']}", "Upload-Complete: ?1"]
-                said.append("Content-Type: application/partial-upload")
-                arguments = [text for header in said for text in ("-H", header)]
+                payload = [f"Upload-Offset: {headers['upload-offset']}", "Upload-Complete: ?1"]
+                payload.append("Content-Type: application/partial-upload")
+                arguments = [text for header in payload for text in ("-H", header)]
                 status, _ = self._curl("-X", "PATCH", *arguments, location, data=rest)
 
     def stop_after(self, path: Path, begun: threading.Event) -> None:
@@ -251,15 +251,15 @@ def test_stopped_client_aborts_session(stack: Stack, line: Wire, client: Client,
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("door", ["tus", "s3", "own"])
+@pytest.mark.parametrize("protocol", ["tus", "s3", "own"])
 def test_uppy_dashboard_uploads_file(
-    page: Page, line: Wire, file: Callable[[int], Path], content: Callable[[str], str], door: str
+    page: Page, line: Wire, file: Callable[[int], Path], content: Callable[[str], str], protocol: str
 ) -> None:
     path = file(12 * MIB)
     page.unroute_all()
     page.goto(f"http://127.0.0.1:{line.port}/")
     page.get_by_role("link", name="dashboard").click()
-    page.goto(f"{page.url}?door={door}")
+    page.goto(f"{page.url}?protocol={protocol}")
     page.locator("#dashboard input[type=file]").first.set_input_files(path)
     page.get_by_role("button", name="Upload 1 file").click()
     expect(page.locator("#dashboard")).to_contain_text("Complete", timeout=60_000)

@@ -72,9 +72,9 @@ def migrations() -> None:
 
 
 def checks() -> None:
-    said = io.StringIO()
-    call_command("check", deploy=True, stdout=said, stderr=said)
-    mine = [line for line in said.getvalue().splitlines() if "(uploads." in line]
+    payload = io.StringIO()
+    call_command("check", deploy=True, stdout=payload, stderr=payload)
+    mine = [line for line in payload.getvalue().splitlines() if "(uploads." in line]
     assert mine == [], mine
 
 
@@ -90,17 +90,17 @@ def in_order() -> None:
 def resume() -> None:
     session = me().create("resumed.txt")
     me().send(session, DATA[:CHUNK])
-    told = me().ask("GET", session["location"]).json()["data"]["bytes_uploaded"]
-    assert told == CHUNK
+    reported = me().ask("GET", session["location"]).json()["data"]["bytes_uploaded"]
+    assert reported == CHUNK
     for _ in range(2):  # as if the first response had been lost
-        span = f"bytes {told}-{len(DATA) - 1}/{len(DATA)}"
-        assert me().send(session, DATA[told:], HTTP_CONTENT_RANGE=span).status_code == 201
+        span = f"bytes {reported}-{len(DATA) - 1}/{len(DATA)}"
+        assert me().send(session, DATA[reported:], HTTP_CONTENT_RANGE=span).status_code == 201
 
 
 def tus() -> None:
     name = base64.b64encode(b"tus.txt").decode()
-    said: dict[str, Any] = {"HTTP_UPLOAD_LENGTH": str(len(DATA)), "HTTP_UPLOAD_METADATA": f"filename {name}"}
-    begun = me().ask("POST", host.TUS.format(folder=host.folder(me().user)), **TUS, **said)
+    payload: dict[str, Any] = {"HTTP_UPLOAD_LENGTH": str(len(DATA)), "HTTP_UPLOAD_METADATA": f"filename {name}"}
+    begun = me().ask("POST", host.TUS.format(folder=host.folder(me().user)), **TUS, **payload)
     assert begun.status_code == 201, begun.content
     for start, end in ((0, 5), (5, len(DATA))):
         kind = "application/offset+octet-stream"

@@ -202,15 +202,15 @@ class Portal:
             time.sleep(0.1)
 
     def create(self, url: str, size: int) -> str:
-        said = {"FileName": "x.bin", "FileSize": size}
-        answer = self.http.post(f"{url}/api/2.0/files/1/upload/create_session", json=said, timeout=60)
+        payload = {"FileName": "x.bin", "FileSize": size}
+        answer = self.http.post(f"{url}/api/2.0/files/1/upload/create_session", json=payload, timeout=60)
         assert answer.status_code == 200, answer.text
         return f"{url}/ChunkedUploader.ashx?uid={answer.json()['data']['id']}"
 
     def post(self, location: str, size: int) -> requests.Response:
         # Not an iterator: requests would send it in chunked encoding.
-        said = {"Content-Type": "application/octet-stream"}
-        return self.http.post(location, data=io.BytesIO(bytes(size)), headers=said, timeout=600)
+        payload = {"Content-Type": "application/octet-stream"}
+        return self.http.post(location, data=io.BytesIO(bytes(size)), headers=payload, timeout=600)
 
     def stored(self, location: str) -> int:
         return int(self.http.get(location, timeout=60).json()["data"]["bytes_uploaded"])
@@ -233,8 +233,8 @@ class Portal:
     def _chunked(self, url: str) -> str:
         location = self.create(url, 12 * MIB)
         try:
-            said = {"Content-Type": "application/octet-stream"}
-            return str(self.http.post(location, data=_blocks(12 * MIB), headers=said, timeout=60).status_code)
+            payload = {"Content-Type": "application/octet-stream"}
+            return str(self.http.post(location, data=_blocks(12 * MIB), headers=payload, timeout=60).status_code)
         except requests.RequestException as error:
             return type(error).__name__
 
@@ -247,8 +247,8 @@ class Portal:
             line = context.wrap_socket(plain, server_hostname="127.0.0.1") if parts.scheme == "https" else plain
             with line:
                 head = f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                said = f"Content-Length: {12 * MIB}\r\nContent-Type: application/octet-stream\r\n"
-                line.sendall(f"{head}{said}Authorization: Token {self.token}\r\n\r\n".encode() + bytes(6 * MIB))
+                payload = f"Content-Length: {12 * MIB}\r\nContent-Type: application/octet-stream\r\n"
+                line.sendall(f"{head}{payload}Authorization: Token {self.token}\r\n\r\n".encode() + bytes(6 * MIB))
         deadline = time.monotonic() + 30
         while True:  # until the server notices the cut and releases the session
             answer = self.post(location, 12 * MIB)
@@ -333,9 +333,9 @@ def over_http2(portal: Portal, url: str, size: int) -> str:
         for block in _blocks(size):
             file.write(block)
     command = ["curl", "-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"]
-    said = ["-H", f"Authorization: Token {portal.token}", "-H", "Content-Type: application/octet-stream"]
+    payload = ["-H", f"Authorization: Token {portal.token}", "-H", "Content-Type: application/octet-stream"]
     run = subprocess.run(
-        [*command, *said, "--data-binary", f"@{path}", location], capture_output=True, text=True, check=False
+        [*command, *payload, "--data-binary", f"@{path}", location], capture_output=True, text=True, check=False
     )
     return run.stdout
 

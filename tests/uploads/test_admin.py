@@ -33,9 +33,11 @@ def half(open_session: OpenSession) -> UploadSession:
     return sessions.receive(open_session(8, name="half.bin"), chunk_of(b"abcd"))
 
 
-def run(client: Client, action: str, *rows: UploadSession, confirmed: bool = True, **said: str) -> str:
-    said |= {"confirmed": "1"} if confirmed else {}
-    response = client.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows], **said}, follow=True)
+def run(client: Client, action: str, *rows: UploadSession, confirmed: bool = True, **payload: str) -> str:
+    payload |= {"confirmed": "1"} if confirmed else {}
+    response = client.post(
+        LIST, {"action": action, "_selected_action": [row.pk for row in rows], **payload}, follow=True
+    )
     return response.content.decode()
 
 

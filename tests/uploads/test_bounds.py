@@ -158,9 +158,9 @@ def test_login_is_throttled(settings: Any, user: User) -> None:
 def test_widget_chunks_are_refused_as_files(
     file_store: Store, api: APIClient, url: str, path: str, where: str, fields: dict[str, str]
 ) -> None:
-    told = b"".join(part(f'name="{name}"', value) for name, value in fields.items())
+    reported = b"".join(part(f'name="{name}"', value) for name, value in fields.items())
     file = part('name="file"; filename="a.bin"', "abc")
-    body = {"before": told + file, "behind": file + told, "query": file}[where] + b"--x--\r\n"
+    body = {"before": reported + file, "behind": file + reported, "query": file}[where] + b"--x--\r\n"
     query = "?" + "&".join(f"{name}={value}" for name, value in fields.items()) if where == "query" else ""
     answer = api.generic("POST", path.format(url=url) + query, body, content_type=FORM)
     assert code_of(answer) == (400, "chunk_of_widget")
@@ -172,8 +172,8 @@ def test_widget_chunks_are_refused_as_files(
 def test_fields_after_the_file_apply(file_store: Store, api: APIClient, url: str, path: str, prefix: str) -> None:
     url = url.replace("upload", path)
     for content in ("old", "new"):
-        told = part(f'name="{prefix}Title"', "kept.txt") + part(f'name="{prefix}CreateNewIfExist"', "true")
-        body = part('name="file"; filename="blob"', content) + told + b"--x--\r\n"
+        reported = part(f'name="{prefix}Title"', "kept.txt") + part(f'name="{prefix}CreateNewIfExist"', "true")
+        body = part('name="file"; filename="blob"', content) + reported + b"--x--\r\n"
         assert api.generic("POST", url, body, content_type=FORM).status_code == 200
     assert sorted(File.objects.values_list("title", flat=True)) == ["kept (1).txt", "kept.txt"]
 

@@ -118,11 +118,11 @@ def test_completed_session_cannot_be_aborted(file_store: Store, open_session: Op
 
 
 def test_signals_follow_the_session(file_store: Store, open_session: OpenSession) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def listen(name: str) -> Callable[..., None]:
         def receiver(session: UploadSession, **_: Any) -> None:
-            told.append(name)
+            reported.append(name)
 
         getattr(signals, name).connect(receiver, weak=False, dispatch_uid=name)
         return receiver
@@ -136,7 +136,7 @@ def test_signals_follow_the_session(file_store: Store, open_session: OpenSession
     finally:
         for name in names:
             getattr(signals, name).disconnect(dispatch_uid=name)
-    assert told == ["session_created", "chunk_stored", "session_completed", "session_created", "session_aborted"]
+    assert reported == ["session_created", "chunk_stored", "session_completed", "session_created", "session_aborted"]
 
 
 def test_slow_store_does_not_delay_the_response(

@@ -197,9 +197,9 @@ class Unfilled(ModelDestination):
 
 def test_required_fields_without_value_are_reported(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     use("Unfilled")
-    said = " ".join(message.msg for message in check_settings())
+    payload = " ".join(message.msg for message in check_settings())
     for field in ("content_type", "size", "crc32"):
-        assert f"portal.File.{field} gets no value" in said
+        assert f"portal.File.{field} gets no value" in payload
     use("Unfilled", size_field="size", content_type_field="content_type")
     assert [message.msg.count("gets no value") for message in check_settings()] == [1]
 
@@ -328,10 +328,10 @@ def test_destination_sees_request_and_metadata(
     ],
     ids=str,
 )
-def test_invalid_options_are_reported(use: Callable[..., None], options: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_reported(use: Callable[..., None], options: dict[str, Any], payload: str) -> None:
     use(**options)
     (message,) = check_settings()
-    assert (message.id, said in str(message.msg)) == ("uploads.E041", True), message.msg
+    assert (message.id, payload in str(message.msg)) == ("uploads.E041", True), message.msg
 
 
 def test_missing_destination_is_an_error(uploads_settings: Callable[..., None]) -> None:

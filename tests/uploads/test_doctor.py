@@ -56,13 +56,13 @@ def test_missing_store_features_are_reported(
     kind: str,
     name: str,
     value: str | None,
-    said: str,
+    payload: str,
 ) -> None:
     with proxied(s3.endpoint) as proxy:
         s3_storage["OPTIONS"]["endpoint_url"] = proxy.endpoint
         use_storage(s3_storage)
         proxy.inject(kind, with_header(name, value), times=10)
-        assert any(said in text for text in problems("store"))
+        assert any(payload in text for text in problems("store"))
 
 
 def test_unreachable_store_is_reported(s3_storage: dict[str, Any], use_storage: Callable[..., Any]) -> None:
@@ -82,7 +82,7 @@ def test_unreachable_store_is_reported(s3_storage: dict[str, Any], use_storage: 
     ],
 )
 def test_harmful_lifecycle_rules_are_reported(
-    s3_store: Store, s3_client: Any, rule: dict[str, Any], said: str | None
+    s3_store: Store, s3_client: Any, rule: dict[str, Any], payload: str | None
 ) -> None:
     rules = [{"ID": "cleaning", "Status": "Enabled", "Filter": {"Prefix": "media/"}, **rule}]
     s3_client.put_bucket_lifecycle_configuration(Bucket=weed.BUCKET, LifecycleConfiguration={"Rules": rules})
@@ -90,7 +90,7 @@ def test_harmful_lifecycle_rules_are_reported(
         found = problems("store")
     finally:
         s3_client.delete_bucket_lifecycle(Bucket=weed.BUCKET)
-    assert (said is None and found == []) or any(said and said in text for text in found)
+    assert (payload is None and found == []) or any(payload and payload in text for text in found)
 
 
 def test_tasks_that_do_not_run_are_reported(file_store: Store, open_session: Callable[..., UploadSession]) -> None:
@@ -153,8 +153,8 @@ def before() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "said"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
 )
-def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, said: str) -> None:
-    assert [said in text for text in ways(before + path)] == [True, True]
+def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, payload: str) -> None:
+    assert [payload in text for text in ways(before + path)] == [True, True]
 
 
 def test_command_exit_status_reports_problems(file_store: Store) -> None:

@@ -39,7 +39,7 @@ from uploads.forms.middleware import UploadFormMiddleware
 from uploads.forms.rest_framework import UploadTokenField
 from uploads.forms.tokens import Limits
 from uploads.forms.widgets import UploadWidget
-from uploads.models import HeldFile, UploadSession
+from uploads.models import PendingFile, UploadSession
 
 PAGE = "/documents/"
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -55,14 +55,14 @@ def ticket_on(page: str, field: str) -> str:
     """Return the ticket of a field from the page's markup."""
     element = re.search(rf'<upload-drop name="{field}"[^>]*metadata="([^"]*)"', page)
     assert element, page
-    said: dict[str, str] = json.loads(element[1].replace("&quot;", '"'))
-    return said["field"]
+    payload: dict[str, str] = json.loads(element[1].replace("&quot;", '"'))
+    return payload["field"]
 
 
 def send(client: Any, ticket: str, content: bytes, name: str = "report.pdf") -> Any:
     """Upload like the script; return the finished upload's data or the error response."""
-    said = {"HTTP_UPLOAD_LENGTH": str(len(content)), "HTTP_UPLOAD_METADATA": meta(filename=name, field=ticket)}
-    answer = client.generic("POST", "/uploads/", content, content_type=BYTES, **TUS | said)
+    payload = {"HTTP_UPLOAD_LENGTH": str(len(content)), "HTTP_UPLOAD_METADATA": meta(filename=name, field=ticket)}
+    answer = client.generic("POST", "/uploads/", content, content_type=BYTES, **TUS | payload)
     if answer.status_code != 201:
         return answer
     return client.get(answer["Location"]).json()
@@ -74,8 +74,8 @@ def uploaded(browser: Client, content: bytes = b"content", field: str = "file", 
     return token
 
 
-def post(browser: Client, **said: Any) -> Any:
-    return browser.post(PAGE, {"title": "Report", **said})
+def post(browser: Client, **payload: Any) -> Any:
+    return browser.post(PAGE, {"title": "Report", **payload})
 
 
 def content(file: Any) -> bytes:
@@ -98,7 +98,7 @@ def test_form_takes_the_uploaded_file(browser: Client, store: Store) -> None:
     assert re.fullmatch(r"documents/\d{4}/\d\d/[\w-]+/report\.pdf", str(document.file.name))
     assert content(document.file) == b"content"
     assert UploadSession.objects.get().object_name == document.file.name, "it was copied"
-    assert not HeldFile.objects.exists()
+    assert not PendingFile.objects.exists()
 
 
 def test_token_is_valid_once(browser: Client) -> None:
@@ -131,7 +131,7 @@ def test_rollback_keeps_the_upload(browser: Client, user: User) -> None:
 
     with pytest.raises(Undone), transaction.atomic():
         as_user(user, save)
-    assert HeldFile.objects.count() == 1
+    assert PendingFile.objects.count() == 1
     assert post(browser, **{"file-token": token}).status_code == 302
 
 
@@ -149,7 +149,7 @@ def test_token_is_bound_to_field_and_user(browser: Client, other_user: User, tok
     answer = post(browser, **{"file-token": token.format_map(tokens)})
     assert answer.status_code == 200
     assert not Document.objects.exists()
-    assert HeldFile.objects.count() == 2
+    assert PendingFile.objects.count() == 2
 
 
 def test_limits_are_enforced_before_the_upload(browser: Client) -> None:
@@ -171,8 +171,8 @@ def test_ticket_is_bound_to_its_user(browser: Client, other_user: User) -> None:
 
 def test_repeated_token_attaches_one_file(browser: Client) -> None:
     token = uploaded(browser, b"a", "attachments")
-    said = {"file-token": uploaded(browser), "attachments-token": [token, token]}
-    assert post(browser, **said).status_code == 302
+    payload = {"file-token": uploaded(browser), "attachments-token": [token, token]}
+    assert post(browser, **payload).status_code == 302
     assert Attachment.objects.count() == 1
 
 
@@ -188,7 +188,7 @@ def test_taking_a_file_requires_a_transaction(browser: Client, user: User) -> No
 
     with pytest.raises(transaction.TransactionManagementError, match="atomic"):
         as_user(user, save)
-    assert HeldFile.objects.count() == 1
+    assert PendingFile.objects.count() == 1
 
 
 def test_reloaded_page_has_the_same_ticket(browser: Client) -> None:
@@ -254,8 +254,8 @@ def test_form_works_without_javascript(browser: Client) -> None:
 
 def test_form_takes_several_files(browser: Client, store: Store) -> None:
     tokens = [uploaded(browser, b"a", "attachments", "a.txt"), uploaded(browser, b"b", "attachments", "b.txt")]
-    said = {"file-token": uploaded(browser), "attachments-token": tokens}
-    assert post(browser, attachments=SimpleUploadedFile("c.txt", b"c"), **said).status_code == 302
+    payload = {"file-token": uploaded(browser), "attachments-token": tokens}
+    assert post(browser, attachments=SimpleUploadedFile("c.txt", b"c"), **payload).status_code == 302
     assert sorted(content(one.file) for one in Attachment.objects.all()) == [b"a", b"b", b"c"]
 
 
@@ -263,10 +263,10 @@ def test_unused_form_files_are_deleted(browser: Client, store: Store, uploads_se
     token = uploaded(browser)
     assert len(names_in(store)) == 1
     sessions.expire_stale(batch_size=10)
-    assert HeldFile.objects.count() == 1
-    HeldFile.objects.update(since=timezone.now() - timedelta(days=2))
+    assert PendingFile.objects.count() == 1
+    PendingFile.objects.update(since=timezone.now() - timedelta(days=2))
     sessions.expire_stale(batch_size=10)
-    assert (HeldFile.objects.count(), names_in(store)) == (0, set())
+    assert (PendingFile.objects.count(), names_in(store)) == (0, set())
     assert "has expired" in post(browser, **{"file-token": token}).content.decode()
 
 
@@ -274,7 +274,7 @@ def test_removing_an_upload_deletes_its_file(browser: Client, store: Store) -> N
     uploaded(browser)
     session = UploadSession.objects.get()
     assert browser.delete(f"/uploads/{session.pk.hex}", headers={"Tus-Resumable": "1.0.0"}).status_code == 204
-    assert (HeldFile.objects.count(), names_in(store)) == (0, set())
+    assert (PendingFile.objects.count(), names_in(store)) == (0, set())
 
 
 def test_client_cannot_delete_a_taken_file(browser: Client, store: Store) -> None:
@@ -329,8 +329,8 @@ def test_field_follows_clearable_file_input(
     def view(_request: Any) -> None:
         page = str(OptionalForm()["file"])
         token = send(browser, ticket_on(page, "file"), b"good")["file"]["details"]["token"]
-        said = {name: value.format(token=token) for name, value in data.items()}
-        form = OptionalForm(said, initial={"file": initial})
+        payload = {name: value.format(token=token) for name, value in data.items()}
+        form = OptionalForm(payload, initial={"file": initial})
         assert form.has_changed() == changed
         if cleaned == "contradiction":
             assert form.errors.as_data()["file"][0].code == "contradiction"
@@ -405,7 +405,7 @@ def test_validators_read_the_uploaded_file(browser: Client, user: User) -> None:
         assert form.errors["file"] == ["no good"]
 
     as_user(user, view)
-    assert HeldFile.objects.count() == 1
+    assert PendingFile.objects.count() == 1
 
 
 def test_unusable_field_has_a_plain_widget(user: User, rf: RequestFactory) -> None:
@@ -456,7 +456,7 @@ def test_admin_forms_use_upload_fields(admin_client: Client, admin_user: User, s
     token = send(admin_client, ticket_on(page, "file"), b"main", "main.bin")["file"]["details"]["token"]
     inline = ticket_on(page, "attachments-__prefix__-file")
     attached = send(admin_client, inline, b"attached")["file"]["details"]["token"]
-    said = {
+    payload = {
         "owner": admin_user.pk,
         "title": "By the admin",
         "created_0": "2026-01-01",
@@ -468,7 +468,7 @@ def test_admin_forms_use_upload_fields(admin_client: Client, admin_user: User, s
         "attachments-2-TOTAL_FORMS": "0",
         "attachments-2-INITIAL_FORMS": "0",
     }
-    answer = admin_client.post("/admin/portal/document/add/", said)
+    answer = admin_client.post("/admin/portal/document/add/", payload)
     assert answer.status_code == 302, answer.content.decode()
     document = Document.objects.get()
     assert (content(document.file), content(document.attachments.get().file)) == (b"main", b"attached")
@@ -554,4 +554,4 @@ def test_image_field_validates_images_and_fills_dimensions(
         assert (picture.image.width, picture.image.height) == (30, 20)
 
     as_user(user, ask)
-    assert HeldFile.objects.exists() is bool(why)
+    assert PendingFile.objects.exists() is bool(why)

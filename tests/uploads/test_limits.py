@@ -37,14 +37,14 @@ def test_refusal_names_its_limit(
     fields: dict[str, Any],
     status: int,
     code: str | None,
-    said: str,
+    payload: str,
 ) -> None:
     uploads_settings(**setting)
     answer = uploader.api.post(uploader.url, fields, format="json")
     assert answer.status_code == status
     if code:
         assert answer.json()["error"]["type"] == code
-        assert said in answer.json()["message"]
+        assert payload in answer.json()["message"]
         assert not UploadSession.objects.exists()
 
 

@@ -41,10 +41,10 @@ def test_pages_list_each_upload_once(
     stranger.force_authenticate(other_user)
     assert names(stranger) == []
     found: list[str] = []
-    said: Any = {"next": ""}
-    while said["next"] is not None:
-        said = api.get("/tus/", {"after": said["next"]}).json()
-        found += [upload["name"] for upload in said["uploads"]]
+    payload: Any = {"next": ""}
+    while payload["next"] is not None:
+        payload = api.get("/tus/", {"after": payload["next"]}).json()
+        found += [upload["name"] for upload in payload["uploads"]]
     assert sorted(found) == [f"{number}.bin" for number in range(8)]
 
 
@@ -85,21 +85,21 @@ def test_invalid_cursor_is_refused(api: APIClient, root: Folder, after: str) -> 
 def test_active_upload_is_listed_as_sending(
     api: APIClient, root: Folder, uploads_settings: Callable[..., None]
 ) -> None:
-    said: Any = Client(api).create(10)
+    payload: Any = Client(api).create(10)
     UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
     (upload,) = api.get("/tus/").json()["uploads"]
     assert upload["sending"] is True
-    assert said["Location"] == upload["upload"]
+    assert payload["Location"] == upload["upload"]
 
 
 def test_numbered_uploads_are_listed_separately(api: APIClient, root: Folder) -> None:
     """Sequential clients cannot resume numbered uploads; GET reports their state."""
     Client(api).create(10, name="in order.bin")
-    said = {"filename": "numbered.bin", "type": "", "metadata": {"size": "10"}}
-    pk = api.post("/uppy/s3/multipart", said, format="json").json()["uploadId"]
+    payload = {"filename": "numbered.bin", "type": "", "metadata": {"size": "10"}}
+    pk = api.post("/uppy/s3/multipart", payload, format="json").json()["uploadId"]
     part = api.put(f"/uppy/s3/multipart/{pk}/1", b"1234567890", content_type="application/octet-stream")
     assert part.status_code == 200
     assert names(api) == ["in order.bin"]
     assert "numbered.bin" in names(api, "/tus/?numbered")
-    told = api.get(f"/tus/{pk}").json()
-    assert (told["state"], told["offset"], told["length"]) == ("open", 10, 10)
+    reported = api.get(f"/tus/{pk}").json()
+    assert (reported["state"], reported["offset"], reported["length"]) == ("open", 10, 10)

@@ -138,17 +138,17 @@ def test_bytes_beyond_file_size_are_refused(file_store: Store, open_session: Ope
         "10-MiB": (10 * MIB, 30 * MIB),
     },
     rules={"progressive": PROGRESSIVE, "atomic": Rules()},
-    told={"length-told": True, "chunked-encoding": False},
+    reported={"length-told": True, "chunked-encoding": False},
 )
 def test_each_byte_is_written_at_most_twice(
-    proxy: Proxy, open_session: OpenSession, sizes: tuple[int, int], rules: Rules, *, told: bool
+    proxy: Proxy, open_session: OpenSession, sizes: tuple[int, int], rules: Rules, *, reported: bool
 ) -> None:
     chunk, total = sizes
     data = some_bytes(total)
     session = open_session(total)
     for start in range(0, total, chunk):
         fragment = data[start : start + chunk]
-        at_most = len(fragment) if told else None
+        at_most = len(fragment) if reported else None
         session = sessions.receive(session, Chunk(iter([fragment]), at_most=at_most, start=start, rules=rules))
     assert session.state == State.COMPLETED
     assert content(session) == data

@@ -195,15 +195,15 @@ def test_failing_signal_receiver_does_no_harm(file_store: Store, small_chunks: N
         msg = "a mistake of the portal's"
         raise RuntimeError(msg)
 
-    told = (signals.session_created, signals.chunk_stored, signals.session_completed)
-    for signal in told:
+    reported = (signals.session_created, signals.chunk_stored, signals.session_completed)
+    for signal in reported:
         signal.connect(fails)
     try:
         session = open_session(2)
         for byte in (b"a", b"b"):
             session = sessions.receive(session, chunk_of(byte))
     finally:
-        for signal in told:
+        for signal in reported:
             signal.disconnect(fails)
     assert session.state == UploadSession.objects.get().state == "completed"
     assert b"".join(file_store.read(session.object_name)) == b"ab"

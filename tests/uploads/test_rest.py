@@ -117,9 +117,9 @@ def test_content_range_is_validated(api: APIClient, session: Any, header: str, s
 @pytest.mark.parametrize("by", ["range", "offset"])
 def test_partly_new_chunk_is_no_resend(api: APIClient, session: Any, by: str) -> None:
     def put(first: int, data: bytes) -> Any:
-        said = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/4"} if by == "range" else {}
+        payload = {"Content-Range": f"bytes {first}-{first + len(data) - 1}/4"} if by == "range" else {}
         url = session["location"] if by == "range" else f"{session['location']}&offset={first}"
-        return api.generic("PUT", url, data, headers=said)
+        return api.generic("PUT", url, data, headers=payload)
 
     assert put(0, b"abc").status_code == 200
     assert put(1, b"bc").status_code == 200  # A resend after a lost response.

@@ -41,11 +41,11 @@ class Client:
         self.gone = 404 if self.is_early else 410
 
     def headers(self, *, complete: bool | None, **headers: Any) -> dict[str, Any]:
-        said: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": self.version} if self.version else {}
+        payload: dict[str, Any] = {"HTTP_UPLOAD_DRAFT_INTEROP_VERSION": self.version} if self.version else {}
         if complete is not None:
             value = complete != (self.version == "3")
-            said["HTTP_" + self.flag.upper().replace("-", "_")] = f"?{int(value)}"
-        return said | {name: value if name.startswith("wsgi.") else str(value) for name, value in headers.items()}
+            payload["HTTP_" + self.flag.upper().replace("-", "_")] = f"?{int(value)}"
+        return payload | {name: value if name.startswith("wsgi.") else str(value) for name, value in headers.items()}
 
     def create(self, data: bytes, *, complete: bool, method: str = "POST", **headers: Any) -> Any:
         headers.setdefault("HTTP_CONTENT_DISPOSITION", "inline; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt")
@@ -54,8 +54,8 @@ class Client:
 
     def append(self, url: str, offset: int, data: bytes, *, complete: bool, **headers: Any) -> Any:
         headers.setdefault("content_type", PARTIAL)
-        said = self.headers(complete=complete, HTTP_UPLOAD_OFFSET=offset, **headers)
-        return self.api.generic("PATCH", url, data, **said)
+        payload = self.headers(complete=complete, HTTP_UPLOAD_OFFSET=offset, **headers)
+        return self.api.generic("PATCH", url, data, **payload)
 
     def head(self, url: str) -> Any:
         return self.api.head(url, **self.headers(complete=None))
@@ -158,8 +158,8 @@ def test_inconsistent_lengths_are_refused(client_of: Client) -> None:
 
 
 def chunked(data: bytes) -> dict[str, Any]:
-    said: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    return said | {"wsgi.input": io.BytesIO(data)}
+    payload: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    return payload | {"wsgi.input": io.BytesIO(data)}
 
 
 def test_chunked_encoding_follows_content_length_rules(client_of: Client) -> None:
@@ -184,8 +184,8 @@ def test_errors_report_offset_in_early_versions(client_of: Client) -> None:
 def test_early_versions_refuse_superfluous_upload_headers(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
     for method in ("HEAD", "DELETE"):
-        said = client_of.headers(complete=True, HTTP_UPLOAD_OFFSET=3)
-        answer = client_of.api.generic(method, url, **said)
+        payload = client_of.headers(complete=True, HTTP_UPLOAD_OFFSET=3)
+        answer = client_of.api.generic(method, url, **payload)
         assert (answer.status_code == 400) == client_of.is_early
 
 
@@ -196,8 +196,8 @@ def test_creation_with_nonzero_offset_is_refused(client_of: Client) -> None:
 
 @pytest.mark.parametrize("flag", ["true", "1", "yes", "", "?1;", "?1;A=1", "?1 ;a", '?1;a="'])
 def test_malformed_flag_is_ignored(client_of: Client, flag: str) -> None:
-    said = client_of.headers(complete=None, HTTP_UPLOAD_LENGTH=3)
-    answer = client_of.api.generic("POST", "/tus/", b"abc", **said, HTTP_UPLOAD_COMPLETE=flag)
+    payload = client_of.headers(complete=None, HTTP_UPLOAD_LENGTH=3)
+    answer = client_of.api.generic("POST", "/tus/", b"abc", **payload, HTTP_UPLOAD_COMPLETE=flag)
     assert (answer.status_code, answer.json()["state"]) == (201, "completed")
 
 
@@ -205,10 +205,10 @@ def test_malformed_flag_is_ignored(client_of: Client, flag: str) -> None:
     ("length", "told"),
     [("6;a=b", "6"), ("06", "6"), ("abc", None), ("-6", None), ("6;", None), ("6;A", None), ("9" * 16, None)],
 )
-def test_length_is_parsed_as_structured_field(client_of: Client, length: str, told: str | None) -> None:
+def test_length_is_parsed_as_structured_field(client_of: Client, length: str, reported: str | None) -> None:
     answer = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH=length)
     assert answer.status_code == 201
-    assert client_of.head(answer["Location"]).get("Upload-Length") == told
+    assert client_of.head(answer["Location"]).get("Upload-Length") == reported
     huge = client_of.create(b"abc", complete=False, HTTP_UPLOAD_LENGTH="9" * 15)
     assert huge.status_code == 413
 
@@ -225,8 +225,8 @@ def test_complete_flag_during_scan_follows_draft(client_of: Client, uploads_sett
     url = client_of.create(b"", complete=False)["Location"]
     answer = client_of.append(url, 0, b"away", complete=True)
     assert answer.status_code == 202
-    for told in (answer, client_of.head(url)):
-        assert client_of.is_complete(told) == (client_of.version in ("3", "4", "5", "6", "8"))
+    for reported in (answer, client_of.head(url)):
+        assert client_of.is_complete(reported) == (client_of.version in ("3", "4", "5", "6", "8"))
 
 
 def test_excess_bytes_end_the_upload(client_of: Client) -> None:
@@ -282,8 +282,8 @@ def test_append_requires_a_valid_complete_flag(latest: Client, flag: str | None)
 
 def test_missing_flag_means_last_in_early_versions(client_of: Client) -> None:
     url = client_of.create(b"abc", complete=False)["Location"]
-    said = client_of.headers(complete=None, HTTP_UPLOAD_OFFSET=3)
-    answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, **said)
+    payload = client_of.headers(complete=None, HTTP_UPLOAD_OFFSET=3)
+    answer = client_of.api.generic("PATCH", url, b"def", content_type=PARTIAL, **payload)
     assert answer.status_code == (201 if client_of.is_early else 400)
     if client_of.is_early:
         assert client_of.content(answer.json()["url"]) == b"abcdef"
@@ -298,8 +298,8 @@ def test_versions_from_6_require_partial_type(client_of: Client) -> None:
 
 def test_upload_limit_header_reports_limits(client_of: Client, uploads_settings: Any) -> None:
     uploads_settings(MAX_FILE_SIZE=1000)
-    told = client_of.api.options("/tus/")
-    assert (told.status_code, told["Upload-Limit"]) == (200, "max-size=1000, min-size=0")
+    reported = client_of.api.options("/tus/")
+    assert (reported.status_code, reported["Upload-Limit"]) == (200, "max-size=1000, min-size=0")
     answer = client_of.create(b"", complete=False, HTTP_UPLOAD_LENGTH=1001)
     assert answer.status_code == 413
     assert "max-size=1000" in answer["Upload-Limit"]
@@ -371,9 +371,9 @@ def test_digest_mismatch_keeps_no_bytes(client_of: Client) -> None:
 def test_plain_body_uploads_a_file(api: APIClient, root: Folder, file_store: Store, method: str) -> None:
     answer = api.generic(method, "/tus/?name=b.png", b"abc", content_type="application/octet-stream")
     assert answer.status_code == 201
-    told = answer.json()
-    assert (told["state"], told["file"]["title"], told["file"]["size"]) == ("completed", "b.png", 3)
-    assert b"".join(api.get(told["url"]).streaming_content) == b"abc"
+    reported = answer.json()
+    assert (reported["state"], reported["file"]["title"], reported["file"]["size"]) == ("completed", "b.png", 3)
+    assert b"".join(api.get(reported["url"]).streaming_content) == b"abc"
 
 
 def test_plain_form_uploads_a_file(api: APIClient, root: Folder, file_store: Store) -> None:
@@ -385,8 +385,8 @@ def test_form_upload_ignores_added_draft_headers(
     api: APIClient, root: Folder, file_store: Store, uploads_settings: Any, wire: Any
 ) -> None:
     uploads_settings(INTERIM_RESPONSES=True)
-    said = Client(api, "8").headers(complete=True) | {"gunicorn.socket": wire[0], "SERVER_PROTOCOL": "HTTP/1.1"}
-    answer = api.post("/tus/", {"file": ContentFile(b"abc", "a.txt")}, format="multipart", **said)
+    payload = Client(api, "8").headers(complete=True) | {"gunicorn.socket": wire[0], "SERVER_PROTOCOL": "HTTP/1.1"}
+    answer = api.post("/tus/", {"file": ContentFile(b"abc", "a.txt")}, format="multipart", **payload)
     assert (answer.status_code, answer.json()["file"]["title"]) == (201, "a.txt")
     assert b"".join(api.get(answer.json()["url"]).streaming_content) == b"abc"
 

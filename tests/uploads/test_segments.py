@@ -253,13 +253,13 @@ def test_size_declared_with_the_last_byte(store: Store, open_session: OpenSessio
     assert content(session) == DATA[:end]
 
 
-@axes(rules=RULES, told={"at-the-end": TOTAL, "in-the-middle": 5 * MIB})
+@axes(rules=RULES, reported={"at-the-end": TOTAL, "in-the-middle": 5 * MIB})
 def test_undeclared_size_is_limited_to_one_upload(
-    s3_store: Store, open_session: OpenSession, rules: Rules, told: int
+    s3_store: Store, open_session: OpenSession, rules: Rules, reported: int
 ) -> None:
     """The first bytes fix the layout."""
     with pytest.raises(FileTooLarge, match="declare it"):
-        send_all(open_session(None), 5 * MIB, rules=rules, told_from=told)
+        send_all(open_session(None), 5 * MIB, rules=rules, told_from=reported)
     assert row(UploadSession.objects.get()).bytes_stored <= 20 * MIB
 
 

@@ -82,8 +82,8 @@ def test_file_is_stored_as_sent(api: APIClient, root: Folder, store: Store, size
     if how == "with-creation" or (size == 0 and how != "deferred"):
         assert created["Upload-Offset"] == str(size)
     else:
-        told = {"HTTP_UPLOAD_LENGTH": str(size)} if how == "deferred" else {}
-        answer = tus.patch(url, 0, data, **told)
+        reported = {"HTTP_UPLOAD_LENGTH": str(size)} if how == "deferred" else {}
+        answer = tus.patch(url, 0, data, **reported)
         assert (answer.status_code, answer["Upload-Offset"]) == (204, str(size))
         assert answer["Content-Location"] == api.get(url).json()["url"]
     assert tus.head(url)["Upload-Offset"] == tus.head(url)["Upload-Length"] == str(size)
@@ -375,9 +375,9 @@ def test_failed_completion_is_not_reported_as_success(tus: Client, monkeypatch: 
     monkeypatch.setattr("portal.destination.PortalDestination.publish", refuse_it)
     assert code_of(tus.patch(url, 0, b"abc")) == (422, "completion_failed")
     assert tus.head(url).status_code == 422
-    told = tus.api.get(url).json()
-    assert (told["state"], told["file"]) == (State.FAILED, None)
-    assert "you have only" in told["failure"]
+    reported = tus.api.get(url).json()
+    assert (reported["state"], reported["file"]) == (State.FAILED, None)
+    assert "you have only" in reported["failure"]
 
 
 @pytest.mark.parametrize("size", [0, 3])

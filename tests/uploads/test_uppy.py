@@ -24,9 +24,9 @@ class Plugin:
     def __init__(self, api: APIClient) -> None:
         self.api = api
 
-    def begin(self, **said: Any) -> str:
-        said = {"filename": "a.bin", "type": "application/x-a", "metadata": {"relativePath": None}} | said
-        answer = self.api.post("/uppy/s3/multipart", said, format="json")
+    def begin(self, **payload: Any) -> str:
+        payload = {"filename": "a.bin", "type": "application/x-a", "metadata": {"relativePath": None}} | payload
+        answer = self.api.post("/uppy/s3/multipart", payload, format="json")
         assert answer.status_code == 200, answer.content
         return str(answer.json()["uploadId"])
 
@@ -53,9 +53,9 @@ def plugin(api: APIClient, root: Folder) -> Plugin:
 
 @pytest.mark.parametrize("part", [5 * MIB, 12 * MIB], ids=["default-part", "larger-part"])
 @pytest.mark.parametrize("told", [True, False], ids=["size-told", "size-unknown"])
-def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, told: bool) -> None:
+def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, reported: bool) -> None:
     data = some_bytes(27 * MIB + 7)
-    upload = plugin.begin(metadata={"size": len(data)} if told else {})
+    upload = plugin.begin(metadata={"size": len(data)} if reported else {})
     etags = []
     for number, start in enumerate(range(0, len(data), part), 1):
         answer = plugin.put(upload, number, data[start : start + part])
@@ -101,11 +101,11 @@ def test_empty_part_is_refused(file_store: Store, plugin: Plugin) -> None:
 
 
 def test_metadata_unfit_for_headers_is_sanitized(file_store: Store, plugin: Plugin) -> None:
-    said = r'{"filename": "a", "metadata": {"a\r\nX: 1": "x", "größe": "y", "note": "\ud800"}}'
-    answer = plugin.api.generic("POST", "/uppy/s3/multipart", said, content_type="application/json")
+    payload = r'{"filename": "a", "metadata": {"a\r\nX: 1": "x", "größe": "y", "note": "\ud800"}}'
+    answer = plugin.api.generic("POST", "/uppy/s3/multipart", payload, content_type="application/json")
     upload = answer.json()["uploadId"]
-    told = plugin.api.head(f"/tus/{upload}", HTTP_TUS_RESUMABLE="1.0.0")
-    assert (told.status_code, told["Upload-Metadata"]) == (200, "note Pw==")
+    reported = plugin.api.head(f"/tus/{upload}", HTTP_TUS_RESUMABLE="1.0.0")
+    assert (reported.status_code, reported["Upload-Metadata"]) == (200, "note Pw==")
 
 
 def test_delete_aborts_the_upload(file_store: Store, plugin: Plugin) -> None:
@@ -131,8 +131,8 @@ def test_small_file_is_sent_as_form(file_store: Store, plugin: Plugin, data: byt
     [[], "text", {"metadata": "x"}, {"metadata": {"size": "much"}}, {"filename": "..", "metadata": {}}],
     ids=str,
 )
-def test_malformed_requests_are_refused(file_store: Store, plugin: Plugin, said: Any) -> None:
-    assert plugin.api.post("/uppy/s3/multipart", said, format="json").status_code == 400
+def test_malformed_requests_are_refused(file_store: Store, plugin: Plugin, payload: Any) -> None:
+    assert plugin.api.post("/uppy/s3/multipart", payload, format="json").status_code == 400
     upload = plugin.begin()
     for number in ("x", 0, 10**12, 1.5, None):
         assert plugin.complete(upload, [number]).status_code == 400

@@ -21,7 +21,7 @@ def cause_of(error: BaseException) -> str:
     cause = error.__cause__ or error
     response = getattr(cause, "response", None)
     if isinstance(response, dict) and hasattr(cause, "operation_name"):  # botocore's ClientError
-        said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
-        status, code, text = meta.get("HTTPStatusCode"), said.get("Code"), said.get("Message")
+        fields, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        status, code, text = meta.get("HTTPStatusCode"), fields.get("Code"), fields.get("Message")
         return f"{cause.operation_name} was answered {status} {code}: {text}"
     return str(cause) if isinstance(cause, UploadError) else f"{type(cause).__name__}: {cause}"

@@ -83,18 +83,18 @@ def _check_settings() -> Iterator[CheckMessage]:
         yield from _check_destinations()
         yield from _check_storage()
         yield from _check_fields()
-        yield from _check_doors()
+        yield from _check_protocols()
 
 
-def _check_doors() -> Iterator[CheckMessage]:
-    if not any(door.is_included() for door in registry.registered()):
+def _check_protocols() -> Iterator[CheckMessage]:
+    if not any(protocol.is_included() for protocol in registry.registered()):
         yield Warning(
             "The URLconf includes no upload protocol, so nothing can be uploaded.",
             hint='Add path("tus/", include("uploads.urls.tus")), or another protocol, to urlpatterns.',
             id="uploads.W002",
         )
-    for door in registry.registered():
-        yield from door.check()
+    for protocol in registry.registered():
+        yield from protocol.check()
 
 
 def _check_values(given: dict[str, Any]) -> Iterator[CheckMessage]:

@@ -61,8 +61,8 @@ def is_extensions(value: object) -> bool:
 
 def is_backends(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        is_name(alias) and (is_name(said) or (isinstance(said, Mapping) and is_name(said.get("BACKEND"))))
-        for alias, said in value.items()
+        is_name(alias) and (is_name(backend) or (isinstance(backend, Mapping) and is_name(backend.get("BACKEND"))))
+        for alias, backend in value.items()
     )
 
 

@@ -38,8 +38,8 @@ def examine(url: str = "") -> Iterator[Finding]:
     yield from _clocks()
     yield from _tasks()
     if url:
-        for door in registry.registered():
-            yield from door.probe(url)
+        for protocol in registry.registered():
+            yield from protocol.probe(url)
 
 
 def _settings() -> Iterator[Finding]:

@@ -176,13 +176,13 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
 
     def _apply(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action, reason: str) -> None:
         done = 0
-        said: dict[str, str] = {"why": reason} if action.with_reason else {}
+        extra: dict[str, str] = {"why": reason} if action.with_reason else {}
         possible = set(queryset.filter(action.possible).values_list("pk", flat=True))
         for session in queryset:
             try:
                 if session.pk not in possible:
                     raise SessionClosed(state=session.get_state_display())
-                action.function(session, who=owners.key_of(request.user), **said)
+                action.function(session, who=owners.key_of(request.user), **extra)
             except UploadError as error:
                 self.message_user(request, f"{session}: {error}", messages.WARNING)
             else:
@@ -228,11 +228,11 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
             return HttpResponse(status=403)
         ids = [text for text in request.GET.get("ids", "").split(",")[: self.list_per_page] if _is_id(text)]
         rows = UploadSession.objects.filter(pk__in=ids).defer("result")
-        said = {row.pk.hex: self._changing(row) for row in rows}
-        tag = f'"{hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:32]}"'
+        cells = {row.pk.hex: self._changing(row) for row in rows}
+        tag = f'"{hashlib.sha256(json.dumps(cells, default=str, sort_keys=True).encode()).hexdigest()[:32]}"'
         if request.headers.get("If-None-Match") == tag:
             return HttpResponseNotModified(headers={"ETag": tag})
-        return JsonResponse(said, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+        return JsonResponse(cells, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
     def _changing(self, session: UploadSession) -> dict[str, Any]:
         """Return the cells that change during an upload, and a flag for a live upload."""

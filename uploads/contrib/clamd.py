@@ -71,7 +71,7 @@ def _send(clamd: socket.socket, file: BinaryIO) -> None:
 
 
 def _answer(clamd: socket.socket) -> str:
-    said = b""
-    while not said.endswith(b"\0") and (more := clamd.recv(4096)):
-        said += more
-    return said.rstrip(b"\0\n").decode(errors="replace")
+    reply = b""
+    while not reply.endswith(b"\0") and (more := clamd.recv(4096)):
+        reply += more
+    return reply.rstrip(b"\0\n").decode(errors="replace")

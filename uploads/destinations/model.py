@@ -203,9 +203,9 @@ class ModelDestination(ModelOptions):
 
     def _told(self, file: Any) -> dict[str, Any]:
         content = getattr(file, self.column.name)
-        told = {"id": plain_id(file.pk), "title": self._title_of(file), "size": content.size if content else 0}
+        details = {"id": plain_id(file.pk), "title": self._title_of(file), "size": content.size if content else 0}
         url = self._url_of(file)
-        return told | ({"viewUrl": url} if url else {})
+        return details | ({"viewUrl": url} if url else {})
 
     def _title_of(self, file: Any) -> str:
         field = self._title_field
@@ -222,10 +222,10 @@ def _refusing() -> Iterator[None]:
         yield
     except ValidationError as error:
         found = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
-        said = [
+        texts = [
             text if name == NON_FIELD_ERRORS else f"{name}: {text}" for name, texts in found.items() for text in texts
         ]
-        raise NotAccepted(reason=" ".join(said)) from error
+        raise NotAccepted(reason=" ".join(texts)) from error
 
 
 def _until(parts: Iterable[str], sign: str) -> Iterator[str]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 TITLES = "title", "name"
 """Fields used for the file's title if ``title_field`` names none."""
 FREE, REPLACE, KEEP = "free", "replace", "keep"
-FREE, REPLACE, KEEP = "free", "replace", "keep"
-FREE, REPLACE, KEEP = "free", "replace", "keep"
 
 
 class ModelOptions(Destination):

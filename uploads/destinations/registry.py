@@ -34,16 +34,16 @@ def all_aliases() -> list[str]:
 def configured(alias: str) -> dict[str, Any]:
     """Return the long form of a destination's settings; raise NotFound for an unknown alias."""
     try:
-        said = (_BUILT_IN | _all())[alias]
+        entry = (_BUILT_IN | _all())[alias]
     except KeyError as error:
         raise NotFound from error
-    return {"BACKEND": said} if isinstance(said, str) else said
+    return {"BACKEND": entry} if isinstance(entry, str) else entry
 
 
 def get_destination(alias: str = DEFAULT_ALIAS) -> Destination:
     """Return the portal's destination with that alias; raise NotFound if there is none."""
-    said = configured(alias)
-    destination: Destination = import_string(said["BACKEND"])(**said.get("OPTIONS", {}))
+    entry = configured(alias)
+    destination: Destination = import_string(entry["BACKEND"])(**entry.get("OPTIONS", {}))
     destination.alias = alias
     return destination
 

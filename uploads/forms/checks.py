@@ -22,9 +22,9 @@ FORM_MIDDLEWARE = "uploads.forms.middleware.UploadFormMiddleware"
 
 def _hashes_modules() -> bool:
     """Return True if the app's JavaScript modules can import each other under hashed file names."""
-    said = str(settings.STORAGES.get("staticfiles", {}).get("BACKEND", ""))
+    backend = str(settings.STORAGES.get("staticfiles", {}).get("BACKEND", ""))
     try:
-        storage = import_string(said)
+        storage = import_string(backend)
     except ImportError:
         return True  # The backend cannot be inspected.
     return getattr(storage, "support_js_module_import_aggregation", True)

@@ -23,7 +23,7 @@ from uploads.destinations.base import Destination, Folder, PublishedFile, sign_o
 from uploads.destinations.registry import FORMS, aliases, get_destination
 from uploads.forms.routes import form_routes
 from uploads.forms.tokens import limits_of, token
-from uploads.models import HeldFile, UploadSession
+from uploads.models import PendingFile, UploadSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -47,12 +47,12 @@ class FormDestination(Destination):
         limits.check(session)
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
-        """Return the default destination's free space, minus held files and unfinished uploads to it."""
+        """Return the default destination's free space, minus pending files and unfinished uploads to it."""
         free = get_destination().free_space(user) if DEFAULT_ALIAS in aliases() else None
         if free is None:
             return None
         mine = UploadSession.objects.of(user)
-        taken = mine.filter(held__isnull=False) | mine.unfinished().filter(destination=DEFAULT_ALIAS)
+        taken = mine.filter(pending_file__isnull=False) | mine.unfinished().filter(destination=DEFAULT_ALIAS)
         return free - (taken.aggregate(size=Sum("file_size"))["size"] or 0)
 
     def object_name(self, session: UploadSession) -> str:
@@ -67,13 +67,13 @@ class FormDestination(Destination):
         return sign_object_name(session, wanted, limits.longest)
 
     def publish(self, session: UploadSession) -> PublishedFile:
-        HeldFile.objects.get_or_create(session=session)
+        PendingFile.objects.get_or_create(session=session)
         details = {"token": token(session)}
         return PublishedFile(id=session.pk.hex, folder_id=PLACE, title=session.file_name, details=details)
 
     def withdraw(self, session: UploadSession) -> None:
-        for held in HeldFile.objects.select_related("session").filter(session=session):
-            sessions.delete_pending_file(held)
+        for pending in PendingFile.objects.select_related("session").filter(session=session):
+            sessions.delete_pending_file(pending)
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         return ()  # The objects lie among the portal's own files, which the audit must not examine.
@@ -82,8 +82,8 @@ class FormDestination(Destination):
         """Return the names that wait for a form or are in a FileField of the portal."""
         if not names:
             return ()
-        held = HeldFile.objects.filter(session__object_name__in=names)
-        found = set(held.values_list("session__object_name", flat=True))
+        pending = PendingFile.objects.filter(session__object_name__in=names)
+        found = set(pending.values_list("session__object_name", flat=True))
         if not (form_routes() or UploadSession.objects.filter(destination=FORMS).exists()):
             return found  # No form ever received a file.
         for field in _file_fields():

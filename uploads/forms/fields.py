@@ -19,7 +19,7 @@ from uploads._internal.stores import alias_of
 from uploads.exceptions import UploadError
 from uploads.forms.files import GONE, StoredFile
 from uploads.forms.middleware import claimed, current_user
-from uploads.forms.tokens import Limits, held_by
+from uploads.forms.tokens import Limits, pending_session
 from uploads.forms.widgets import AdminUploadWidget, MultipleUploadWidget, Token, UploadWidget
 
 
@@ -68,7 +68,7 @@ class UploadField(forms.FileField):
                 self._check_plain(file)
             return file
         try:
-            session = held_by(data, current_user(), self.limits)
+            session = pending_session(data, current_user(), self.limits)
         except UploadError as error:
             raise ValidationError(str(error), error.code) from error
         if session is None or claimed(data, self.html_name) != self.html_name:
@@ -130,8 +130,8 @@ class ImageUploadField(UploadField):
         return file
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
-        said: dict[str, Any] = {} if "accept" in widget.attrs else {"accept": "image/*"}
-        return said | super().widget_attrs(widget)
+        attrs: dict[str, Any] = {} if "accept" in widget.attrs else {"accept": "image/*"}
+        return attrs | super().widget_attrs(widget)
 
 
 def _is_admins(widget: Any) -> bool:

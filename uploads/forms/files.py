@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads._internal.stores import get_store
 from uploads._internal.stores.reader import open_object
-from uploads.models import HeldFile
+from uploads.models import PendingFile
 
 if TYPE_CHECKING:
     from uploads.models import UploadSession
@@ -76,11 +76,11 @@ class StoredFile(ImageFieldFile):
         """
         if self._committed:
             return
-        using = router.db_for_write(HeldFile)
+        using = router.db_for_write(PendingFile)
         if not connections[using].in_atomic_block:
             message = "Files of upload fields are taken in a transaction: save the form in transaction.atomic()."
             raise TransactionManagementError(message)
-        taken, _rows = HeldFile.objects.using(using).filter(session=self.session, given_up=False).delete()
+        taken, _rows = PendingFile.objects.using(using).filter(session=self.session, given_up=False).delete()
         if not taken:
             raise ValidationError(GONE, "taken")
         self._committed = True

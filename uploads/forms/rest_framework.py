@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from uploads.exceptions import UploadError
 from uploads.forms.files import StoredFile
-from uploads.forms.tokens import Limits, held_by, ticket
+from uploads.forms.tokens import Limits, pending_session, ticket
 
 __all__ = ["Limits", "UploadTokenField"]
 
@@ -32,7 +32,7 @@ class UploadTokenField(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> Any:
         try:
-            session = held_by(super().to_internal_value(data), self.context["request"].user, self.limits)
+            session = pending_session(super().to_internal_value(data), self.context["request"].user, self.limits)
         except UploadError as error:
             raise serializers.ValidationError(str(error), error.code) from error
         if session is None:

@@ -12,7 +12,7 @@ from django.db import connections
 
 from uploads._internal import conf, owners
 from uploads.exceptions import ExtensionNotAllowed, FileTooLarge, NotAccepted
-from uploads.models import HeldFile, State, UploadSession
+from uploads.models import PendingFile, State, UploadSession
 
 TICKET, TOKEN = "uploads.forms.ticket", "uploads.forms.token"
 KEY = "field"
@@ -50,8 +50,8 @@ def ticket(user: Any, limits: Limits) -> str:
 
     It stays the same during a period, so that a reloaded page recognizes its earlier uploads.
     """
-    said = [owners.key_of(user), dataclasses.asdict(limits), _period()]
-    return signing.Signer(salt=TICKET).sign_object(said, compress=True)
+    payload = [owners.key_of(user), dataclasses.asdict(limits), _period()]
+    return signing.Signer(salt=TICKET).sign_object(payload, compress=True)
 
 
 def _period() -> int:
@@ -64,12 +64,12 @@ def limits_of(session: UploadSession, *, fresh: bool = False) -> Limits:
     A ticket of another user is invalid; with ``fresh``, so is an expired one.
     """
     try:
-        owner, said, period = signing.Signer(salt=TICKET).unsign_object(session.metadata.get(KEY, ""))
+        owner, payload, period = signing.Signer(salt=TICKET).unsign_object(session.metadata.get(KEY, ""))
     except signing.BadSignature as error:
         raise NotAccepted(reason=REASON) from error
     if owner != session.owner_key or (fresh and period < _period() - 1):
         raise NotAccepted(reason=REASON)
-    return Limits(**said | {"extensions": tuple(said["extensions"])})
+    return Limits(**payload | {"extensions": tuple(payload["extensions"])})
 
 
 def token(session: UploadSession) -> str:
@@ -77,7 +77,7 @@ def token(session: UploadSession) -> str:
     return signing.dumps([session.pk.hex, session.owner_key], salt=TOKEN)
 
 
-def held_by(text: str, user: Any, limits: Limits | None = None) -> UploadSession | None:
+def pending_session(text: str, user: Any, limits: Limits | None = None) -> UploadSession | None:
     """Return the session of a token, if its file waits for ``user`` and the field.
 
     The label of ``limits`` names the field. Raise the errors of ``Limits.check`` if the field's limits were changed
@@ -89,13 +89,13 @@ def held_by(text: str, user: Any, limits: Limits | None = None) -> UploadSession
         return None
     if user is None or owner != owners.key_of(user):
         return None
-    waiting = HeldFile.objects.filter(session=pk, given_up=False)
+    waiting = PendingFile.objects.filter(session=pk, given_up=False)
     if connections[waiting.db].in_atomic_block:  # Of two forms submitted at once, only the first gets the file.
         waiting = waiting.select_for_update()
-    held = waiting.first()
-    if held is None or held.session.state != State.COMPLETED:
+    pending = waiting.first()
+    if pending is None or pending.session.state != State.COMPLETED:
         return None
-    session: UploadSession = held.session
+    session: UploadSession = pending.session
     if limits is not None:
         if limits_of(session).label != limits.label:
             return None

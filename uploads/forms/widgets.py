@@ -16,7 +16,7 @@ from django.urls import NoReverseMatch, reverse
 from uploads._internal import conf
 from uploads.forms.middleware import current_parameters, current_user
 from uploads.forms.routes import form_routes
-from uploads.forms.tokens import KEY, Limits, held_by, ticket
+from uploads.forms.tokens import KEY, Limits, pending_session, ticket
 
 
 class Token(str):
@@ -48,7 +48,7 @@ class UploadWidget(forms.ClearableFileInput):
                 "accept": ",".join(self.limits.extensions) or context["widget"]["attrs"].get("accept", ""),
                 "max_size": most,
                 "multiple": self.allow_multiple_selected,
-                "tokens": [(token, session) for token in self.sent if (session := held_by(token, user))],
+                "tokens": [(token, session) for token in self.sent if (session := pending_session(token, user))],
             }
         return context
 

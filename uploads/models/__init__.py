@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uploads.models.bookkeeping import Account, HeldFile, NamingKey, StoreRecord, TaskRun
+from uploads.models.bookkeeping import Account, NamingKey, PendingFile, StoreRecord, TaskRun
 from uploads.models.choices import FINISHING, MAY_EXPIRE, PAST_SENDING, CheckResult, Mode, State
 from uploads.models.managers import WrittenManager
 from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, UploadPart
@@ -16,11 +16,11 @@ __all__ = [
     "CheckResult",
     "CopiedPart",
     "Fragment",
-    "HeldFile",
     "Mode",
     "Move",
     "NamingKey",
     "NumberedChunk",
+    "PendingFile",
     "Segment",
     "State",
     "StoreRecord",

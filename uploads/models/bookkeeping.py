@@ -12,10 +12,10 @@ from uploads.models.managers import WrittenManager
 from uploads.models.session import UploadSession
 
 
-class HeldFile(models.Model):
+class PendingFile(models.Model):
     """A finished upload that waits for its form. The form's transaction deletes the row."""
 
-    session = models.OneToOneField(UploadSession, models.CASCADE, related_name="held")
+    session = models.OneToOneField(UploadSession, models.CASCADE, related_name="pending_file")
     since = models.DateTimeField(default=timezone.now, db_index=True)
     given_up = models.BooleanField(
         default=False, help_text="No form may take the file any more; its bytes are being deleted."

@@ -67,7 +67,7 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def retired(self, retention: timedelta) -> UploadSessionQuerySet:
         """Return the ended sessions that hold nothing and did not change during ``retention``."""
         ended = Q(state=State.COMPLETED) | Q(state__in=[State.ABORTED, State.EXPIRED], storage_released=True)
-        return self.filter(ended, updated_at__lt=timezone.now() - retention, held=None)
+        return self.filter(ended, updated_at__lt=timezone.now() - retention, pending_file=None)
 
 
 def hash_of(name: str) -> str:

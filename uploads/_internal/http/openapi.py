@@ -22,7 +22,7 @@ class _Nothing:
 class Describe(Protocol):
     """Type of a function that returns a decorator, which keeps the method's type."""
 
-    def __call__(self, **said: Any) -> Callable[[Method], Method]: ...
+    def __call__(self, **description: Any) -> Callable[[Method], Method]: ...
 
 
 def _undescribed(**_: Any) -> Callable[[Method], Method]:

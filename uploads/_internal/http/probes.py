@@ -26,7 +26,7 @@ def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any],
     protocol's errors.
     """
     if path is None:
-        return Finding("way", ok=False, text="the URLs have no place for chunks that can be told without a request")
+        return Finding("way", ok=False, text="the URL of chunks depends on a request, so it cannot be probed")
     address = f"{url.rstrip('/')}/{path}"
     if not address.startswith(("http://", "https://")):
         return Finding("way", ok=False, text=f"{url} is not an http(s) address")
@@ -54,5 +54,5 @@ def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any],
     elif 300 <= status < 400:
         hint = "give the address where the portal really is"
     return Finding(
-        "way", ok=False, text=f"something before the app answers a chunk of {size} bytes with {status}: {hint}"
+        "way", ok=False, text=f"a proxy or server before the app answers a chunk of {size} bytes with {status}: {hint}"
     )

@@ -99,7 +99,7 @@ def _check_held(lease: Lease, *, died: bool) -> None:
     found: dict[str, Any] = {}
     try:
         if died and session.attempts > config.COMPLETION_ATTEMPTS:
-            raise FileUncheckable(reason=f"its check was begun {session.attempts - 1} times and never came to an end")
+            raise FileUncheckable(reason=f"{session.attempts - 1} checks of it began and none ended")
         _hash_and_check(session, found)
     except FileRefused as error:
         _apply_check_result(lease, CheckResult.REFUSED, config.ON_REFUSED, error, found)

@@ -18,7 +18,7 @@ from uploads._internal.transfer.targets import objects_of, uploads_of
 from uploads._internal.transfer.transactions import alias, outside_transaction
 from uploads.destinations import destination_of
 from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
-from uploads.models import MAY_EXPIRE, HeldFile, State, TaskRun, UploadSession
+from uploads.models import MAY_EXPIRE, PendingFile, State, TaskRun, UploadSession
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def expire_stale(*, batch_size: int) -> int:
     for session in UploadSession.objects.unreleased()[:batch_size]:
         release(session)
     overdue = timezone.now() - conf.current().FORM_LIFETIME
-    waiting = HeldFile.objects.select_related("session").filter(Q(given_up=True) | Q(since__lt=overdue))
-    for held in waiting.order_by("since")[:batch_size]:
-        delete_pending_file(held)
+    waiting = PendingFile.objects.select_related("session").filter(Q(given_up=True) | Q(since__lt=overdue))
+    for pending in waiting.order_by("since")[:batch_size]:
+        delete_pending_file(pending)
     TaskRun.note("expire")
     return total
 
@@ -146,12 +146,12 @@ def _fragments(session: UploadSession, store: Store) -> set[str]:
         return named  # The audit finds the rest.
 
 
-def delete_pending_file(held: HeldFile) -> None:
+def delete_pending_file(pending: PendingFile) -> None:
     """Delete a file that no form took; the expiry task retries a failed deletion."""
     # After this update no form can take the file. The update waits for a form that is taking it in a transaction.
-    if not held.given_up and not HeldFile.objects.filter(pk=held.pk).update(given_up=True):
+    if not pending.given_up and not PendingFile.objects.filter(pk=pending.pk).update(given_up=True):
         return
-    session = held.session
+    session = pending.session
     try:
         call_with_timeout(get_store(session.storage).delete, [session.object_name])
     except Exception as error:
@@ -159,7 +159,7 @@ def delete_pending_file(held: HeldFile) -> None:
             raise
         logger.warning("session %s: its file is not deleted yet: %s", session.pk, cause_of(error))
     else:
-        HeldFile.objects.filter(pk=held.pk).delete()
+        PendingFile.objects.filter(pk=pending.pk).delete()
 
 
 def _end(session: UploadSession, state: State, who: str) -> UploadSession:

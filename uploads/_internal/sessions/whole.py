@@ -35,10 +35,10 @@ def receive_whole(
     Raises FileTooLarge and the errors of creating and receiving. No session stays open then, because no client could
     continue it.
     """
-    said = revised()
+    declared = revised()
     session = create(chunk.at_most)
     try:
-        blocks = _with_revision(session, chunk, said, revised)
+        blocks = _with_revision(session, chunk, declared, revised)
         session = receive(session, replace(chunk, is_last=True, blocks=blocks))
         if session.state == State.OPEN:
             raise LengthInconsistent(total=session.bytes_stored, known=session.file_size)
@@ -51,12 +51,12 @@ def receive_whole(
 
 
 def _with_revision(
-    session: UploadSession, chunk: Chunk, said: FileRequest | None, revised: Callable[[], FileRequest | None]
+    session: UploadSession, chunk: Chunk, declared: FileRequest | None, revised: Callable[[], FileRequest | None]
 ) -> Iterator[bytes]:
     """Yield the blocks of the chunk, then apply the client's revised description of the file."""
     yield from chunk.blocks
     file = revised()
-    if file is None or file == said:
+    if file is None or file == declared:
         return
     session.file_name = names.clean(file.name, file.longest_title)
     check_file(session)

@@ -37,10 +37,10 @@ class Session(serializers.Serializer[Any]):
         return f"{location_url(self.context['request'])}?uid={session.id.hex}"
 
     def to_representation(self, session: UploadSession) -> dict[str, Any]:
-        said: dict[str, Any] = super().to_representation(session)
+        payload: dict[str, Any] = super().to_representation(session)
         if not session.failure:
-            del said["failure"]
-        return said
+            del payload["failure"]
+        return payload
 
 
 class Progress(Session):

@@ -28,8 +28,8 @@ FIELDS = {
 def body(message: str, code: str, status: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the error in both dialects; ``details`` has the numbers of the message for programs."""
     detail = {"message": message, "type": code, "stack": "", "hresult": 0, "details": details or {}}
-    said = {"success": False, "message": message, "error": detail, "status": 1, "statusCode": status}
-    return dict(Error(said).data)
+    payload = {"success": False, "message": message, "error": detail, "status": 1, "statusCode": status}
+    return dict(Error(payload).data)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -12,9 +12,9 @@ from uploads._internal.protocols.onlyoffice import conf, dates
 from uploads._internal.sessions import FileRequest
 
 
-def file_request(**said: Any) -> FileRequest:
+def file_request(**options: Any) -> FileRequest:
     """Return the file that a client describes, with this protocol's rules."""
-    return FileRequest(**said, rules=conf.current().rules, longest_title=conf.LONGEST_TITLE)
+    return FileRequest(**options, rules=conf.current().rules, longest_title=conf.LONGEST_TITLE)
 
 
 class SizeField(serializers.IntegerField):

@@ -24,7 +24,7 @@ class ResourceSettings:
         False,  # noqa: FBT003 - a setting's value
         39,
         "True or False",
-        "Whether what is between the app and its clients forwards 104 (Upload Resumption Supported); the doctor knows.",
+        "Set if servers and proxies before the app forward 104 (Upload Resumption Supported); the doctor tries it.",
         lambda value: isinstance(value, bool),
     )
 

@@ -112,12 +112,12 @@ class ResourceView(UploadView):
         return sessions.receive(session, chunk)
 
     def _telling(self, session: UploadSession, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        told = session.bytes_stored
+        reported = session.bytes_stored
         for block in blocks:
             yield block
-            if session.bytes_stored != told:
-                told = session.bytes_stored
-                self._interim({"Upload-Offset": str(told)})
+            if session.bytes_stored != reported:
+                reported = session.bytes_stored
+                self._interim({"Upload-Offset": str(reported)})
 
     def _interim(self, headers: dict[str, str]) -> None:
         interim.send(self.variant.request, 104, "Upload Resumption Supported", self.variant.always() | headers)
@@ -141,8 +141,8 @@ class ResourceView(UploadView):
     def described(self, session: UploadSession) -> dict[str, Any]:
         """Return the description of an upload; ``file`` is the portal's description of the completed file."""
         result = session.result
-        told = ("id", "folder_id", "title", "version", "details")
-        file = result and {name: result[name] for name in told} | {
+        shown = ("id", "folder_id", "title", "version", "details")
+        file = result and {name: result[name] for name in shown} | {
             "size": session.file_size,
             "crc32": f"{session.crc32:08x}",
         }

@@ -26,7 +26,7 @@ from uploads.models import State, UploadSession
 
 RULES = Rules(least=MIN_PART_SIZE)
 """Rules for parts as the plugin makes them for S3."""
-SALT = "uploads.companion.file"
+SALT = "uploads.uppy.file"
 SIGNED_FOR = 24 * 3600
 """Seconds for which a signed URL accepts the file."""
 SIZES = ("size", "fileSize")
@@ -82,10 +82,10 @@ class UppyCreateViewSet(UppyView):
         """
         query = request.query_params
         pairs = {name[len("metadata[") : -1]: value for name, value in query.items() if name.startswith("metadata[")}
-        said = {"filename": query.get("filename", ""), "type": query.get("type", ""), "metadata": pairs}
-        signed = signing.dumps([owners.key_of(self.user), said], salt=SALT, compress=True)
+        fields = {"filename": query.get("filename", ""), "type": query.get("type", ""), "metadata": pairs}
+        signed = signing.dumps([owners.key_of(self.user), fields], salt=SALT, compress=True)
         url = request.build_absolute_uri(f"{self.address('file')}?signed={signed}")
-        return Response({"method": "POST", "url": url, "fields": {"key": said["filename"]}})
+        return Response({"method": "POST", "url": url, "fields": {"key": fields["filename"]}})
 
 
 class UppyFileViewSet(UppyView):
@@ -104,10 +104,10 @@ class UppyFileViewSet(UppyView):
 
     def receive(self, request: Request, **_: str) -> Response:
         """Store the file of the form."""
-        owner, said = self.signed
+        owner, fields = self.signed
         if owner != owners.key_of(self.user):
             raise SessionNotFound
-        file = replace(_file_request(said), size=None)
+        file = replace(_file_request(fields), size=None)
         session = sessions.receive_whole(
             lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)), read_file(request).chunk
         )
@@ -181,19 +181,19 @@ def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:
     return {row.number: (f'"{row.crc32:08x}-{row.size:x}"', row.size or 0) for row in rows}
 
 
-def _file_request(said: dict[str, Any]) -> FileRequest:
+def _file_request(fields: dict[str, Any]) -> FileRequest:
     """Return the file that the plugin describes: its name, type and metadata."""
-    given = said.get("metadata") or {}
+    given = fields.get("metadata") or {}
     if not isinstance(given, dict):
         message = "metadata must be an object."
         raise InvalidRequest(message)
     pairs = {_storable(name): _storable(value) for name, value in given.items() if value is not None}
-    told = {"filename": str(said.get("filename") or ""), "filetype": str(said.get("type") or "")}
+    names = {"filename": str(fields.get("filename") or ""), "filetype": str(fields.get("type") or "")}
     size = metadata.first_value(pairs, SIZES)
     if size and not (size.isascii() and size.isdigit() and len(size) < 19):
         message = "metadata.size must be a number of bytes."
         raise InvalidRequest(message)
-    file = metadata.file_request(pairs | told, int(size) if size else None, RULES)
+    file = metadata.file_request(pairs | names, int(size) if size else None, RULES)
     return replace(file, metadata=pairs)
 
 
@@ -202,10 +202,10 @@ def _storable(value: object) -> str:
     return str(value).encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _named(said: dict[str, Any]) -> dict[int, str]:
+def _named(fields: dict[str, Any]) -> dict[int, str]:
     """Return the numbers and ETags of the parts that the client names; raise InvalidRequest."""
     try:
-        named = {part["PartNumber"]: str(part["ETag"]).strip('"') for part in said["parts"]}
+        named = {part["PartNumber"]: str(part["ETag"]).strip('"') for part in fields["parts"]}
     except (KeyError, TypeError) as error:
         message = "parts must be a list of objects with PartNumber and ETag."
         raise InvalidRequest(message) from error

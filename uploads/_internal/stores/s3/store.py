@@ -98,8 +98,8 @@ class S3Store(S3Capabilities):
         copied: Any = answer.get("CopyPartResult", {})
         if not copied.get("ETag"):
             raise StoreUnavailable
-        told = copied.get("ChecksumCRC32")
-        return Part(number, size, _decode(told) if told else None, str(copied["ETag"]))
+        checksum = copied.get("ChecksumCRC32")
+        return Part(number, size, _decode(checksum) if checksum else None, str(copied["ETag"]))
 
     def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
         listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
@@ -303,5 +303,5 @@ def _decode(checksum: str) -> int:
 
 
 def _listed(found: Any) -> Part:
-    told = found.get("ChecksumCRC32")
-    return Part(found["PartNumber"], found["Size"], _decode(told) if told else None, found["ETag"])
+    checksum = found.get("ChecksumCRC32")
+    return Part(found["PartNumber"], found["Size"], _decode(checksum) if checksum else None, found["ETag"])
