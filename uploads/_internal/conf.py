@@ -295,11 +295,7 @@ class Settings:
         timedelta(days=30), 15, "timedelta", "How long the rows of ended sessions are kept.", is_duration
     )
     AUDIT_GRACE: timedelta = setting(
-        timedelta(days=1),
-        30,
-        "timedelta",
-        "Objects in the store younger than this never count as orphans.",
-        is_duration,
+        timedelta(days=1), 30, "timedelta", "Younger objects in the store never count as orphans.", is_duration
     )
     BATCH_SIZE: int = setting(500, 16, "rows", "Sessions that the expiry task processes at a time.", is_size)
 

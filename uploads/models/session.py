@@ -45,17 +45,11 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=DatabaseNow()))
 
     def stale(self) -> UploadSessionQuerySet:
-        """Return the sessions that the expiry task ends.
-
-        They are open or failed, past their expiry time, and have no valid lease.
-        """
+        """Return the open and failed sessions past their expiry time that have no valid lease."""
         return self.idle().filter(MAY_EXPIRE, expires_at__lte=DatabaseNow())
 
     def unreleased(self) -> UploadSessionQuerySet:
-        """Return the ended sessions whose bytes may still be in the store.
-
-        The session with the oldest attempt to release it comes first.
-        """
+        """Return the ended sessions whose bytes may still be in the store, the oldest attempt first."""
         ended = self.filter(storage_released=False, state__in=[State.ABORTED, State.EXPIRED])
         return ended.order_by("updated_at")
 
