@@ -317,7 +317,7 @@ def test_destination_sees_request_and_metadata(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "payload"),
     [
         ({"model": "portal.Nothing"}, "Nothing"),
         ({"model": ""}, "the option model is missing"),

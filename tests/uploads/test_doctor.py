@@ -43,7 +43,7 @@ def test_examination_leaves_nothing_in_the_store(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "value", "said"),
+    ("kind", "name", "value", "payload"),
     [
         ("HeadObject", "x-amz-server-side-encryption", None, "no encryption instead of AES256"),
         ("HeadObject", "x-amz-checksum-crc32", "AAAAAA==", "a multipart upload was stored wrongly"),
@@ -73,7 +73,7 @@ def test_unreachable_store_is_reported(s3_storage: dict[str, Any], use_storage: 
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "payload"),
     [
         ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}, "aborts uploads 1 days after they began"),
         ({"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 30}}, None),
@@ -151,7 +151,7 @@ def before() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
+    ("path", "payload"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
 )
 def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, payload: str) -> None:
     assert [payload in text for text in ways(before + path)] == [True, True]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("file_store", "small_chunks")
 
 
 @pytest.mark.parametrize(
-    ("setting", "fields", "status", "code", "said"),
+    ("setting", "fields", "status", "code", "payload"),
     [
         ({"MAX_FILE_SIZE": 10}, {"FileName": "a.pdf", "FileSize": 11}, 413, "file_too_large", "10 bytes"),
         ({}, {"FileName": "a.pdf", "FileSize": 2**46}, 413, "file_too_large", f"{10_000 * 5 * 2**30} bytes"),

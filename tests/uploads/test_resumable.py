@@ -202,7 +202,7 @@ def test_malformed_flag_is_ignored(client_of: Client, flag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "told"),
+    ("length", "reported"),
     [("6;a=b", "6"), ("06", "6"), ("abc", None), ("-6", None), ("6;", None), ("6;A", None), ("9" * 16, None)],
 )
 def test_length_is_parsed_as_structured_field(client_of: Client, length: str, reported: str | None) -> None:

@@ -52,7 +52,7 @@ def plugin(api: APIClient, root: Folder) -> Plugin:
 
 
 @pytest.mark.parametrize("part", [5 * MIB, 12 * MIB], ids=["default-part", "larger-part"])
-@pytest.mark.parametrize("told", [True, False], ids=["size-told", "size-unknown"])
+@pytest.mark.parametrize("reported", [True, False], ids=["size-told", "size-unknown"])
 def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, reported: bool) -> None:
     data = some_bytes(27 * MIB + 7)
     upload = plugin.begin(metadata={"size": len(data)} if reported else {})
@@ -127,7 +127,7 @@ def test_small_file_is_sent_as_form(file_store: Store, plugin: Plugin, data: byt
 
 
 @pytest.mark.parametrize(
-    "said",
+    "payload",
     [[], "text", {"metadata": "x"}, {"metadata": {"size": "much"}}, {"filename": "..", "metadata": {}}],
     ids=str,
 )
