@@ -72,8 +72,11 @@ def for_storage(title: str, length: int = 32) -> str:
     It has at most ``length`` characters, and none that cause problems in a store.
     """
     title = unicodedata.normalize("NFC", title)  # The audit compares a store's listed names in this form.
-    plain = re.sub(r"[^-\w.]", "", title.strip().replace(" ", "_")).lstrip(".")
-    name = _cut(plain, length).rstrip(".") or "file"
+    title = title.strip()
+    plain = re.sub(r"[^-\w.]", "", title.replace(" ", "_"))
+    if plain[:1] == "." != title[:1]:  # Only the extension is left of the name.
+        plain = f"file{plain}"
+    name = _cut(plain.lstrip("."), length).rstrip(".") or "file"
     return f"_{name}"[:length] if _DEVICES.fullmatch(name.partition(".")[0]) else name
 
 

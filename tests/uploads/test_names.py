@@ -44,3 +44,17 @@ def test_split_path_skips_empty_segments(path: str, titles: list[str]) -> None:
 def test_split_path_refuses_dots(path: str) -> None:
     with pytest.raises(InvalidName):
         names.split_path(path)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("🎉.png", "file.png"),
+        ("🎉🎉", "file"),
+        (".bashrc", "bashrc"),
+        ("con.txt", "_con.txt"),
+    ],
+)
+def test_object_names_keep_the_extension(title: str, name: str) -> None:
+    assert names.for_storage(title) == name

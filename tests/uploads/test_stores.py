@@ -123,3 +123,10 @@ def test_file_stays_hidden_until_complete(file_store: Store, tmp_path: Path) -> 
     (final,) = directory.iterdir()
     assert final.name == "example"
     assert final.stat().st_mode & 0o777 == 0o640
+
+
+def test_unfinished_files_have_the_storage_mode(file_store: Store, tmp_path: Path) -> None:
+    file_store.create("dir/file", content_type="a/b", encrypted=False)
+    file_store.put_fragment("dir/fragment", Buffer(b"x"), encrypted=False)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "files" / "dir").iterdir()}
+    assert set(modes.values()) == {0o640}, modes

@@ -16,7 +16,7 @@ from django.utils.http import http_date, parse_etags
 from uploads._internal.disposition import disposition_of
 from uploads._internal.stores import get_store
 
-_RANGE = re.compile(r"^bytes=(\d{1,18})-(\d{0,18})$")
+_RANGE = re.compile(r"^bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))$")
 
 
 @dataclass(frozen=True)
@@ -59,31 +59,38 @@ def download(request: HttpRequest, content: Content, *, presigned: bool = False)
     }
     if etag in parse_etags(request.headers.get("If-None-Match", "")):
         return HttpResponse(status=304, headers=kept)
-    start, size = 0, content.size
-    wanted = _range(request, etag)
-    if wanted:
-        start = int(wanted[1])
-        end = min(int(wanted[2] or content.size - 1), content.size - 1)
-        size = end - start + 1
-        if start >= content.size or size < 1:
-            return HttpResponse(status=416, headers={"Content-Range": f"bytes */{content.size}"})
+    wanted = _range(request, etag, content.size)
+    start, size = (wanted.start, len(wanted)) if wanted is not None else (0, content.size)
+    if wanted is not None and not wanted:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{content.size}"})
     blocks: Iterable[bytes] = ()
     if request.method != "HEAD":
         blocks = get_store(content.storage).read(content.name, start=start, size=size)
-    status = 206 if wanted else 200
+    status = 206 if wanted is not None else 200
     response = StreamingHttpResponse(blocks, status=status, content_type=content.content_type, headers=kept)
-    if wanted:
+    if wanted is not None:
         response["Content-Range"] = f"bytes {start}-{start + size - 1}/{content.size}"
     response["Content-Length"] = str(size)
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = disposition_of(content.title, content.content_type)
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    response["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _range(request: HttpRequest, etag: str) -> re.Match[str] | None:
-    """Return the one range requested of this version, if any (RFC 9110, 13.1.5 and 14.2)."""
+def _range(request: HttpRequest, etag: str, size: int) -> range | None:
+    """Return the one range requested of this version (RFC 9110, 13.1.5 and 14.1.2).
+
+    None if there is none; empty if it cannot be satisfied.
+    """
     if request.method != "GET" or request.headers.get("If-Range", etag) != etag:
         return None
     wanted = _RANGE.match(request.headers.get("Range", ""))
-    return None if wanted and wanted[2] and int(wanted[2]) < int(wanted[1]) else wanted
+    if wanted is None:
+        return None
+    first, last, suffix = wanted.groups()
+    if suffix:
+        return range(max(0, size - int(suffix)), size)
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(int(last) + 1 if last else size, size))

@@ -109,6 +109,7 @@ class FileSystemStore(Store):
         with self._mounted():
             self._make_directory(hidden.parent)
             hidden.touch(exist_ok=False)
+            self._set_mode(hidden)
             _sync(hidden.parent)
         return upload.id
 
@@ -138,8 +139,6 @@ class FileSystemStore(Store):
             if final.exists() and not hidden.exists():
                 return
             os.truncate(hidden, sum(part.size for part in parts))
-            if self.storage.file_permissions_mode is not None:
-                hidden.chmod(self.storage.file_permissions_mode)
             hidden.rename(final)
             _sync(final.parent)
 
@@ -164,6 +163,7 @@ class FileSystemStore(Store):
             with path.open("wb", buffering=0) as file:
                 _write(file.fileno(), data)
                 os.fsync(file.fileno())
+            self._set_mode(path)
             _sync(path.parent)
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
@@ -230,6 +230,10 @@ class FileSystemStore(Store):
     def _hidden(self, upload: Upload) -> Path:
         final = self._path(upload.name)
         return final.with_name(f".{final.name}.{upload.id}")
+
+    def _set_mode(self, path: Path) -> None:
+        if self.storage.file_permissions_mode is not None:
+            path.chmod(self.storage.file_permissions_mode)
 
     def _make_directory(self, directory: Path) -> None:
         mode = self.storage.directory_permissions_mode
