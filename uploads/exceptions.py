@@ -285,6 +285,14 @@ class StoreUnavailable(UploadError):
         """True if the store may have executed the operation, or may still do so."""
 
 
+class StoreFull(StoreUnavailable):
+    """The store has no space left. What is stored stays, so a client can resume later."""
+
+    code = "storage_full"
+    status = 507
+    text = "The storage is full. The portal's operator must add space; then resume the upload."
+
+
 class StoreRefused(UploadError):
     """The store refuses the operation permanently. The text has the store's own reason."""
 
@@ -318,14 +326,6 @@ class TooManyAttempts(UploadError):
     code = "too_many_attempts"
     status = 409
     text = "The file could not be completed in {attempts} attempts."
-
-
-class OutOfMemory(UploadError):
-    code = "server_busy"
-    status = 503
-    text = "The server is receiving too many uploads at the moment; send the chunk again."
-    retry_after = 5
-    passing = True
 
 
 class UploadGone(UploadError):

@@ -16,7 +16,8 @@ from tests.proxy import proxied
 from uploads._internal import sessions
 from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.transfer import memory
-from uploads.exceptions import OutOfMemory, UploadError
+from uploads._internal.transfer.memory import OutOfMemory
+from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
 
 OpenSession = Callable[..., UploadSession]

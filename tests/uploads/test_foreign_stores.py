@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -292,6 +294,7 @@ def test_abort_of_missing_upload_succeeds(proxy: Proxy, open_session: OpenSessio
         pytest.param(None, {"DeleteObjects": 1}, id="together"),
         pytest.param(with_code(501, "NotImplemented"), {"DeleteObjects": 1, "DeleteObject": 3}, id="not-known"),
         pytest.param(with_code(405, "MethodNotAllowed"), {"DeleteObjects": 1, "DeleteObject": 3}, id="not-allowed"),
+        pytest.param(with_code(403, "AccessDenied"), {"DeleteObjects": 1, "DeleteObject": 3}, id="denied"),
     ],
 )
 def test_bulk_deletion_falls_back_to_single_calls(proxy: Proxy, action: Action | None, calls: dict[str, int]) -> None:
@@ -361,3 +364,48 @@ def test_bulk_deletion_is_tried_once(proxy: Proxy) -> None:
     for _ in range(2):
         get_store("default").delete(["none", "neither"])
     assert (proxy.calls["DeleteObjects"], proxy.calls["DeleteObject"]) == (1, 4)
+
+
+# Full, skewed, encrypted with the portal's key
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(507, "InsufficientStorage"), (507, "XMinioStorageFull"), (403, "QuotaExceeded")]
+)
+def test_full_store_is_reported(proxy: Proxy, uploader: Uploader, status: int, code: str) -> None:
+    session = uploader.create(12 * MIB)
+    proxy.inject("UploadPart", with_code(status, code), times=6)
+    answer = uploader.send_raw(session, bytes(6 * MIB))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (507, "storage_full")
+    proxy.heal()
+    assert uploader.send_raw(session, bytes(6 * MIB)).status_code == 200
+
+
+def test_doctor_reports_the_clock_of_a_refusing_store(proxy: Proxy) -> None:
+    def refused(_: Call) -> Answer:
+        answer = with_code(403, "RequestTimeTooSkewed")(_)
+        date = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
+        answer.headers.append(("Date", date))
+        return answer
+
+    proxy.rules.append(refused)
+    found = [finding.text for finding in doctor.examine() if not finding.ok]
+    assert any("clock" in text and "1200 s" in text for text in found), found
+
+
+def test_publication_needs_no_request_to_the_store(
+    proxy: Proxy, open_session: OpenSession, uploads_settings: Change
+) -> None:
+    """With SSE-C, HEAD needs the customer's key, which a FileField does not send."""
+    uploads_settings(
+        DESTINATION=None,
+        DESTINATIONS={
+            "default": {"BACKEND": "uploads.destinations.ModelDestination", "OPTIONS": {"model": "portal.Document"}}
+        },
+    )
+    session = open_session(3)
+    heads = proxy.calls["HeadObject"]
+    session = sessions.receive(session, chunk_of(b"abc"))
+    assert session.state == State.COMPLETED, session.failure
+    assert proxy.calls["HeadObject"] - heads == 1  # the app's own verification
+    assert (session.result or {})["details"]["size"] == 3

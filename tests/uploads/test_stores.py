@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.data import some_bytes
+from tests.data import MIB, some_bytes
+from tests.helpers import Uploader
 from uploads._internal.stores.base import Part, Store, Upload
 from uploads._internal.stores.buffer import Buffer
 from uploads.exceptions import StoreUnavailable, UploadGone
@@ -123,6 +127,29 @@ def test_file_stays_hidden_until_complete(file_store: Store, tmp_path: Path) -> 
     (final,) = directory.iterdir()
     assert final.name == "example"
     assert final.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, use_storage: Callable[..., Any]) -> Iterator[None]:
+    """Store files on a file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    size = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if mount is None or subprocess.run([mount, *size], check=False, capture_output=True).returncode:
+        pytest.skip("No right to mount a file system.")
+    try:
+        use_storage({"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(disk)}})
+        yield
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("small_disk", "small_chunks")
+def test_full_disk_answers_507(uploader: Uploader) -> None:
+    answer = uploader.send_raw(uploader.create(3 * MIB), bytes(2 * MIB))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (507, "storage_full")
 
 
 def test_unfinished_files_have_the_storage_mode(file_store: Store, tmp_path: Path) -> None:

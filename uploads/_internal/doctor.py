@@ -68,6 +68,7 @@ def _store(alias: str) -> Iterator[Finding]:
     except UploadError as error:
         why = error.__cause__ or error
         yield Finding("store", ok=False, text=f"STORAGES[{alias!r}] does not work: {why}")
+        yield from (Finding("store", ok=False, text=problem) for problem in store.clock_problems())
         return
     finally:
         with suppress(UploadError):

@@ -54,7 +54,9 @@ class ModelDestination(ModelOptions):
         return EditableFile(plain_id(file.pk), self._title_of(file), Folder(folder, [folder]))
 
     def describe(self, user: AbstractBaseUser, file_id: str) -> dict[str, Any]:
-        return self._told(self._find(user, file_id))
+        file = self._find(user, file_id)
+        content = getattr(file, self.column.name)
+        return self._describe(file, content.size if content else 0)
 
     def existing(self, user: AbstractBaseUser, folder: Folder, titles: Sequence[str]) -> Collection[str]:
         field = self._title_field
@@ -106,7 +108,7 @@ class ModelDestination(ModelOptions):
             folder_id=session.folder,
             title=self._title_of(file),
             url=self._url_of(file),
-            details=self._told(file),
+            details=self._describe(file, session.file_size),
         )
 
     def _take_over(self, file: Any, session: UploadSession) -> None:
@@ -201,9 +203,8 @@ class ModelDestination(ModelOptions):
             raise FileNotFound
         return file
 
-    def _told(self, file: Any) -> dict[str, Any]:
-        content = getattr(file, self.column.name)
-        details = {"id": plain_id(file.pk), "title": self._title_of(file), "size": content.size if content else 0}
+    def _describe(self, file: Any, size: int) -> dict[str, Any]:
+        details = {"id": plain_id(file.pk), "title": self._title_of(file), "size": size}
         url = self._url_of(file)
         return details | ({"viewUrl": url} if url else {})
 

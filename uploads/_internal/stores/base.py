@@ -261,6 +261,10 @@ class Store(ABC):
     def upload_size(self, upload: Upload) -> int | None:
         """Return the total size of the stored parts, or None for an unknown upload."""
 
+    def clock_problems(self) -> Iterator[str]:
+        """Yield a sentence if the store's clock differs from this host's, even if the store refuses all requests."""
+        return iter(())
+
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
         """Yield problems that only a request to the store reveals.
 

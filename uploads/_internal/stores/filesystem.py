@@ -6,6 +6,7 @@ complete. It is never copied, and no reader sees a partial file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -19,7 +20,7 @@ from django.core.files.storage import FileSystemStorage
 from uploads._internal.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, overridden
 from uploads._internal.stores.buffer import Buffer
 from uploads._internal.stores.names import SIGNATURE, fragments_prefix
-from uploads.exceptions import StoreUnavailable, UploadGone
+from uploads.exceptions import StoreFull, StoreUnavailable, UploadGone
 
 try:
     import fcntl
@@ -29,6 +30,7 @@ else:
     flock = fcntl.flock
 
 READ_SIZE = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 MARKER = ".upload-sessions"
 """The file that marks a storage's directory. Its content is also in the database."""
 
@@ -101,7 +103,7 @@ class FileSystemStore(Store):
         except FileNotFoundError as error:
             raise UploadGone from error
         except OSError as error:
-            raise StoreUnavailable from error
+            raise StoreFull if error.errno in _FULL else StoreUnavailable from error
 
     def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
         upload = Upload(name, uuid.uuid4().hex)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from uploads._internal import conf
 from uploads._internal.forks import after_fork
-from uploads.exceptions import OutOfMemory
+from uploads.exceptions import UploadError
 
 TICK = 1.0
 """Seconds after which a waiting request renews its lease."""
@@ -32,6 +32,14 @@ def _reset() -> None:
     global _turn, _used, _ahead
     _turn, _used, _ahead = threading.Condition(), 0, None
     _queue.clear()
+
+
+class OutOfMemory(UploadError):
+    code = "server_busy"
+    status = 503
+    text = "The server is receiving too many uploads at the moment; send the chunk again."
+    retry_after = 5
+    passing = True
 
 
 class MemoryReservation:

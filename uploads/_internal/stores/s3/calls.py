@@ -19,9 +19,11 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
-from uploads.exceptions import StoreRefused, StoreUnavailable, UploadGone
+from uploads.exceptions import StoreFull, StoreRefused, StoreUnavailable, UploadGone
 
 _GONE = frozenset({"NoSuchUpload"})
+_FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded"})
+"""Codes of a store without space: AWS's and NetApp's, MinIO's, Ceph's."""
 _MISSING = frozenset({"NoSuchKey"})
 _PASSING = frozenset(
     {"BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
@@ -132,6 +134,10 @@ def has_no_such_call(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and status_of(error) in _NO_SUCH_CALL
 
 
+def is_denied(error: BaseException | None) -> bool:
+    return isinstance(error, ClientError) and status_of(error) == 403 and has_code(error)
+
+
 def is_unknown_path(error: BaseException | None) -> bool:
     """Return True for a 404 without an S3 code.
 
@@ -147,7 +153,7 @@ def errors_translated(
     """Translate errors of boto3 into the app's exceptions.
 
     Raises UploadGone for a missing upload, ``missing`` for a missing object, and StoreRefused with the store's reason
-    for a permanent refusal. Raises StoreUnavailable for all other errors.
+    for a permanent refusal. Raises StoreFull if the store has no space, and StoreUnavailable for all other errors.
 
     ``missing`` is UploadGone by default, because some stores report a missing upload as a missing object. Only S3's own
     codes count: a 404 without a code comes from a proxy.
@@ -162,6 +168,8 @@ def errors_translated(
         is_head = error.operation_name in ("HeadObject", "HeadBucket")
         if code in _MISSING or (is_head and status_of(error) == 404):
             raise missing from error
+        if code in _FULL:
+            raise StoreFull from error
         if code in refused or is_refusal(error):
             reason = error.response.get("Error", {}).get("Message", "")
             raise StoreRefused(reason=f"{code}: {reason}".strip(": ")) from error

@@ -14,6 +14,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.checks import CheckMessage
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name, safe_join
@@ -35,6 +36,7 @@ from uploads._internal.stores.s3.calls import (
     COMPLETION_REFUSED,
     errors_translated,
     has_no_such_call,
+    is_denied,
     is_unclear,
     is_unknown_path,
 )
@@ -215,7 +217,8 @@ class S3Store(S3Capabilities):
                     Bucket=self.storage.bucket_name, Delete={"Objects": keys, "Quiet": True}
                 )
         except (StoreRefused, StoreUnavailable) as error:
-            if isinstance(error, StoreRefused) or has_no_such_call(error.__cause__):
+            cause = error.__cause__
+            if isinstance(error, StoreRefused) or has_no_such_call(cause) or is_denied(cause):
                 self._learn("deletes_many", value=False)
                 return False
             raise
@@ -279,10 +282,17 @@ class S3Store(S3Capabilities):
     def check(self) -> list[CheckMessage]:
         return list(diagnosis.settings_warnings(self.storage, OURS))
 
+    def clock_problems(self) -> Iterator[str]:
+        try:
+            response: Any = self.client.head_bucket(Bucket=self.storage.bucket_name)
+        except ClientError as error:
+            response = error.response  # A store that refuses because of the clock tells its own.
+        except BotoCoreError:
+            return
+        yield from diagnosis.clock_problems(response["ResponseMetadata"]["HTTPHeaders"].get("date"))
+
     def diagnose(self, prefix: str, lifetime: timedelta) -> Iterator[str]:
-        with errors_translated():
-            answer = self.client.head_bucket(Bucket=self.storage.bucket_name)
-        yield from diagnosis.clock_problems(answer["ResponseMetadata"]["HTTPHeaders"].get("date"))
+        yield from self.clock_problems()
         yield from diagnosis.bucket_problems(
             self.client, self.storage.bucket_name, self._address(prefix)["Key"] + "/", lifetime
         )
