@@ -19,7 +19,7 @@ from uploads._internal.stores.base import Part, Store, Upload, encrypted_well_en
 from uploads._internal.stores.buffer import Buffer
 from uploads._internal.transfer.targets import largest_in_one_upload
 from uploads.destinations.registry import storages_in_use
-from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError
+from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.models import TaskRun, UploadSession
 
 MAX_DATABASE_SKEW = timedelta(seconds=5)
@@ -57,7 +57,7 @@ def _store(alias: str) -> Iterator[Finding]:
     try:
         yield _read_and_write(store, f"{prefix}/object")
         yield from _multipart(store, f"{prefix}/multipart")
-        yield _abort(store, f"{prefix}/aborted")
+        yield from _abort(store, prefix)
         yield _checksum(store, f"{prefix}/damaged")
         yield _encryption(store, f"{prefix}/encrypted")
         yield _composing(store)
@@ -117,12 +117,28 @@ def _multipart(store: Store, name: str) -> Iterator[Finding]:
         yield Finding("store", ok=True, text=text)
 
 
-def _abort(store: Store, name: str) -> Finding:
+def _abort(store: Store, prefix: str) -> Iterator[Finding]:
+    name = f"{prefix}/aborted"
     upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
     store.put_part(upload, number=1, offset=0, data=Buffer(b"doctor"))
+    try:
+        listed = any(found.upload.id == upload.id for found in store.list_uploads(prefix))
+    except StoreRefused:
+        listed = False
+    store.list_parts(upload)  # The store's record learns whether it can.
     store.abort(upload)
-    gone = store.upload_size(upload) is None
-    return Finding("store", ok=gone, text="aborting works" if gone else "an aborted upload still exists and is billed")
+    gone = False
+    try:
+        store.put_part(upload, number=1, offset=0, data=Buffer(b"doctor"))
+    except UploadGone:
+        gone = True
+    yield Finding("store", ok=gone, text="aborting works" if gone else "an aborted upload still exists and is billed")
+    if not listed:
+        text = (
+            "the store does not list multipart uploads below a prefix, so the audit cannot find abandoned ones: "
+            "add a lifecycle rule that aborts incomplete uploads after 7 days"
+        )
+        yield Finding("store", ok=True, text=text)
 
 
 def _checksum(store: Store, name: str) -> Finding:

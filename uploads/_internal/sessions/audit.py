@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,7 +26,7 @@ from uploads._internal.stores.base import FoundObject, FoundUpload, Store, Store
 from uploads._internal.stores.names import FRAGMENT, is_ours
 from uploads._internal.transfer.targets import uploads_of
 from uploads.destinations import all_aliases, get_destination
-from uploads.exceptions import StoreUnavailable
+from uploads.exceptions import StoreRefused, StoreUnavailable
 from uploads.models import Fragment, NamingKey, Segment, UploadSession
 
 logger = logging.getLogger(__name__)
@@ -64,16 +65,24 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
     for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
         _find_lost(get_store(alias), alias, report, tell)
     for alias, prefix in places:
-        _find_orphans(get_store(alias), prefix, report, tell, fix=fix)
+        _find_orphans(get_store(alias), alias, prefix, report, tell, fix=fix)
     return report
 
 
-def _find_orphans(store: Store, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
-    for uploads in _batches(store.list_uploads(prefix)):
-        owned = set(_unfinished([_composed(found.name) for found in uploads]))
-        unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
-        for upload in _ours(unowned, report):
-            _abort(store, upload, report, tell, fix=fix)
+def _find_orphans(
+    store: Store, alias: str, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool
+) -> None:
+    listed = False
+    with suppress(StoreRefused):
+        for uploads in _batches(store.list_uploads(prefix)):
+            listed = True
+            owned = set(_unfinished([_composed(found.name) for found in uploads]))
+            unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
+            for upload in _ours(unowned, report):
+                _abort(store, upload, report, tell, fix=fix)
+    mine = UploadSession.objects.unfinished().filter(storage=alias, object_name__startswith=f"{prefix}/")
+    if not listed and mine.exclude(upload_id="").exists():
+        tell(f"{prefix}: the store does not list its multipart uploads, so abandoned ones are not found")
     for objects in _batches(store.list_objects(prefix)):
         names = _owned_objects([_composed(found.name) for found in objects])
         for orphan in _ours([found for found in objects if _composed(found.name) not in names], report):

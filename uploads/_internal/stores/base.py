@@ -240,7 +240,10 @@ class Store(ABC):
 
     @abstractmethod
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
-        """Yield the unfinished multipart uploads whose names begin with ``prefix``. Only audits use this."""
+        """Yield the unfinished multipart uploads whose names begin with ``prefix``. Only audits use this.
+
+        Raises StoreRefused if the store does not list them.
+        """
 
     @abstractmethod
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:

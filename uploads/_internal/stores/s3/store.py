@@ -228,8 +228,13 @@ class S3Store(S3Capabilities):
         return True
 
     def list_uploads(self, prefix: str) -> Iterator[FoundUpload]:
-        for found in self._pages("list_multipart_uploads", "Uploads", prefix):
-            yield FoundUpload(Upload(self._name(found["Key"]), found["UploadId"]), found["Initiated"])
+        try:
+            for found in self._pages("list_multipart_uploads", "Uploads", prefix):
+                yield FoundUpload(Upload(self._name(found["Key"]), found["UploadId"]), found["Initiated"])
+        except StoreUnavailable as error:
+            if not has_no_such_call(error.__cause__):
+                raise
+            raise StoreRefused(reason="it does not list multipart uploads") from error
 
     def list_objects(self, prefix: str) -> Iterator[FoundObject]:
         for found in self._pages("list_objects_v2", "Contents", prefix):
