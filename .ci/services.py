@@ -84,7 +84,7 @@ def attempt(name: str, environment: dict[str, str]) -> None:
             doctor = subprocess.run(
                 [PYTHON, "manage.py", "uploads_doctor"], env=kept | own | environment, text=True, capture_output=True
             )
-            if "Celery workers that answer" not in doctor.stdout:
+            if "responding Celery workers" not in doctor.stdout:
                 sys.exit(f"{name}: no Celery worker answers:\n{doctor.stdout}{doctor.stderr}")
         finally:
             process.send_signal(signal.SIGTERM)
