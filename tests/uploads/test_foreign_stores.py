@@ -382,7 +382,7 @@ def test_full_store_is_reported(proxy: Proxy, uploader: Uploader, status: int, c
     assert uploader.send_raw(session, bytes(6 * MIB)).status_code == 200
 
 
-def test_doctor_reports_the_clock_of_a_refusing_store(proxy: Proxy) -> None:
+def test_doctor_reports_clock_of_refusing_store(proxy: Proxy) -> None:
     def refused(_: Call) -> Answer:
         answer = with_code(403, "RequestTimeTooSkewed")(_)
         date = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
