@@ -1,10 +1,10 @@
-"""The ASGI application; prefer a threaded WSGI server (docs/servers.md)."""
+"""The ASGI application (docs/servers.md)."""
 
 from __future__ import annotations
 
 import os
 
-from django.core.asgi import get_asgi_application
+from uploads.contrib.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / "var" / "servers"
 PAGE = ROOT / "docs" / "servers.md"
 MARK = "<!-- servers: written by make servers -->\n"
-PACKAGES = ["gunicorn", "gevent", "uwsgi", "waitress", "uvicorn", "daphne"]
+PACKAGES = ["gunicorn", "gevent", "uwsgi", "waitress", "uvicorn", "daphne", "hypercorn", "granian"]
 BIN = ENVIRONMENT / "bin"
+
+_GRANIAN = ("--log-level", "warning", "--port")
 
 SERVERS: dict[str, Callable[[int], list[Any]]] = {
     "gunicorn, gthread": lambda port: [
@@ -65,6 +67,11 @@ SERVERS: dict[str, Callable[[int], list[Any]]] = {
         "--log-level",
         "warning",
     ],
+    "hypercorn (ASGI)": lambda port: [BIN / "hypercorn", "portal.asgi:application", "-b", f"127.0.0.1:{port}"],
+    "granian (ASGI)": lambda port: [BIN / "granian", "--interface", "asgi", *_GRANIAN, port, "portal.asgi:application"],
+    "granian (WSGI)": lambda port: [
+        *(BIN / "granian", "--interface", "wsgi", "--blocking-threads", 16, *_GRANIAN, port, "portal.wsgi:application")
+    ],
     "daphne (ASGI)": lambda port: [BIN / "daphne", "-p", port, "-v", 0, "portal.asgi:application"],
 }
 FRONTS = ["nginx, passing on", "nginx, buffering", "nginx, TLS and HTTP/2", "HAProxy", "HAProxy, TLS and HTTP/2"]
@@ -78,12 +85,13 @@ class Result:
     chunk: str = ""
     chunked: str = ""
     cut: str = ""
+    patch: str = ""
     memory: int = 0
     disk: int = 0
 
     def row(self) -> str:
         memory, disk = (f"{value} MiB" if value > 3 else "–" for value in (self.memory, self.disk))
-        return f"| {self.name} | {self.chunk} | {self.chunked} | {self.cut} | {memory} | {disk} |"
+        return f"| {self.name} | {self.chunk} | {self.chunked} | {self.cut} | {self.patch} | {memory} | {disk} |"
 
 
 @dataclass
@@ -228,6 +236,7 @@ class Portal:
         result.disk = watch.written // MIB
         result.chunked = self._chunked(url)
         result.cut = self._cut(url)
+        result.patch = self._cut_patch(url)
         return result
 
     def _chunked(self, url: str) -> str:
@@ -241,14 +250,8 @@ class Portal:
     def _cut(self, url: str) -> str:
         """Send a truncated chunk; return "does not count" if the server stores none of it."""
         location = self.create(url, 24 * MIB)
-        parts = urlsplit(location)
-        with socket.create_connection((parts.hostname or "", parts.port or 0)) as plain:
-            context = ssl._create_unverified_context()  # noqa: S323 - self-signed certificate
-            line = context.wrap_socket(plain, server_hostname="127.0.0.1") if parts.scheme == "https" else plain
-            with line:
-                head = f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                payload = f"Content-Length: {12 * MIB}\r\nContent-Type: application/octet-stream\r\n"
-                line.sendall(f"{head}{payload}Authorization: Token {self.token}\r\n\r\n".encode() + bytes(6 * MIB))
+        with self.connected("POST", location, "Content-Type: application/octet-stream") as line:
+            line.sendall(bytes(6 * MIB))
         deadline = time.monotonic() + 30
         while True:  # until the server notices the cut and releases the session
             answer = self.post(location, 12 * MIB)
@@ -256,6 +259,41 @@ class Portal:
                 break
             time.sleep(0.3)
         return "does not count" if (answer.status_code, self.stored(location)) == (200, 12 * MIB) else answer.text[:80]
+
+    def _cut_patch(self, url: str) -> str:
+        """Send a truncated PATCH of tus; return "kept" if the bytes that arrived are stored."""
+        fields = {"Tus-Resumable": "1.0.0", "Upload-Length": str(12 * MIB), "Upload-Metadata": "filename YS5iaW4="}
+        location = urljoin(url, self.http.post(f"{url}/tus/", headers=fields, timeout=60).headers["Location"])
+        chunk = ("Tus-Resumable: 1.0.0", "Upload-Offset: 0", "Content-Type: application/offset+octet-stream")
+        with self.connected("PATCH", location, *chunk) as line:
+            line.sendall(bytes(6 * MIB))
+            time.sleep(0.5)  # Proxies drop what they have not forwarded when the connection ends.
+        deadline = time.monotonic() + 5
+        offset = 0
+        while offset < 6 * MIB and time.monotonic() < deadline:
+            answer = self.http.head(location, headers={"Tus-Resumable": "1.0.0"}, timeout=60)
+            offset = int(answer.headers.get("Upload-Offset", 0))
+            time.sleep(0.2)
+        return "kept" if offset == 6 * MIB else "partly kept" if offset else "lost"
+
+    @contextmanager
+    def connected(self, method: str, location: str, *headers: str) -> Iterator[socket.socket]:
+        """Begin a request of 12 MiB; yield the connection for its body."""
+        parts = urlsplit(location)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"Content-Length: {12 * MIB}",
+            f"Authorization: Token {self.token}",
+            *headers,
+        ]
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as plain:
+            context = ssl._create_unverified_context()  # noqa: S323 - self-signed certificate
+            line = context.wrap_socket(plain, server_hostname="127.0.0.1") if parts.scheme == "https" else plain
+            with line:
+                line.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+                yield line
 
     @contextmanager
     def fronted(self, name: str, behind: int) -> Iterator[tuple[int, str]]:
@@ -370,8 +408,8 @@ def main() -> None:
         sys.exit("The servers could not be installed.")
     results = measured(300 * MIB)
     head = [
-        "| server | chunk of 300 MiB | chunked encoding | a chunk that was cut | memory | written to disk |",
-        "|---|---|---|---|---:|---:|",
+        "| server | chunk of 300 MiB | chunked encoding | cut chunk | cut PATCH | memory | written to disk |",
+        "|---|---|---|---|---|---:|---:|",
     ]
     page = PAGE.read_text().split(MARK)[0]
     PAGE.write_text(page + MARK + "\n".join([*head, *(result.row() for result in results)]) + "\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.data import MIB
 from tests.servers import run
 
 SIZE = 40 * MIB
-SPOOLING = ("waitress", "uvicorn (ASGI)", "daphne (ASGI)", "nginx, buffering")
+SPOOLING = ("waitress", "daphne (ASGI)", "nginx, buffering")
 NO_CHUNKED = ("uWSGI", "runserver")
 
 
@@ -34,13 +35,22 @@ def judge(result: run.Result) -> None:
     # These servers close while the client still sends, so some clients cannot read the 411.
     assert result.chunked in (("411", "ConnectionError") if result.name in NO_CHUNKED else ("201",))
     assert result.cut == "does not count"
+    # A proxy may drop the last bytes before the cut.
+    assert result.patch in (("lost",) if result.name in SPOOLING else ("kept", "partly kept"))
     assert (result.disk > SIZE // MIB // 2) == (result.name in SPOOLING), result
 
 
 @pytest.mark.parametrize("name", run.SERVERS)
 def test_upload_behind_server(portal: run.Portal, name: str) -> None:
     with portal.serving(name) as (pid, port):
-        judge(portal.look(name, f"http://127.0.0.1:{port}", pid, SIZE))
+        url = f"http://127.0.0.1:{port}"
+        judge(portal.look(name, url, pid, SIZE))
+        if "ASGI" in name:  # Slow clients must not occupy the event loop.
+            with ExitStack() as slow:
+                for _ in range(8):
+                    raw = "Content-Type: application/octet-stream"
+                    slow.enter_context(portal.connected("POST", portal.create(url, SIZE), raw)).sendall(b"x")
+                assert portal.http.get(f"{url}/login/", timeout=10).status_code == 200
 
 
 @pytest.mark.parametrize("name", run.FRONTS)

@@ -107,7 +107,7 @@ def leave_unread(request: HttpRequest) -> None:
         return
     deadline.abandon()
     # On a Unix socket, a peer that still sends would get an error before the response.
-    if deadline.socket.family != getattr(socket, "AF_UNIX", None):
+    if getattr(deadline.socket, "family", None) != getattr(socket, "AF_UNIX", ""):
         deadline.stop()
 
 

@@ -11,9 +11,7 @@ from typing import Any
 from django.http.request import HttpRequest
 
 from uploads._internal import conf
-from uploads._internal.http.exceptions import (
-    BodyTimeout,
-)
+from uploads._internal.http.exceptions import BodyTimeout
 
 LAST_DATA_RECEIVED = 52
 """Offset in ``struct tcp_info`` of the milliseconds since the last data (Linux: uapi/linux/tcp.h)."""
@@ -22,11 +20,17 @@ SLOWEST = 8 * 2**10
 """Minimum bytes per second of a body."""
 
 
+ASGI_BODY = "uploads.asgi_body"
+"""Environment variable with the body of an ASGI request (``uploads.contrib.asgi``)."""
+
+
 def is_sending(request: HttpRequest) -> bool:
     """Return whether data of the body arrived within the last second.
 
-    Only Linux reports this (TCP_INFO).
+    The system reports this on Linux only (TCP_INFO).
     """
+    if ASGI_BODY in request.META:
+        return bool(request.META[ASGI_BODY].is_sending())
     connection: socket.socket | None = request.META.get("gunicorn.socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):
         return False
@@ -47,7 +51,10 @@ class BodyDeadline:
     def __init__(self, request: HttpRequest) -> None:
         # An HTTP/2 connection carries other requests, too.
         is_alone = request.META.get("SERVER_PROTOCOL", "").startswith("HTTP/1")
-        self.socket: socket.socket | None = request.META.get("gunicorn.socket") if is_alone else None
+        self.socket: Any = request.META.get("gunicorn.socket") if is_alone else None
+        """The server's socket, or the body of an ASGI request, which has the same timeouts; else None."""
+        if self.socket is None:
+            self.socket = request.META.get(ASGI_BODY)
         self.body: Any = request.META.get("wsgi.input")
         self.declared = declared_length(request)
         self.stall = conf.current().READ_TIMEOUT.total_seconds()
@@ -105,6 +112,9 @@ class BodyDeadline:
         if self.socket is None:
             return
         self.abandon()
+        if not isinstance(self.socket, socket.socket):
+            self.socket.interrupt()
+            return
         with suppress(OSError):
             # Only reading ends, so the error response can still be sent. A TLS socket's own method would end TLS.
             socket.socket.shutdown(self.socket, socket.SHUT_RD)
