@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def test_probe_respects_the_script_prefix(file_store: Store, settings: Any, befo
         texts = ways(f"{before}/limited")
     finally:
         set_script_prefix("/")
-    assert ["client_max_body_size" in text for text in texts] == [True, True]
+    assert ["client_max_body_size" in text for text in texts] == [True] * 3
 
 
 class Before(BaseHTTPRequestHandler):
@@ -128,12 +129,20 @@ class Before(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.startswith(("/limited/ChunkedUploader.ashx", "/limited/tus/")):
-            self.send_response(413)
-        else:
-            self.send_response(301)
+        status = {"limited": 413, "closed": 502, "slow": 504, "middleware": 400}.get(self.path.split("/")[1], 301)
+        if status == 413 and not self.path.startswith(("/limited/ChunkedUploader.ashx", "/limited/tus/")):
+            status = 301
+        body = b""
+        if status == 400:
+            is_form = self.headers["Content-Type"].startswith("multipart/form-data")
+            status, code = (400, "body_consumed") if is_form else (404, "session_not_found")
+            body = json.dumps({"error": {"type": code}, "code": code}).encode()
+        self.send_response(status)
+        if status == 301:
             self.send_header("Location", "/limited/")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -151,10 +160,21 @@ def before() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "payload"), [("/limited", "client_max_body_size"), ("/moved", "where the portal really is")]
+    ("path", "hint"),
+    [
+        ("/limited", "client_max_body_size"),
+        ("/closed", "keep-alive"),
+        ("/slow", "proxy_read_timeout"),
+        ("/moved", "where the portal really is"),
+    ],
 )
-def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, payload: str) -> None:
-    assert [payload in text for text in ways(before + path)] == [True, True]
+def test_faulty_proxies_are_diagnosed(file_store: Store, before: str, path: str, hint: str) -> None:
+    assert [hint in text for text in ways(before + path)] == [True] * 3
+
+
+def test_middleware_that_reads_forms_is_diagnosed(file_store: Store, before: str) -> None:
+    (text,) = ways(f"{before}/middleware")
+    assert "request.POST" in text
 
 
 def test_command_exit_status_reports_problems(file_store: Store) -> None:

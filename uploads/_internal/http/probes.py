@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from typing import Any
 
+from uploads._internal.http.exceptions import BodyConsumed
 from uploads._internal.registry import Finding
 from uploads.exceptions import TransactionOpen
 
@@ -19,18 +21,35 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any], Any]) -> Finding:
-    """Send ``size`` bytes to a protocol and report whether the app itself answers.
+HINTS = {
+    413: "raise the limit for bodies before the app (nginx: client_max_body_size 0)",
+    502: "the app's server closed the connection: let its keep-alive outlast the proxy's (gunicorn: --keep-alive 75)",
+    504: "raise the proxy's timeout (nginx: proxy_read_timeout 300s)",
+}
+"""Remedies by the status that a proxy answers."""
+
+
+def probe_upload(
+    url: str, path: str | None, size: int, code_of: Callable[[Any], Any], *, form: bool = False
+) -> Finding:
+    """Send ``size`` bytes to a protocol, raw or as a ``form``, and report whether the app itself answers.
 
     ``path`` is below the portal's prefix, or None if it depends on the request. ``code_of`` finds the code in the
     protocol's errors.
     """
+    kind = "form" if form else "chunk"
     if path is None:
         return Finding("way", ok=False, text="the URL of chunks depends on a request, so it cannot be probed")
     address = f"{url.rstrip('/')}/{path}"
     if not address.startswith(("http://", "https://")):
         return Finding("way", ok=False, text=f"{url} is not an http(s) address")
-    request = urllib.request.Request(address, bytes(size), {"Content-Type": "application/octet-stream"})  # noqa: S310
+    content_type, body = "application/octet-stream", bytes(size)
+    if form:
+        boundary = uuid.uuid4().hex
+        content_type = f"multipart/form-data; boundary={boundary}"
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blob"\r\n\r\n'
+        body = head.encode() + body + f"\r\n--{boundary}--\r\n".encode()
+    request = urllib.request.Request(address, body, {"Content-Type": content_type})  # noqa: S310
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         with opener.open(request, timeout=120) as answer:
@@ -46,13 +65,12 @@ def probe_upload(url: str, path: str | None, size: int, code_of: Callable[[Any],
     if code == TransactionOpen.code:
         text = "something runs requests in a database transaction (middleware?): exempt the upload URLs from it"
         return Finding("way", ok=False, text=text)
+    if code == BodyConsumed.code:
+        text = "middleware reads request.POST or request.body before the app: exempt the upload URLs from it"
+        return Finding("way", ok=False, text=text)
     if code and status in (401, 404):
-        return Finding("way", ok=True, text=f"a chunk of {size} bytes gets through to the app at {address}")
-    hint = "look there"
-    if status == 413:
-        hint = "raise the limit for bodies before the app (nginx: client_max_body_size 0)"
-    elif 300 <= status < 400:
-        hint = "give the address where the portal really is"
+        return Finding("way", ok=True, text=f"a {kind} of {size} bytes gets through to the app at {address}")
+    hint = "give the address where the portal really is" if 300 <= status < 400 else HINTS.get(status, "look there")
     return Finding(
-        "way", ok=False, text=f"a proxy or server before the app answers a chunk of {size} bytes with {status}: {hint}"
+        "way", ok=False, text=f"a proxy or server before the app answers a {kind} of {size} bytes with {status}: {hint}"
     )

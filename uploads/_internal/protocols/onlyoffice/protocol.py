@@ -62,15 +62,13 @@ def _check_urls() -> Iterator[CheckMessage]:
 
 
 def probe(url: str) -> Iterator[Finding]:
-    if is_included():
-        yield _way(url)
-
-
-def _way(url: str) -> Finding:
-    """Send a chunk to a missing session and report whether the app itself answers."""
+    """Send a chunk to a missing session, raw and as a form, and report whether the app itself answers."""
+    if not is_included():
+        return
     below = routes.below_prefix("location", PACKAGE)
     path = None if below is None else f"{below}?uid={uuid.uuid4().hex}"
-    return probe_upload(url, path, conf.current().chunk_size, lambda body: body["error"]["type"])
+    for form in (False, True):
+        yield probe_upload(url, path, conf.current().chunk_size, lambda body: body["error"]["type"], form=form)
 
 
 registry.register(registry.UploadProtocol("onlyoffice", is_included, check, probe))
