@@ -9,7 +9,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.storage import Storage
+from django.db import models
 from django.db.models import Manager, QuerySet
+from django.test.utils import isolate_apps
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
@@ -197,11 +199,38 @@ class Unfilled(ModelDestination):
 
 def test_required_fields_without_value_are_reported(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     use("Unfilled")
-    payload = " ".join(message.msg for message in check_settings())
+    messages = check_settings()
+    assert {message.id for message in messages} == {"uploads.W017"}
+    payload = " ".join(message.msg for message in messages)
     for field in ("content_type", "size", "crc32"):
         assert f"portal.File.{field} gets no value" in payload
     use("Unfilled", size_field="size", content_type_field="content_type")
     assert [message.msg.count("gets no value") for message in check_settings()] == [1]
+
+
+@pytest.mark.parametrize("change", [{"editable": False}, {"null": True}], ids=str)
+def test_fields_that_need_no_value_are_accepted(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch, change: dict[str, bool]
+) -> None:
+    """Many models fill such fields themselves."""
+    for name, value in change.items():
+        monkeypatch.setattr(File._meta.get_field("crc32"), name, value)
+    use("Unfilled", size_field="size", content_type_field="content_type")
+    assert check_settings() == []
+
+
+@isolate_apps("portal")
+def test_dimensions_of_an_image_need_no_value() -> None:
+    class Photo(models.Model):
+        image = models.ImageField(width_field="width", height_field="height", max_length=255)
+        width = models.PositiveIntegerField()
+        height = models.PositiveIntegerField()
+
+        class Meta:
+            app_label = "portal"
+
+    destination = ModelDestination(model=Photo)
+    assert [*destination.problems(), *destination.warnings()] == []
 
 
 class ForeignStorage(Storage):

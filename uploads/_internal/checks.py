@@ -139,12 +139,22 @@ def _check_destination(alias: str) -> Iterator[CheckMessage]:
     for name in ("folder", "publish"):
         if getattr(found, name) is getattr(Destination, name):
             yield Error(f"{path} has no method {name}, which every destination needs.", id="uploads.E025")
+    doubts: list[str] = []
     try:
-        problems = list(get_destination(alias).problems())
+        destination = get_destination(alias)
+        problems = list(destination.problems())
+        if not problems:
+            doubts = list(destination.warnings())
     except TypeError as error:
         problems = [str(error)]
     for problem in problems:
         yield Error(f"The destination {alias!r} of settings.UPLOADS is invalid: {problem}.", id="uploads.E041")
+    for doubt in doubts:
+        yield Warning(
+            f"The destination {alias!r} of settings.UPLOADS may refuse all files: {doubt}.",
+            hint="Give the field a default, or set it in fill(). Silence this check if the model fills it.",
+            id="uploads.W017",
+        )
 
 
 def _check_fields() -> Iterator[CheckMessage]:

@@ -111,6 +111,10 @@ class Destination:
         """Return the problems with this destination's options for ``manage.py check``; do no I/O."""
         return ()
 
+    def warnings(self) -> Iterable[str]:
+        """Return doubts about the options for ``manage.py check``; asked only if there are no problems. Do no I/O."""
+        return ()
+
     checker = ""
     """Dotted path of a function ``(session, file)`` that ``check`` calls, such as ``uploads.contrib.clamd.check``."""
 

@@ -135,25 +135,28 @@ class ModelOptions(Destination):
         asked = type(self).uploadable is not ModelOptions.uploadable
         if folders is not None and not (asked or self.permission or _user_field(folders)):
             yield f"no user may upload to {folders._meta.label} yet: name a method in permission"
-        if type(self).fill is ModelOptions.fill:
-            yield from self._unfilled()
+        users = _user_fields(self._model)
+        if len(users) > 1 and not self.owner_field and type(self).fill is ModelOptions.fill:
+            yield f"it has several foreign keys to the user, {', '.join(users)}: name the owner's in owner_field"
         if self.same_title not in (FREE, REPLACE, KEEP):
             yield f"same_title is {self.same_title!r}, but must be {FREE}, {REPLACE} or {KEEP}"
         if (file_field.max_length or conf.MAX_NAME) < names.least_length(file_field.upload_to):
             yield f"{file_field} is too short for object names: set max_length=255"
 
-    def _unfilled(self) -> Iterator[str]:
-        """Return problems of fields without a value, for which no file would ever be accepted."""
-        users = _user_fields(self._model)
-        if len(users) > 1 and not self.owner_field:
-            yield f"it has several foreign keys to the user, {', '.join(users)}: name the owner's in owner_field"
+    def warnings(self) -> Iterator[str]:
+        """Return the required fields that no option fills; no file is accepted unless the model fills them."""
+        if type(self).fill is not ModelOptions.fill:
+            return
+        file, users = self.column, _user_fields(self._model)
         names = "file", "title", "owner", "folder", "size", "content_type"
-        known = {self.column.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
+        known = {file.name, self._title_field, *(getattr(self, f"{name}_field") for name in names), *users}
+        known |= {getattr(file, "width_field", None), getattr(file, "height_field", None)}
         for field in self._model._meta.concrete_fields:
-            given = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.blank or field.generated
+            filled = field.has_default() or field.db_default is not models.NOT_PROVIDED or field.generated
+            optional = field.blank or field.null or not field.editable
             parent = isinstance(field, models.OneToOneField) and field.remote_field.parent_link
-            if not (given or parent or field.name in known):
-                yield f"{field} gets no value: give it a default, or set it in fill()"
+            if not (filled or optional or parent or field.name in known):
+                yield f"{field} gets no value"
 
 
 def _user_field(model: type[models.Model]) -> str:
