@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 
-from uploads.contrib.asgi import Application, Body
+from uploads._internal.http.deadline import declared_length
+from uploads.contrib.asgi import Application, Body, environ_of
 
 Messages = list[dict[str, Any]]
 
@@ -73,10 +75,37 @@ def test_upload_urls_run_in_a_thread(path: str, root: str) -> None:
     assert json.loads(b"".join(message["body"] for message in bodies))["code"] == "not_authenticated"
 
 
-def test_body_yields_blocks_until_its_end() -> None:
-    assert read_all(request(b"abc", b"", b"de"), lambda body: [body.read(2) for _ in range(5)]) == [
-        *(b"ab", b"c", b"de", b"", b"")
+def test_headers_cannot_be_forged_or_doubled() -> None:
+    headers = [
+        *((b"x_forwarded_proto", b"https"), (b"content_length", b"0"), (b"content-length", b"5")),
+        *((b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"accept", b"x"), (b"accept", b"y")),
     ]
+    environ = environ_of({"method": "POST", "path": "/", "headers": headers}, None)  # type: ignore[arg-type]
+    assert "HTTP_X_FORWARDED_PROTO" not in environ
+    assert [environ[name] for name in ("CONTENT_LENGTH", "HTTP_COOKIE", "HTTP_ACCEPT")] == ["5", "a=1; b=2", "x,y"]
+
+
+def test_http2_body_needs_no_length(rf: RequestFactory) -> None:
+    framed = rf.post("/")
+    framed.META |= {"SERVER_PROTOCOL": "HTTP/2", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    assert declared_length(framed) is None
+    framed.META["CONTENT_LENGTH"] = "7"
+    assert declared_length(framed) == 7
+
+
+@pytest.mark.parametrize(
+    ("partial", "blocks"), [(True, [b"ab", b"c", b"de", b"", b""]), (False, [b"ab", b"cd", b"e", b"", b""])]
+)
+def test_body_yields_blocks_until_its_end(*, partial: bool, blocks: list[bytes]) -> None:
+    """Without a deadline a read is complete, as WSGI demands; middleware reads ``request.body`` so."""
+
+    def read(body: Body) -> list[bytes]:
+        if partial:
+            body.settimeout(5)
+        return [body.read(2) for _ in range(5)]
+
+    assert read_all(request(b"abc", b"", b"de"), read) == blocks
+    assert read_all(request(b"abc", b"", b"de"), lambda body: body.read()) == b"abcde"
 
 
 def test_disconnected_client_ends_the_read() -> None:

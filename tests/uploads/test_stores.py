@@ -152,8 +152,13 @@ def test_full_disk_answers_507(uploader: Uploader) -> None:
     assert (answer.status_code, answer.json()["error"]["type"]) == (507, "storage_full")
 
 
-def test_unfinished_files_have_the_storage_mode(file_store: Store, tmp_path: Path) -> None:
-    file_store.create("dir/file", content_type="a/b", encrypted=False)
-    file_store.put_fragment("dir/fragment", Buffer(b"x"), encrypted=False)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "files" / "dir").iterdir()}
-    assert set(modes.values()) == {0o640}, modes
+def test_unfinished_files_have_the_storage_mode(tmp_path: Path, use_storage: Callable[..., Any]) -> None:
+    """Their owner may write to them, even if the storage makes files read-only."""
+    options = {"location": str(tmp_path / "files"), "file_permissions_mode": 0o440}
+    store = use_storage({"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options})
+    upload = Upload("a/b", store.create("a/b", content_type="a/b", encrypted=False))
+    store.put_fragment("a/fragment", Buffer(b"x"), encrypted=False)
+    part = put(store, upload, 1, 0, b"data")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "files" / "a").iterdir()} == {0o640}
+    store.complete(upload, [part], crc32=0)
+    assert (tmp_path / "files" / "a" / "b").stat().st_mode & 0o777 == 0o440

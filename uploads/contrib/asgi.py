@@ -17,14 +17,17 @@ import io
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
 from threading import Lock
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application as get_django_application
 from django.core.handlers.wsgi import WSGIHandler
 from django.urls import Resolver404, get_script_prefix, resolve, set_script_prefix
 
+from uploads._internal import conf
 from uploads._internal.http.deadline import ASGI_BODY
 
 Message = MutableMapping[str, Any]
@@ -65,7 +68,7 @@ def is_upload(scope: Message) -> bool:
     from uploads._internal.http.views import UploadView  # needs the apps, which Django's application has set up
 
     prefix = get_script_prefix()
-    set_script_prefix(f"{scope.get('root_path', '').rstrip('/')}/")
+    set_script_prefix(f"{_prefix(scope)}/")
     try:
         function: Any = resolve(_path(scope)).func
     except Resolver404:
@@ -81,7 +84,7 @@ def environ_of(scope: Message, body: Body) -> dict[str, Any]:
     client = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": _latin1(scope.get("root_path", "").rstrip("/")),
+        "SCRIPT_NAME": _latin1(_prefix(scope)),
         "PATH_INFO": _latin1(_path(scope)),
         "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
         "SERVER_NAME": str(server[0]),
@@ -100,10 +103,14 @@ def environ_of(scope: Message, body: Body) -> dict[str, Any]:
         ASGI_BODY: body,
     }
     for name, value in scope["headers"]:
+        if b"_" in name:  # Such a name could stand for a header that a proxy sets.
+            continue
         key = name.decode("latin-1").upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
         text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ else text
+        if key in environ and key != "CONTENT_LENGTH":
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
     return environ
 
 
@@ -117,7 +124,8 @@ class Body(io.RawIOBase):
         self._lock = Lock()
         self._block = b""
         self._ended = False
-        self._timeout: float | None = None
+        self._timeout: float | None = conf.current().READ_TIMEOUT.total_seconds()
+        self._partial = False
         self._received_at = 0.0
 
     def readable(self) -> bool:
@@ -129,18 +137,27 @@ class Body(io.RawIOBase):
         return len(block)
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes, as soon as there are some; b"" at the end.
+        """Return ``size`` bytes, or fewer at the end; -1 means all.
 
-        Raises TimeoutError if the client is silent for longer than the timeout, and ConnectionError if it is gone.
+        Once a timeout is set, return up to ``size`` bytes as soon as there are some. Raises TimeoutError if the client
+        is silent for longer than the timeout, and ConnectionError if it is gone.
         """
+        read = self._some(size)
+        while not self._partial and len(read) != size and (block := self._some(size - len(read) if size >= 0 else -1)):
+            read += block
+        return read
+
+    def _some(self, size: int) -> bytes:
         while not self._block and not self._ended:
             self._pull()
-        if size < 0:
-            size = len(self._block)
-        block, self._block = self._block[:size], self._block[size:]
+        end = len(self._block) if size < 0 else size
+        block, self._block = self._block[:end], self._block[end:]
         return block
 
     def _pull(self) -> None:
+        if self._interrupted.done():
+            stopped = "The reading was stopped."
+            raise TimeoutError(stopped)
         if self._next is None:
             self._next = asyncio.run_coroutine_threadsafe(_awaited(self._receive), self._loop)
         futures: list[Future[Any]] = [self._next, self._interrupted]
@@ -163,15 +180,15 @@ class Body(io.RawIOBase):
         return self._timeout
 
     def settimeout(self, seconds: float | None) -> None:
-        self._timeout = seconds
+        self._timeout, self._partial = seconds, True
 
     def interrupt(self) -> None:
         """End a read in another thread, and all later ones."""
         with self._lock:
             if not self._interrupted.done():
                 self._interrupted.set_result(None)
-        if self._next is not None:
-            self._next.cancel()
+        if (pending := self._next) is not None:
+            pending.cancel()
 
 
 async def _awaited(receive: Receive) -> Message:
@@ -186,23 +203,28 @@ class Exchange:
         self._start: Message = {}
 
     def run(self, application: Any, environ: dict[str, Any]) -> None:
+        """Answer a request; do nothing more if its client no longer takes the response."""
         response = application(environ, self._start_response)
-        try:
+        with closing(response), suppress(ConnectionError):
             self._send_message(self._start)
             for block in response:
                 self._send_message({"type": "http.response.body", "body": bytes(block), "more_body": True})
             self._send_message({"type": "http.response.body", "body": b""})
-        finally:
-            response.close()
 
     def _start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        # Django puts a space before the value of Set-Cookie.
+        encoded = [(name.lower().encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers]
         self._start = {"type": "http.response.start", "status": int(status.split(" ", 1)[0]), "headers": encoded}
 
     def _send_message(self, message: Message) -> None:
         if not self._loop.is_running():  # The server has stopped.
             raise ConnectionError
-        asyncio.run_coroutine_threadsafe(_sent(self._send, message), self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(_sent(self._send, message), self._loop)
+        try:
+            future.result(conf.current().READ_TIMEOUT.total_seconds())
+        except (TimeoutError, CancelledError) as error:
+            future.cancel()
+            raise ConnectionError from error
 
 
 async def _sent(send: Send, message: Message) -> None:
@@ -211,8 +233,12 @@ async def _sent(send: Send, message: Message) -> None:
 
 def _path(scope: Message) -> str:
     """Return the path below the prefix of the application (ASGI: ``path`` contains ``root_path``)."""
-    prefix, path = scope.get("root_path", "").rstrip("/"), str(scope["path"])
+    prefix, path = _prefix(scope), str(scope["path"])
     return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
+
+
+def _prefix(scope: Message) -> str:
+    return str(settings.FORCE_SCRIPT_NAME or scope.get("root_path", "")).rstrip("/")
 
 
 def _latin1(text: str) -> str:

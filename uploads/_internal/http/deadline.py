@@ -121,8 +121,12 @@ class BodyDeadline:
 
 
 def declared_length(request: HttpRequest) -> int | None:
-    """Return the Content-Length, 0 if there is no body, None for chunked encoding."""
+    """Return the Content-Length, 0 if there is no body, None for a body of undeclared length."""
     if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return None
+    # HTTP/2 and HTTP/3 need no header for such a body (RFC 9113 8.2.2).
+    is_framed = request.META.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
+    if is_framed and request.META.get("wsgi.input_terminated") and not request.META.get("CONTENT_LENGTH"):
         return None
     try:
         return max(0, int(request.META.get("CONTENT_LENGTH") or 0))

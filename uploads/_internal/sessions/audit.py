@@ -73,13 +73,12 @@ def _find_orphans(
     store: Store, alias: str, prefix: str, report: Report, tell: Callable[[str], object], *, fix: bool
 ) -> None:
     listed = False
-    with suppress(StoreRefused):
-        for uploads in _batches(store.list_uploads(prefix)):
-            listed = True
-            owned = set(_unfinished([_composed(found.name) for found in uploads]))
-            unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
-            for upload in _ours(unowned, report):
-                _abort(store, upload, report, tell, fix=fix)
+    for uploads in _batches(_listed(store, prefix)):
+        listed = True
+        owned = set(_unfinished([_composed(found.name) for found in uploads]))
+        unowned = [found for found in uploads if Upload(_composed(found.name), found.upload.id) not in owned]
+        for upload in _ours(unowned, report):
+            _abort(store, upload, report, tell, fix=fix)
     mine = UploadSession.objects.unfinished().filter(storage=alias, object_name__startswith=f"{prefix}/")
     if not listed and mine.exclude(upload_id="").exists():
         tell(f"{prefix}: the store does not list its multipart uploads, so abandoned ones are not found")
@@ -87,6 +86,12 @@ def _find_orphans(
         names = _owned_objects([_composed(found.name) for found in objects])
         for orphan in _ours([found for found in objects if _composed(found.name) not in names], report):
             _delete(store, orphan, report, tell, fix=fix)
+
+
+def _listed(store: Store, prefix: str) -> Iterator[FoundUpload]:
+    """Yield the multipart uploads below a prefix; none if the store does not list them."""
+    with suppress(StoreRefused):
+        yield from store.list_uploads(prefix)
 
 
 def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], object]) -> None:

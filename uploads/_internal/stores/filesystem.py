@@ -31,6 +31,8 @@ else:
 
 READ_SIZE = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+OWNER = 0o600
+"""An unfinished file can be written by its owner, even if the storage makes files read-only."""
 MARKER = ".upload-sessions"
 """The file that marks a storage's directory. Its content is also in the database."""
 
@@ -111,7 +113,7 @@ class FileSystemStore(Store):
         with self._mounted():
             self._make_directory(hidden.parent)
             hidden.touch(exist_ok=False)
-            self._set_mode(hidden)
+            self._set_mode(hidden, OWNER)
             _sync(hidden.parent)
         return upload.id
 
@@ -141,6 +143,7 @@ class FileSystemStore(Store):
             if final.exists() and not hidden.exists():
                 return
             os.truncate(hidden, sum(part.size for part in parts))
+            self._set_mode(hidden, 0)
             hidden.rename(final)
             _sync(final.parent)
 
@@ -165,7 +168,7 @@ class FileSystemStore(Store):
             with path.open("wb", buffering=0) as file:
                 _write(file.fileno(), data)
                 os.fsync(file.fileno())
-            self._set_mode(path)
+            self._set_mode(path, OWNER)
             _sync(path.parent)
 
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
@@ -233,9 +236,9 @@ class FileSystemStore(Store):
         final = self._path(upload.name)
         return final.with_name(f".{final.name}.{upload.id}")
 
-    def _set_mode(self, path: Path) -> None:
+    def _set_mode(self, path: Path, more: int) -> None:
         if self.storage.file_permissions_mode is not None:
-            path.chmod(self.storage.file_permissions_mode)
+            path.chmod(self.storage.file_permissions_mode | more)
 
     def _make_directory(self, directory: Path) -> None:
         mode = self.storage.directory_permissions_mode

@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from multipart import parse_options_header
 
+from uploads._internal.http.deadline import ASGI_BODY
 from uploads._internal.sessions import Duplicate
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def read_fingerprint(request: HttpRequest) -> RequestFingerprint:
 
 def _connection(request: HttpRequest) -> str:
     """Return an id of the connection, or "" if it is a proxy's or unknown."""
-    if any(header in request.META for header in _PROXIED):
+    # Under ASGI no connection is known, and one of HTTP/2 carries several requests at a time.
+    if ASGI_BODY in request.META or any(header in request.META for header in _PROXIED):
         return ""
     if "gunicorn.socket" in request.META:
         connection = request.META["gunicorn.socket"]

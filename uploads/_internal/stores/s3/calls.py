@@ -135,7 +135,8 @@ def has_no_such_call(error: BaseException | None) -> bool:
 
 
 def is_denied(error: BaseException | None) -> bool:
-    return isinstance(error, ClientError) and status_of(error) == 403 and has_code(error)
+    """Return True if the store denies this call; other answers of 403 are about clocks and credentials."""
+    return isinstance(error, ClientError) and code_of(error) in ("AccessDenied", "AllAccessDisabled")
 
 
 def is_unknown_path(error: BaseException | None) -> bool:
@@ -169,7 +170,7 @@ def errors_translated(
         if code in _MISSING or (is_head and status_of(error) == 404):
             raise missing from error
         if code in _FULL:
-            raise StoreFull from error
+            raise StoreFull(unknown=_attempts.unknown) from error
         if code in refused or is_refusal(error):
             reason = error.response.get("Error", {}).get("Message", "")
             raise StoreRefused(reason=f"{code}: {reason}".strip(": ")) from error
