@@ -115,7 +115,10 @@ def environ_of(scope: Message, body: Body) -> dict[str, Any]:
 
 
 class Body(io.RawIOBase):
-    """The body of a request, for a thread: each read pulls from the server, which stops reading until the next one."""
+    """The body of a request, as a thread reads it.
+
+    Each read pulls from the server, which reads no further until the next one.
+    """
 
     def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
         self._receive, self._loop = receive, loop

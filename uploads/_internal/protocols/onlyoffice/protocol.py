@@ -62,7 +62,7 @@ def _check_urls() -> Iterator[CheckMessage]:
 
 
 def probe(url: str) -> Iterator[Finding]:
-    """Send a chunk to a missing session, raw and as a form, and report whether the app itself answers."""
+    """Send a chunk to a missing session, raw and as a form; report who answers."""
     if not is_included():
         return
     below = routes.below_prefix("location", PACKAGE)
