@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from tests.data import MIB, some_bytes
-from tests.helpers import Chunk, chunk_of
+from tests.helpers import Chunk, Uploader, chunk_of
+from tests.proxy import Proxy, lose_answer
 from uploads import signals
 from uploads._internal import sessions
 from uploads._internal.http.exceptions import IncompleteBody
@@ -227,3 +228,22 @@ def test_query_count_is_independent_of_parts(
     size = parts * 10 * MIB
     with django_assert_max_num_queries(5):
         sessions.receive(session, Chunk(iter([bytes(size)]), at_most=size))
+
+
+def test_empty_file_completes_after_a_lost_write(proxy: Proxy, uploader: Uploader) -> None:
+    """The empty part may still arrive from the first attempt, so it is dirty."""
+    session = uploader.create(0)
+    proxy.inject("UploadPart", lose_answer)
+    assert uploader.send_raw(session, b"").status_code == 503
+    answer = uploader.send_raw(session, b"")
+    assert answer.status_code == 201, answer.content
+    assert uploader.download(answer) == b""
+
+
+def test_numbered_empty_file_completes(store: Store, uploader: Uploader) -> None:
+    session = uploader.create(0)
+    answer = uploader.send_raw({"location": f"{session['location']}&upload=true&chunkNumber=1"}, b"")
+    assert answer.status_code == 200, answer.content
+    answer = uploader.api.post(f"{session['location']}&finalize=true")
+    assert answer.status_code == 201, answer.content
+    assert uploader.download(answer) == b""

@@ -242,6 +242,8 @@ class PartWriter:
         self._begin(part, put, data)
 
     def _put_fragment(self, start: int, data: Buffer) -> None:
+        if not data:
+            return  # The part of an empty file needs no fragment; ``completing`` writes it.
         self._finish_calls(self.threads.count - 1)
         name = fragment_of(self.session.object_name, self.session.name_signature)
         fragment = Fragment(
