@@ -135,8 +135,7 @@ def has_no_such_call(error: BaseException | None) -> bool:
 
 
 def is_denied(error: BaseException | None) -> bool:
-    """Return True if the store denies this call; other answers of 403 are about clocks and credentials."""
-    return isinstance(error, ClientError) and code_of(error) in ("AccessDenied", "AllAccessDisabled")
+    return isinstance(error, ClientError) and status_of(error) == 403 and has_code(error)
 
 
 def is_unknown_path(error: BaseException | None) -> bool:

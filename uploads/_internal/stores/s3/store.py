@@ -203,10 +203,14 @@ class S3Store(S3Capabilities):
     def delete(self, names: Iterable[str]) -> None:
         waiting = iter(names)
         while batch := list(islice(waiting, DELETED_AT_ONCE)):
-            if len(batch) == 1 or self._known("deletes_many") is False or not self._delete_together(batch):
-                for name in batch:
-                    with suppress(KeyError), errors_translated(missing=KeyError):
-                        self.client.delete_object(**self._address(name))
+            together = len(batch) > 1 and self._known("deletes_many") is not False
+            if together and self._delete_together(batch):
+                continue
+            for name in batch:
+                with suppress(KeyError), errors_translated(missing=KeyError):
+                    self.client.delete_object(**self._address(name))
+            if together:
+                self._learn("deletes_many", value=False)
 
     def _delete_together(self, names: list[str]) -> bool:
         """Delete objects with one call; return False if the store has no such call."""
@@ -219,7 +223,6 @@ class S3Store(S3Capabilities):
         except (StoreRefused, StoreUnavailable) as error:
             cause = error.__cause__
             if isinstance(error, StoreRefused) or has_no_such_call(cause) or is_denied(cause):
-                self._learn("deletes_many", value=False)
                 return False
             raise
         self._learn("deletes_many", value=True)
