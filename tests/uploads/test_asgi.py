@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import RequestFactory
 
 from uploads._internal.http.deadline import declared_length
@@ -47,8 +48,18 @@ def served(path: str, messages: Messages, **scope: Any) -> Messages:
 
     headers = [(b"host", b"testserver"), (b"content-type", b"application/octet-stream")]
     given = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""} | scope
-    asyncio.run(Application(django, threads=1)(given, receiving(messages), send))
+    application = Application(django, threads=1)
+    asyncio.run(application(given, receiving(messages), send))
+    application.executor.submit(_close_connections).result()
+    application.executor.shutdown()
     return sent
+
+
+def _close_connections() -> None:
+    """Close the thread's connections; Django keeps those to databases in memory."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            connection.connection.close()
 
 
 def read_all(messages: Messages, action: Callable[[Body], Any]) -> Any:

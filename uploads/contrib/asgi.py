@@ -48,7 +48,7 @@ class Application:
     def __init__(self, django: Callable[..., Awaitable[Any]], threads: int) -> None:
         self._django = django
         self._wsgi = WSGIHandler()
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="uploads-asgi")
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="uploads-asgi")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_upload(scope):
@@ -58,7 +58,7 @@ class Application:
         body = Body(receive, loop)
         exchange = Exchange(send, loop)
         try:
-            await loop.run_in_executor(self._executor, exchange.run, self._wsgi, environ_of(scope, body))
+            await loop.run_in_executor(self.executor, exchange.run, self._wsgi, environ_of(scope, body))
         finally:
             body.interrupt()
 
