@@ -24,6 +24,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from uploads._internal import owners, sessions
+from uploads.admin.actions import ACTIONS, Action, as_admin_action, has_permission
+from uploads.admin.cells import MAX_COUNTED_ROWS, SessionCells, numbers_of_today
+from uploads.admin.timeline import drawn
 from uploads.destinations import all_aliases
 from uploads.exceptions import SessionClosed, UploadError
 from uploads.models import State, UploadSession
@@ -37,9 +40,6 @@ else:
         from unfold.admin import ModelAdmin as SessionAdmin
     else:
         SessionAdmin = admin.ModelAdmin
-from uploads.admin.actions import ACTIONS, Action, as_admin_action, has_permission
-from uploads.admin.cells import MAX_COUNTED_ROWS, SessionCells, numbers_of_today
-from uploads.admin.timeline import drawn
 
 MAX_SELECTED_ROWS = 200
 """Maximum sessions per action: each is a form field, and some take a while."""
