@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+SERVERS = ("master", "volume", "filer", "s3")
+PORTS = [f"{server}.{port}" for server in SERVERS for port in ("port", "port.grpc")]
 BUCKET = "uploads"
 START_TIMEOUT = 60
 """Seconds."""
@@ -37,11 +40,18 @@ def find() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return unused ports. All are open at the same time, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
+    """Return different unused ports.
+
+    The system gives ports from 32768 (Linux) or 49152 to outgoing connections. A server that binds one of those a
+    moment later may find it taken, so these ports are lower.
+    """
+    ports: list[int] = []
+    for port in random.sample(range(10_000, 32_768), 1000):
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            ports.append(port)
+        if len(ports) == count:
+            break
     return ports
 
 
@@ -77,7 +87,6 @@ def start(directory: Path) -> Weed:
     directory.mkdir(parents=True, exist_ok=True)
     secret = _secrets(directory)
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    grpc = dict(zip((f"{name}.grpc" for name in PORTS), free_ports(len(PORTS)), strict=True))
     with (directory / "weed.log").open("ab") as log:
         process = subprocess.Popen(
             [
@@ -95,7 +104,7 @@ def start(directory: Path) -> Weed:
                 "-webdav=false",
                 "-admin.ui=false",
                 "-master.telemetry=false",
-                *(f"-{name}={port}" for name, port in {**ports, **grpc}.items()),
+                *(f"-{name}={port}" for name, port in ports.items()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -15,6 +15,7 @@ import yaml
 
 from tests.data import MIB
 from tests.servers import run
+from uploads._internal.http.probes import probe_upload
 
 SIZE = 40 * MIB
 SPOOLING = ("waitress", "daphne (ASGI)", "nginx, buffering")
@@ -45,6 +46,9 @@ def test_upload_behind_server(portal: run.Portal, name: str) -> None:
     with portal.serving(name) as (pid, port):
         url = f"http://127.0.0.1:{port}"
         judge(portal.look(name, url, pid, SIZE))
+        found = probe_upload(url, "tus/", MIB, lambda answer: answer["code"])
+        assert found.ok == (name != "gunicorn, sync"), found.text
+        assert found.ok or "gunicorn's sync workers" in found.text
         if "ASGI" in name:  # Slow clients must not occupy the event loop.
             with ExitStack() as slow:
                 for _ in range(8):
@@ -59,6 +63,9 @@ def test_upload_behind_proxy(portal: run.Portal, name: str) -> None:
         pytest.skip("not on this machine")
     with portal.serving("gunicorn, gthread") as (_, port), portal.fronted(name, port) as (pid, url):
         judge(portal.look(name, url, pid, SIZE))
+        found = probe_upload(url, "tus/", MIB, lambda answer: answer["code"])
+        assert found.ok == (name != "gunicorn, sync"), found.text
+        assert found.ok or "gunicorn's sync workers" in found.text
         if "HTTP/2" in name:
             assert run.over_http2(portal, url, SIZE) == "2 201"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,6 +15,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
+from devstack.weed import free_ports
 from portal.destination import PortalDestination
 from portal.models import File
 from tests.helpers import Uploader, chunk_of
@@ -274,9 +274,7 @@ def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (directory / "test.hdb").write_text(
         f"{hashlib.md5(EICAR, usedforsecurity=False).hexdigest()}:{len(EICAR)}:Eicar-Test\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     (directory / "clamd.conf").write_text(
         f"Foreground yes\nDatabaseDirectory {directory}\nTCPSocket {port}\nTCPAddr 127.0.0.1\n"
         f"LocalSocket {directory}/clamd.sock\nStreamMaxLength 2M\nAlertEncrypted yes\nUser root\n"

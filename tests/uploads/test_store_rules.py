@@ -18,7 +18,7 @@ from tests.proxy import Action, Answer, Call, Proxy, refuses_checksums, with_cod
 from uploads._internal import doctor, sessions
 from uploads._internal.http.exceptions import IncompleteBody
 from uploads._internal.sessions import Chunk, Rules
-from uploads.models import State, UploadSession
+from uploads.models import State, StoreRecord, UploadSession
 
 OpenSession = Callable[..., UploadSession]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_chunks")]
@@ -114,6 +114,34 @@ def test_audit_and_doctor_accept_the_store(
     assert any("multipart uploads" in line for line in lines) == hidden, lines
     assert any("cannot find abandoned" in finding.text for finding in found) == hidden
     assert (s3_keys(), s3_uploads()) == before
+
+
+@pytest.mark.parametrize(
+    ("store", "payload"),
+    [
+        (ForeignStore(most_parts=12), "set MAX_PARTS in UPLOADS"),
+        (ForeignStore(ignores_etags=True), "the store ignores which write of a part is completed"),
+    ],
+)
+def test_doctor_reports_a_store_that_needs_settings(
+    store: ForeignStore, payload: str, proxy: Proxy, uploads_settings: Callable[..., None]
+) -> None:
+    uploads_settings(STORES={"default": {"CHECKSUMS": False}})
+    proxy.store = replace(store, parts={})
+    problems = [finding.text for finding in doctor.examine() if not finding.ok]
+    assert any(payload in text for text in problems), problems
+
+
+def test_missing_encryption_key_is_final_and_named(uploader: Uploader, proxy: Proxy) -> None:
+    session = uploader.create(len(DATA), CreateNewIfExist=True)
+    proxy.inject("CreateMultipartUpload", with_code(400, "KMS.NotFoundException"), times=ALWAYS)
+    answer = uploader.send_raw(session, DATA[: 6 * MIB])
+    assert answer.status_code == 502
+    assert answer.json()["error"]["type"] == "storage_refused"
+    assert "KMS.NotFoundException" in answer.json()["error"]["message"]
+    problems = [finding.text for finding in doctor.examine() if not finding.ok]
+    assert any("KMS.NotFoundException" in text for text in problems), problems
+    assert not StoreRecord.objects.filter(capabilities__has_key="CHECKSUMS").exists()
 
 
 def _in_order(uploader: Uploader) -> UploadSession:

@@ -26,6 +26,9 @@ MAX_DATABASE_SKEW = timedelta(seconds=5)
 OVERDUE = timedelta(minutes=15)
 """Maximum time since the last run of the tasks for expiry and completion."""
 
+PROBES = "object", "multipart", "aborted", "parts", "damaged", "encrypted"
+"""Last segments of the names of the doctor's objects."""
+
 
 def examine(url: str = "") -> Iterator[Finding]:
     """Yield findings as they are made.
@@ -58,6 +61,7 @@ def _store(alias: str) -> Iterator[Finding]:
         yield _read_and_write(store, f"{prefix}/object")
         yield from _multipart(store, f"{prefix}/multipart")
         yield from _abort(store, prefix)
+        yield from _parts(store, f"{prefix}/parts")
         yield _checksum(store, f"{prefix}/damaged")
         yield _encryption(store, f"{prefix}/encrypted")
         yield _composing(store)
@@ -72,7 +76,7 @@ def _store(alias: str) -> Iterator[Finding]:
         return
     finally:
         with suppress(UploadError):
-            store.delete([f"{prefix}/{name}" for name in ("object", "multipart", "aborted", "damaged", "encrypted")])
+            store.delete([f"{prefix}/{name}" for name in PROBES])
     yield from (Finding("store", ok=False, text=problem) for problem in problems)
     if not problems:
         yield Finding("store", ok=True, text="no lifecycle rule or clock endangers uploads")
@@ -139,6 +143,33 @@ def _abort(store: Store, prefix: str) -> Iterator[Finding]:
             "add a lifecycle rule that aborts incomplete uploads after 7 days"
         )
         yield Finding("store", ok=True, text=text)
+
+
+def _parts(store: Store, name: str) -> Iterator[Finding]:
+    """Use the largest part number, write a part twice, and complete the upload with the first write."""
+    if store.min_part_size == 1:
+        return
+    upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
+    first, second = Buffer(b"doctor"), Buffer(b"rotcod")
+    try:
+        etag, _ = store.put_part(upload, number=1, offset=0, data=first)
+        store.put_part(upload, number=1, offset=0, data=second)
+        with suppress(UploadError):
+            store.complete(upload, [Part(1, len(first), first.crc32, etag)], crc32=first.crc32)
+    finally:
+        store.abort(upload)
+    stored = store.stat(name)
+    good = stored is None or stored.crc32 is not None or b"".join(store.read(name)) == b"doctor"
+    text = "completing names the writes of parts" if good else "the store ignores which write of a part is completed"
+    yield Finding("store", ok=good, text=text)
+    upload = Upload(name, store.create(name, content_type="application/octet-stream", encrypted=False))
+    try:
+        store.put_part(upload, number=store.max_parts, offset=0, data=Buffer(b"doctor"))
+    except StoreRefused as error:
+        text = f"part {store.max_parts} is refused ({error}): set MAX_PARTS in UPLOADS['STORES'][{store.alias!r}]"
+        yield Finding("store", ok=False, text=text)
+    finally:
+        store.abort(upload)
 
 
 def _checksum(store: Store, name: str) -> Finding:

@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uploads._internal.http.exceptions import BodyConsumed
@@ -27,6 +27,18 @@ HINTS = {
     504: "raise the proxy's timeout (nginx: proxy_read_timeout 300s)",
 }
 """Remedies by the status that a proxy answers."""
+
+
+SYNC_WORKER = "X-Sync-Worker"
+"""Header of the app's answers that tells the doctor about the server's worker."""
+
+
+def is_sync_worker(environ: Mapping[str, Any]) -> bool:
+    """Return True in a worker of gunicorn that serves one request at a time.
+
+    gunicorn kills such a worker if a chunk takes longer than ``--timeout``.
+    """
+    return str(environ.get("SERVER_SOFTWARE")).startswith("gunicorn") and not environ.get("wsgi.multithread", True)
 
 
 def probe_upload(
@@ -53,9 +65,9 @@ def probe_upload(
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         with opener.open(request, timeout=120) as answer:
-            status, body = answer.status, answer.read()
+            status, body, headers = answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
-        status, body = error.code, error.read()
+        status, body, headers = error.code, error.read(), error.headers
     except OSError as error:
         return Finding("way", ok=False, text=f"{url} does not take a body of {size} bytes: {error}")
     try:
@@ -67,6 +79,9 @@ def probe_upload(
         return Finding("way", ok=False, text=text)
     if code == BodyConsumed.code:
         text = "middleware reads request.POST or request.body before the app: exempt the upload URLs from it"
+        return Finding("way", ok=False, text=text)
+    if SYNC_WORKER in headers:
+        text = "gunicorn's sync workers kill chunks that take longer than --timeout: add --worker-class gthread"
         return Finding("way", ok=False, text=text)
     if code and status in (401, 404):
         return Finding("way", ok=True, text=f"a {kind} of {size} bytes gets through to the app at {address}")

@@ -29,6 +29,7 @@ from uploads._internal.http.body import django_request, drain, has_unread_body, 
 from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.errors import as_upload_error
 from uploads._internal.http.metadata import FOLDERS, first_value
+from uploads._internal.http.probes import SYNC_WORKER, is_sync_worker
 from uploads._internal.http.slots import RequestSlot
 from uploads._internal.sessions import FileRequest
 from uploads.destinations import destination_of
@@ -153,6 +154,8 @@ class UploadView(ViewSet):
         self._drain(django_request(request))
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
+        if is_sync_worker(django_request(request).META):
+            answer[SYNC_WORKER] = "1"
         return answer
 
     def handle_exception(self, exc: Exception) -> Response:
