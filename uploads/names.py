@@ -23,26 +23,44 @@ MAX_DEPTH = 64
 
 _DEVICES = re.compile(r"(?i)con|prn|aux|nul|(com|lpt)\d")
 """Names of devices on Windows, with any extension."""
+_WINDOWS_PATH = re.compile(r"(?i)[a-z]:[\\/]|\\\\|\.{1,2}\\|[^/]*\\[^/]*$")
+_UNIX_PATH = re.compile(r"~?/|\.{1,2}/")
 _RESERVED = re.compile(r'[*+:"<>?|\\/]')
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def clean(name: str, length: int = MAX_LENGTH) -> str:
-    """Return ``name`` as a title; raise InvalidName if no usable title remains."""
-    title = _cut("".join(_printable(character) for character in name.strip()), length)
+    """Return ``name`` as a title; raise InvalidName if no usable title remains.
+
+    Of a path of the client's system, it is the last segment.
+
+    The title is in Unicode's form NFC, because macOS writes the same name in another form.
+    """
+    name = _without_path(unicodedata.normalize("NFC", name.strip()))
+    title = _cut("".join(_printable(character) for character in name), length)
     title = _RESERVED.sub("_", title)
     if title in ("", ".", ".."):
         raise InvalidName
     return title
 
 
+def _without_path(name: str) -> str:
+    """Return the last segment of a name that is a path of the client's system.
+
+    A slash elsewhere belongs to the name: macOS allows it.
+    """
+    if _WINDOWS_PATH.match(name):
+        return re.split(r"[\\/]", name)[-1]
+    return name.rpartition("/")[2] if _UNIX_PATH.match(name) else name
+
+
 def split_path(path: str, length: int = MAX_LENGTH) -> list[str]:
-    """Return the folder titles of a relativePath.
+    """Return the folder titles of a relativePath, which may have backslashes (Windows).
 
     Empty segments are skipped; ``.`` and ``..`` are refused.
     """
-    titles = [clean(segment, length) for segment in path.split("/") if segment.strip()]
+    titles = [clean(segment, length) for segment in re.split(r"[\\/]", path) if segment.strip()]
     if len(titles) > MAX_DEPTH:
         message = f"The relative path has more than {MAX_DEPTH} folders."
         raise InvalidName(message)

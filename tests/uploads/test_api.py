@@ -100,6 +100,13 @@ def test_relative_path_creates_folders(file_store: Store, small_chunks: None, up
     assert uploader.send(first, b"a").json()["data"]["folderId"] == november.pk
 
 
+def test_location_of_a_completed_session_has_its_file(file_store: Store, uploader: Uploader) -> None:
+    session = uploader.create(1)
+    assert "uploaded_file" not in uploader.state(session)
+    finished = uploader.send(session, b"a").json()["data"]
+    assert uploader.state(session)["uploaded_file"] == finished
+
+
 def test_create_on_sets_the_creation_time(file_store: Store, uploader: Uploader) -> None:
     uploader.send(uploader.create(1, CreateOn="2008-04-10T06-30-00.000Z"), b"a")
     assert File.objects.get().created == datetime(2008, 4, 10, 6, 30, tzinfo=UTC)

@@ -15,6 +15,7 @@ from uploads._internal.protocols.onlyoffice import dates
         ("2008-04-10T06:30:00.1234567Z", datetime(2008, 4, 10, 6, 30, 0, 123456, tzinfo=UTC)),
         ("2008-04-10T09:30:00+03:00", datetime(2008, 4, 10, 6, 30, tzinfo=UTC)),
         ("2008-04-10T09-30-00.0000000+03:00", datetime(2008, 4, 10, 6, 30, tzinfo=UTC)),
+        ("2008-04-10T09:30:00.000 03:00", datetime(2008, 4, 10, 6, 30, tzinfo=UTC)),
         ("2008-04-10 06:30", datetime(2008, 4, 10, 6, 30, tzinfo=UTC)),
         ("2008-04-10", datetime(2008, 4, 10, tzinfo=UTC)),
     ],

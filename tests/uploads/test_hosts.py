@@ -208,7 +208,16 @@ def test_responses_forbid_caching_and_401_challenges(file_store: Store, uploader
     assert uploader.api.get(session["location"])["Cache-Control"] == "no-store"
     answer = APIClient().get(session["location"])
     assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
-    assert answer["WWW-Authenticate"]
+    assert {"Bearer", 'Basic realm="api"'} <= {*answer["WWW-Authenticate"].split(", ")}
+    of_page = APIClient().get(session["location"], HTTP_SEC_FETCH_MODE="cors")
+    assert "Basic" not in of_page["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("path", ["api/2.0/files/@my/upload/create_session", "uppy/s3/multipart", "tus/"])
+def test_options_need_no_login(db: None, path: str) -> None:
+    answer = APIClient().options(f"/{path}")
+    assert answer.status_code == 200
+    assert "POST" in answer["Allow"]
 
 
 def test_compressed_chunk_is_refused(file_store: Store, uploader: Uploader) -> None:

@@ -367,6 +367,25 @@ def test_digest_mismatch_keeps_no_bytes(client_of: Client) -> None:
 # Requests without headers of either protocol
 
 
+def test_url_names_the_file(api: APIClient, root: Folder, file_store: Store) -> None:
+    """``curl -T report.txt https://portal/tus/`` adds the name to the URL."""
+    answer = api.generic("PUT", "/tus/report.txt", b"abc")
+    assert (answer.status_code, answer.json()["file"]["title"]) == (201, "report.txt")
+    assert b"".join(api.get(answer.json()["url"]).streaming_content) == b"abc"
+    for headers in ({"HTTP_UPLOAD_COMPLETE": "?0"}, {"HTTP_TUS_RESUMABLE": "1.0.0"}):
+        assert api.generic("PUT", "/tus/part.txt", b"abc", **headers).status_code == 405
+    assert File.objects.count() == 1
+
+
+@pytest.mark.parametrize(("data", "status"), [(b"abc", 201), (b"other", 400)])
+def test_digest_of_the_file_is_verified(
+    api: APIClient, root: Folder, file_store: Store, data: bytes, status: int
+) -> None:
+    value = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    answer = api.generic("PUT", "/tus/report.txt", b"abc", HTTP_REPR_DIGEST=f"sha-256=:{value}:")
+    assert (answer.status_code, File.objects.count()) == (status, int(status == 201))
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_plain_body_uploads_a_file(api: APIClient, root: Folder, file_store: Store, method: str) -> None:
     answer = api.generic(method, "/tus/?name=b.png", b"abc", content_type="application/octet-stream")

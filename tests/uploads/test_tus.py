@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from portal.destination import PortalDestination
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy, refuse
@@ -20,7 +21,7 @@ from uploads._internal.http.slots import RequestSlot
 from uploads._internal.owners import key_of
 from uploads._internal.sessions import Chunk
 from uploads._internal.stores.base import Store
-from uploads.exceptions import QuotaExceeded
+from uploads.exceptions import Forbidden, QuotaExceeded
 from uploads.models import State, UploadSession
 
 TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}
@@ -158,7 +159,7 @@ def test_oversized_files_and_chunks_are_refused(tus: Client, uploads_settings: A
     deferred = tus.create(None)["Location"]
     assert tus.patch(deferred, 0, b"", HTTP_UPLOAD_LENGTH="11").status_code == 413
     url = tus.create(3)["Location"]
-    assert code_of(tus.patch(url, 0, b"abcd")) == (400, "chunk_beyond_file")
+    assert code_of(tus.patch(url, 0, b"abcd")) == (413, "chunk_beyond_file")
     assert tus.patch(url, 0, b"abc").status_code == 204
 
 
@@ -203,7 +204,7 @@ def test_metadata_is_stored_and_returned(tus: Client) -> None:
         ({"filename": "c.txt", "relativePath": "c.txt"}, "c.txt", []),
         ({"filetype": "image/png"}, "upload.png", []),
         ({"filetype": "not a type"}, "upload", []),
-        ({"filename": "../../etc/passwd"}, ".._.._etc_passwd", []),
+        ({"filename": "../../etc/passwd"}, "passwd", []),
     ],
     ids=ascii,
 )
@@ -246,11 +247,13 @@ def test_checksum_mismatch_discards_the_chunk(tus: Client, algorithm: str) -> No
     assert tus.content(url) == data
 
 
-@pytest.mark.parametrize("checksum", ["crc32 YQ==", "sha1 not-base64", "sha1", "sha1 YQ=="])
-def test_malformed_checksum_is_refused(tus: Client, checksum: str) -> None:
+@pytest.mark.parametrize(
+    ("checksum", "status"), [("crc32 YQ==", 400), ("sha1 not-base64", 400), ("sha1", 400), ("sha1 YQ==", 460)]
+)
+def test_malformed_checksum_is_refused(tus: Client, checksum: str, status: int) -> None:
     url = tus.create(3)["Location"]
     answer = tus.patch(url, 0, b"abc", HTTP_UPLOAD_CHECKSUM=checksum)
-    assert answer.status_code == 400
+    assert answer.status_code == status
     assert tus.head(url)["Upload-Offset"] == "0"
 
 
@@ -274,6 +277,21 @@ def test_terminated_upload_is_gone(tus: Client) -> None:
     assert tus.delete(url).status_code == 204
     gone = tus.head(url), tus.patch(url, 0, b"abc"), tus.delete(url)
     assert [answer.status_code for answer in gone] == [410, 410, 410]
+
+
+def test_destination_vetoes_termination(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_all(self: PortalDestination, user: Any, session: UploadSession) -> None:
+        raise Forbidden
+
+    monkeypatch.setattr(PortalDestination, "accept_abort", refuse_all, raising=True)
+    url = tus.create(3)["Location"]
+    assert code_of(tus.delete(url)) == (403, "forbidden")
+    assert tus.patch(url, 0, b"abc").status_code == 204
+
+
+def test_error_of_head_has_no_body(tus: Client) -> None:
+    answer = tus.head("/tus/unknown")
+    assert (answer.status_code, answer.data) == (404, None)
 
 
 def test_completed_upload_keeps_its_file_unchanged(tus: Client) -> None:

@@ -95,6 +95,13 @@ def test_complete_must_name_all_parts(file_store: Store, plugin: Plugin) -> None
     assert plugin.complete(upload, [1, 2]).status_code == 200
 
 
+@pytest.mark.parametrize("number", [0, 10_001])
+def test_impossible_part_is_refused(file_store: Store, plugin: Plugin, number: int) -> None:
+    url = f"/uppy/s3/multipart/{plugin.begin()}/{number}"
+    for answer in (plugin.api.get(url), plugin.api.generic("PUT", url, b"abc")):
+        assert (answer.status_code, answer.json()["code"]) == (400, "chunk_number_invalid")
+
+
 def test_empty_part_is_refused(file_store: Store, plugin: Plugin) -> None:
     upload = plugin.begin()
     assert (plugin.put(upload, 1, b"").status_code, plugin.put(upload, 1, b"a").status_code) == (400, 200)
@@ -123,6 +130,10 @@ def test_small_file_is_sent_as_form(file_store: Store, plugin: Plugin, data: byt
     answer = plugin.api.post(signed["url"], fields, format="multipart")
     assert answer.status_code == 201
     assert plugin.content(answer) == data
+    again = plugin.api.post(signed["url"], fields, format="multipart")
+    assert (again.status_code, again["Location"]) == (201, answer["Location"])
+    location = plugin.api.get(f"{signed['url'].partition('?')[0]}/{signed['fields']['key']}")["Location"]
+    assert location == answer["Location"]
     assert [File.objects.get().title, File.objects.get().folder.title] == ["a.txt", "x"]
 
 

@@ -114,9 +114,11 @@ TUS = include(("uploads.urls.tus", "tus"), namespace="avatars")
 def test_tus_works_under_any_include(use_urls: UseUrls, api: APIClient, root: Folder, route: Any, prefix: str) -> None:
     use_urls(route)
     headers: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0"}
-    url = api.post(prefix, HTTP_UPLOAD_LENGTH="3", **headers)["Location"]
+    url = api.post(prefix, HTTP_UPLOAD_LENGTH="3", HTTP_ORIGIN="http://testserver", **headers)["Location"]
     assert url == f"{prefix}{UploadSession.objects.get().pk.hex}"
+    of_program = api.post(prefix, HTTP_UPLOAD_LENGTH="3", **headers)["Location"]
+    assert of_program == f"http://testserver{prefix}{UploadSession.objects.latest('created_at').pk.hex}"
     kind = "application/offset+octet-stream"
     answer = api.generic("PATCH", url, b"abc", content_type=kind, HTTP_UPLOAD_OFFSET="0", **headers)
     assert answer.status_code == 204
-    assert UploadSession.objects.get().folder_id == str(root.pk)
+    assert {session.folder_id for session in UploadSession.objects.all()} == {str(root.pk)}

@@ -167,6 +167,12 @@ class Destination:
         changed. Runs again before ``publish``, because conditions may change while bytes are sent.
         """
 
+    def accept_abort(self, user: AbstractBaseUser, session: UploadSession) -> None:
+        """Veto the client's wish to end an unfinished upload by raising an error, such as Forbidden.
+
+        ``user`` is anonymous if only the session's URL authorizes the request (``LOCATION_AUTH``).
+        """
+
     def free_space(self, user: AbstractBaseUser) -> int | None:
         """Return how many more bytes ``user`` may store, or None if there is no limit.
 

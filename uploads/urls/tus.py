@@ -23,7 +23,14 @@ urlpatterns = [
     path(
         "<str:session_id>",
         UploadViewSet.as_view(
-            {"options": "discover", "head": "head", "get": "retrieve", "patch": "append", "delete": "destroy"}
+            {
+                "options": "discover",
+                "head": "head",
+                "get": "retrieve",
+                "patch": "append",
+                "put": "put",
+                "delete": "destroy",
+            }
         ),
         name="upload",
     ),

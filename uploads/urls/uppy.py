@@ -22,5 +22,6 @@ urlpatterns = [
         name="part",
     ),
     path("s3/params", UppyCreateViewSet.as_view({"get": "sign_file"})),
-    path("s3/file", UppyFileViewSet.as_view({"post": "receive"}), name="file"),
+    path("s3/file", UppyFileViewSet.as_view({"post": "receive"}), name="files"),
+    path("s3/file/<str:session_id>", UppyFileViewSet.as_view({"get": "retrieve"})),
 ]

@@ -58,7 +58,7 @@ def respond(error: UploadError, body: Any, cause: Exception) -> Response:
     if error.wait is not None:
         response["Retry-After"] = str(error.wait)
     if error.status == 401:
-        response["WWW-Authenticate"] = getattr(cause, "auth_header", None) or "Bearer"
+        response["WWW-Authenticate"] = getattr(cause, "auth_header", "Session")
     return response
 
 

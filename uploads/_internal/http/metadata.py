@@ -10,7 +10,7 @@ from uploads._internal.sessions import FileRequest, Rules
 
 NAMES = "filename", "name"
 TYPES = "filetype", "type"
-FOLDERS = "folderId", "folder_id"
+FOLDERS = "folderid", "folder_id"
 ABSENT = "", "null", "undefined"
 """Texts that JavaScript makes of a missing value."""
 UNNAMED = "upload"
@@ -18,8 +18,12 @@ _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$
 
 
 def first_value(pairs: Mapping[str, str], keys: tuple[str, ...]) -> str:
-    """Return the first value under one of ``keys`` that is not absent, or empty text."""
-    return next((pairs[key] for key in keys if pairs.get(key, "") not in ABSENT), "")
+    """Return the first value under one of ``keys`` that is not absent, or empty text.
+
+    Clients write the keys in any case, such as ``fileName``.
+    """
+    given = {key.lower(): value for key, value in pairs.items()} | dict(pairs)
+    return next((given[key] for key in keys if given.get(key, "") not in ABSENT), "")
 
 
 def content_type(text: str) -> str:
@@ -44,6 +48,6 @@ def file_request(pairs: Mapping[str, str], size: int | None, rules: Rules) -> Fi
 
 def folders(pairs: Mapping[str, str]) -> list[str]:
     """Return the folders in the file's path. Browsers' paths end with the file itself."""
-    *above, last = first_value(pairs, ("relativePath",)).split("/")
+    *above, last = first_value(pairs, ("relativepath",)).split("/")
     name = named(first_value(pairs, NAMES), content_type(first_value(pairs, TYPES)))
     return above if last == name else [*above, last]

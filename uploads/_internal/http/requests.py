@@ -16,6 +16,7 @@ from multipart import parse_options_header
 
 from uploads._internal.http.body import django_request, interrupter, read_blocks, require_identity
 from uploads._internal.http.deadline import declared_length, is_sending
+from uploads._internal.http.digests import Digests
 from uploads._internal.http.exceptions import ChunkOfWidget
 from uploads._internal.http.multipart import FormFields, as_utf8, form_events, is_form, name_of_file, rest_of_file
 from uploads._internal.sessions import ByteRange, Chunk
@@ -61,19 +62,20 @@ def read_file(request: Request) -> FileBody:
         raise ContentRangeInvalid(value=value, reason="a file in one request is sent as a whole")
     query, options = read_query(http), body_options(http)
     if not is_form(http):
-        return FileBody(content_disposition_name(http), Chunk(read_blocks(http), **options), query)
+        blocks = read_blocks(http, digests=Digests(http, whole=True))
+        return FileBody(content_disposition_name(http), Chunk(blocks, **options), query)
     events, form = form_events(http), FormFields()
     name = name_of_file(events, form, typed=False)
     _require_whole_file(query | form.decoded())
 
-    def blocks() -> Iterator[bytes]:
+    def file_blocks() -> Iterator[bytes]:
         size = 0
         for block in rest_of_file(events, form, alone=True):
             size += len(block)
             yield block
         _require_whole_file(query | form.decoded(), size)
 
-    return FileBody(name, Chunk(blocks(), **options), query, form)
+    return FileBody(name, Chunk(file_blocks(), **options), query, form)
 
 
 def _require_whole_file(fields: dict[str, str], size: int | None = None) -> None:

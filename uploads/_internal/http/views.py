@@ -15,7 +15,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.module_loading import import_string
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser, DataAndFiles
-from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -59,6 +59,11 @@ def exempt_from_csrf(request: HttpRequest) -> None:
     has a special header or content type. Pages of other origins can send those only with the portal's permission.
     """
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # noqa: SLF001 - REST framework's own way
+
+
+def is_from_page(request: HttpRequest) -> bool:
+    """Return whether a browser sends the request for a page."""
+    return any(name in request.headers for name in ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"))
 
 
 def get_or_404(sessions: UploadSessionQuerySet, session_id: str) -> UploadSession:
@@ -120,6 +125,10 @@ class UploadView(ViewSet):
         view._non_atomic_requests = frozenset(connections)  # type: ignore[attr-defined]  # noqa: SLF001
         return view
 
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """Return the allowed methods to any client: a browser asks before it sends the user's credentials."""
+        return Response()
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.slot = RequestSlot()
         try:
@@ -154,6 +163,8 @@ class UploadView(ViewSet):
         self._drain(django_request(request))
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"
+        if request.method == "HEAD":
+            answer.data = None  # Not all servers omit the body themselves.
         if is_sync_worker(django_request(request).META):
             answer[SYNC_WORKER] = "1"
         return answer
@@ -197,7 +208,24 @@ class UploadView(ViewSet):
         else:
             leave_unread(request)
 
+    def get_authenticators(self) -> Any:
+        return [] if getattr(self.request, "method", "") == "OPTIONS" else super().get_authenticators()
+
+    def get_authenticate_header(self, request: Request) -> str:
+        """Return the challenges of all schemes, so that a client can choose.
+
+        A page's script gets none for Basic, because the browser would ask for a password. Logged in by a form only, a
+        portal has no scheme.
+        """
+        schemes = [scheme.authenticate_header(request) for scheme in self.get_authenticators()]
+        challenges = dict.fromkeys(str(scheme) for scheme in schemes if scheme)
+        if is_from_page(django_request(request)):
+            challenges = {name: None for name in challenges if not name.lower().startswith("basic")}
+        return ", ".join(challenges) or "Session"
+
     def get_permissions(self) -> Any:
+        if getattr(self.request, "method", "") == "OPTIONS":  # The generator of a schema has no request.
+            return [AllowAny()]
         # Permissions that a portal demands for all views (a second factor, a tenant) apply here, too.
         named = conf.current().PERMISSION_CLASSES
         demanded: Any = api_settings.DEFAULT_PERMISSION_CLASSES if named is None else map(import_string, named)
@@ -228,7 +256,12 @@ class UploadView(ViewSet):
         if session.state == State.COMPLETED:
             destination_of(session).withdraw(session)
         else:
-            sessions.abort(session, who=owners.key_of(self.request.user))
+            self.abort_session(session)
+
+    def abort_session(self, session: UploadSession) -> None:
+        """End an unfinished session for its client, unless the destination vetoes that."""
+        destination_of(session).accept_abort(self.user, session)
+        sessions.abort(session, who=owners.key_of(self.user))
 
     def find(self, session_id: str) -> UploadSession:
         """Return the user's session; a session of another user raises SessionNotFound."""

@@ -10,7 +10,7 @@ from uploads._internal.sessions.create import FileRequest, create, create_edit
 from uploads._internal.sessions.end import abort, delete_pending_file, expire_now, expire_stale, extend, purge
 from uploads._internal.sessions.limits import max_file_size
 from uploads._internal.sessions.numbered.finalize import finalize
-from uploads._internal.sessions.numbered.receive import receive_numbered
+from uploads._internal.sessions.numbered.receive import check_number, receive_numbered
 from uploads._internal.sessions.receive import receive
 from uploads._internal.sessions.rules import ByteRange, Chunk, Duplicate, Fingerprint, Rules
 from uploads._internal.sessions.whole import give_up, receive_whole
@@ -31,6 +31,7 @@ __all__ = [
     "abort",
     "audit",
     "check",
+    "check_number",
     "checks_due",
     "compare",
     "complete",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import Error, IntegrityError
@@ -63,6 +64,8 @@ class FileRequest:
     """Maximum number of characters of a title; longer titles are cut."""
     destination: str = DEFAULT_ALIAS
     """Alias of the destination that gets the file."""
+    id: UUID = field(default_factory=uuid4)
+    """The id of the session."""
 
 
 @outside_transaction
@@ -174,6 +177,7 @@ def _new_session(
     now = timezone.now()
     size = max_size_for(user, destination, file.at_most, FRAMING) if file.size is None else file.size
     return UploadSession(
+        id=file.id,
         owner_key=owners.key_of(user),
         destination=destination.alias,
         folder_id=str(folder.id),

@@ -74,7 +74,8 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
             lease.interrupt, lease.is_sending, lease.preemptible = (
                 chunk.interrupt,
                 chunk.is_sending,
-                chunk.rules.preemptible,
+                # A client that says where its chunk begins has given up the older request.
+                chunk.rules.preemptible or chunk.starts_at is not None,
             )
             take_length(session, chunk)
             if chunk.rules.progressive:

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from uploads._internal.protocols.onlyoffice.dates import format_date
 from uploads._internal.protocols.onlyoffice.location import location_url
 from uploads.destinations import Id
-from uploads.models import Mode, UploadSession
+from uploads.models import Mode, State, UploadSession
 
 
 class Moment(serializers.DateTimeField):
@@ -32,6 +32,7 @@ class Session(serializers.Serializer[Any]):
     bytes_total = serializers.IntegerField(source="file_size")
     state = serializers.CharField()
     failure = serializers.CharField(required=False, help_text="Why the file could not be completed.")
+    uploaded_file = serializers.DictField(required=False, help_text="The file of a completed session.")
 
     def get_location(self, session: UploadSession) -> str:
         return f"{location_url(self.context['request'])}?uid={session.id.hex}"
@@ -40,6 +41,8 @@ class Session(serializers.Serializer[Any]):
         payload: dict[str, Any] = super().to_representation(session)
         if not session.failure:
             del payload["failure"]
+        if session.state == State.COMPLETED:
+            payload["uploaded_file"] = File(session, context=self.context).data
         return payload
 
 

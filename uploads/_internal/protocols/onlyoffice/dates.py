@@ -9,6 +9,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 _DASHED_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)(.*)$")
+_DECODED_PLUS = re.compile(r"(T.*) (\d\d:?\d\d)$")
+"""An offset whose plus became a space, because the client did not encode it in a query or form."""
 _SPARE_DIGITS = re.compile(r"(\.\d{6})\d+")
 
 
@@ -23,6 +25,7 @@ def parse(text: str) -> datetime:
     Also accepts the protocol's own ``2008-04-10T06-30-00.000Z``. Without an offset, the current time zone applies.
     """
     iso = _SPARE_DIGITS.sub(r"\1", _DASHED_TIME.sub(r"\1T\2:\3:\4\5", text.strip()))
+    iso = _DECODED_PLUS.sub(r"\1+\2", iso)
     moment = parse_datetime(iso)
     if moment is None:
         day = parse_date(iso)

@@ -15,7 +15,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 from uploads import names
 from uploads._internal import conf as core
-from uploads._internal import owners, sessions
+from uploads._internal import sessions
 from uploads._internal.http.requests import read_file, read_query
 from uploads._internal.http.views import UploadView, exempt_from_csrf, get_or_404
 from uploads._internal.protocols.onlyoffice import answers, conf, errors, schema
@@ -204,8 +204,7 @@ class SessionView(OnlyofficeView):
         return [] if self.is_capability else super().get_authenticators()
 
     def get_permissions(self) -> Any:
-        open_to_all = self.request.method == "OPTIONS" or self.is_capability
-        return [AllowAny()] if open_to_all else super().get_permissions()
+        return [AllowAny()] if self.is_capability else super().get_permissions()
 
     def find(self, session_id: str) -> UploadSession:
         """Return the session that the client may continue.
@@ -238,9 +237,6 @@ class SessionView(OnlyofficeView):
             return sessions.receive(session, chunk, completes=False)
         return sessions.receive_numbered(session, chunk, number)
 
-    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
-        return Response()
-
 
 class SessionViewSet(SessionView):
     """The REST routes of one session. The folder in the path is ignored."""
@@ -268,7 +264,7 @@ class SessionViewSet(SessionView):
     @schema.SESSION_DESTROY
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the session without a file."""
-        sessions.abort(self.find(session_id), who=owners.key_of(self.request.user))
+        self.abort_session(self.find(session_id))
         return empty_envelope()
 
     def _progress(self, session: UploadSession) -> Response:
@@ -302,7 +298,7 @@ class LocationViewSet(SessionView):
         return self._progress(sessions.finalize(self.find(self._uid()), conf.current().rules))
 
     def abort(self, request: Request) -> Response:
-        sessions.abort(self.find(self._uid()), who=owners.key_of(self.request.user))
+        self.abort_session(self.find(self._uid()))
         return location_response(None)
 
     def initiate(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponseBase
-from rest_framework.permissions import AllowAny
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
@@ -20,7 +20,13 @@ from uploads._internal.http.errors import problem
 from uploads._internal.http.exceptions import DatabaseUnavailable
 from uploads._internal.http.listing import open_sessions
 from uploads._internal.http.requests import read_file
-from uploads._internal.http.views import RETRY_COMPLETION_AFTER, UploadView, exempt_from_csrf, file_status
+from uploads._internal.http.views import (
+    RETRY_COMPLETION_AFTER,
+    UploadView,
+    exempt_from_csrf,
+    file_status,
+    is_from_page,
+)
 from uploads._internal.protocols.resources import conf
 from uploads._internal.protocols.resources.dispatch import PROTOCOLS, variant_of
 from uploads._internal.protocols.resources.errors import TYPES
@@ -69,12 +75,6 @@ class ResourceView(UploadView):
                 for name, value in self.variant.progress(self.session).items():
                     if name in self.variant.of_errors:
                         response[name] = value
-
-    def get_authenticators(self) -> Any:
-        return [] if self.variant.request.method == "OPTIONS" else super().get_authenticators()
-
-    def get_permissions(self) -> Any:
-        return [AllowAny()] if self.request.method == "OPTIONS" else super().get_permissions()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)
@@ -129,6 +129,24 @@ class ResourceView(UploadView):
         if status == 202:
             headers |= {"Retry-After": str(RETRY_COMPLETION_AFTER)}
         return Response(self.described(session), status, headers=headers)
+
+    def store_whole(self, request: Request, name: str = "") -> Response:
+        """Store a file whole or not at all, because its client cannot resume it.
+
+        ``name`` is the file's name in the URL, if there is one.
+        """
+        body = read_file(request)
+        kind = metadata.content_type(request.headers.get("Content-Type", ""))
+        kind = "" if kind in ("multipart/form-data", "application/x-www-form-urlencoded") else kind
+
+        def file(at_most: int | None = None) -> FileRequest:
+            given = (body.fields.get("name"), body.fields.get("filename"), body.name, name)
+            title = metadata.named(next(filter(None, given), ""), kind)
+            return FileRequest(name=title, size=None, at_most=at_most, content_type=kind, rules=conf.KEEPING)
+
+        chunk, folder = body.chunk, self.folder_of(file())
+        chunk = replace(chunk, total=self.variant.whole_size())
+        return self.final(sessions.receive_whole(lambda at_most: self.open(folder, file(at_most)), chunk, file))
 
     def absolute(self, session: UploadSession) -> str:
         return self.request.build_absolute_uri(self.address(session))
@@ -194,7 +212,7 @@ class CollectionViewSet(ResourceView):
     def create(self, request: Request, **_: str) -> Response:
         """Begin an upload; complete it if the request has the whole file."""
         if not self.variant.resumes(interim=self.speaks_interim):
-            return self._whole(request)
+            return self.store_whole(request)
         file, chunk = self.variant.file(), self.variant.first_chunk()
         session = self.open(self.folder_of(file), file)
         if self.speaks_interim:
@@ -221,8 +239,10 @@ class CollectionViewSet(ResourceView):
         return Response({"uploads": [self.described(session) for session in page], "next": after})
 
     def _begun(self, session: UploadSession) -> dict[str, str]:
-        # An absolute location repeats that of the 104. Otherwise, a path avoids a wrong guess of the portal's origin.
-        location = self.absolute(session) if self.variant.has_absolute_location else self.address(session)
+        # An absolute location repeats that of the 104, and some programs resolve a path wrongly. For a browser, which
+        # knows the way through proxies better, a path avoids a wrong guess of the portal's origin.
+        absolute = self.variant.has_absolute_location or not is_from_page(self.variant.request)
+        location = self.absolute(session) if absolute else self.address(session)
         return {"Location": location} | self.variant.progress(session)
 
     def _receive_first(self, session: UploadSession, chunk: Chunk) -> UploadSession:
@@ -241,21 +261,6 @@ class CollectionViewSet(ResourceView):
                     return session  # The response reports the stored size.
             sessions.give_up(session)
             raise
-
-    def _whole(self, request: Request) -> Response:
-        """Store a file whole or not at all, because its client cannot resume it."""
-        body = read_file(request)
-        kind = metadata.content_type(request.headers.get("Content-Type", ""))
-        kind = "" if kind in ("multipart/form-data", "application/x-www-form-urlencoded") else kind
-
-        def file(at_most: int | None = None) -> FileRequest:
-            given = (body.fields.get("name"), body.fields.get("filename"), body.name)
-            name = metadata.named(next(filter(None, given), ""), kind)
-            return FileRequest(name=name, size=None, at_most=at_most, content_type=kind, rules=conf.KEEPING)
-
-        chunk, folder = body.chunk, self.folder_of(file())
-        chunk = replace(chunk, total=self.variant.whole_size())
-        return self.final(sessions.receive_whole(lambda at_most: self.open(folder, file(at_most)), chunk, file))
 
 
 class UploadViewSet(ResourceView):
@@ -309,6 +314,12 @@ class UploadViewSet(ResourceView):
             return self.final(session)
         sessions.require_no_failure(session)
         return Response(status=self.variant.appended, headers=self.variant.progress(session) | self.place(session))
+
+    def put(self, request: Request, session_id: str, **_: str) -> Response:
+        """Store a file that the URL names: ``curl -T`` adds the name to a URL that ends with a slash."""
+        if self.variant.resumes(interim=False):
+            raise MethodNotAllowed(str(request.method))
+        return self.store_whole(request, session_id)
 
     def destroy(self, request: Request, session_id: str, **_: str) -> Response:
         """End the upload. The file of a completed upload belongs to the portal and stays."""

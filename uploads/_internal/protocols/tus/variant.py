@@ -11,6 +11,7 @@ from uploads._internal.http import metadata
 from uploads._internal.http.body import read_blocks, require_identity
 from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.digests import Digests, decode
+from uploads._internal.http.exceptions import DigestMismatch
 from uploads._internal.http.multipart import content_type
 from uploads._internal.http.requests import body_options
 from uploads._internal.protocols.resources import conf, headers
@@ -23,13 +24,13 @@ from uploads._internal.protocols.resources.errors import (
 )
 from uploads._internal.protocols.tus.metadata import decode_text, parse, serialize
 from uploads._internal.sessions import Chunk, FileRequest, max_file_size
-from uploads.exceptions import InvalidRequest, UploadError
+from uploads.exceptions import ChunkBeyondFile, InvalidRequest, UploadError
 from uploads.models import State, UploadSession
 
 CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
 """Algorithms of Upload-Checksum and their hashlib names."""
-CHECKSUM_MISMATCH = 460
-"""Status of tus 1.0 for a chunk that does not match its checksum."""
+STATUSES = {DigestMismatch: 460, ChunkBeyondFile: 413}
+"""Statuses of tus 1.0 (checksum extension), and of tusd for a PATCH beyond the length, which other servers follow."""
 
 
 class Tus(Variant):
@@ -59,8 +60,8 @@ class Tus(Variant):
         super().of_error(response, error)
         if isinstance(error, VersionUnsupported):
             response["Tus-Version"] = self.VERSION
-        if error.code == "digest_mismatch":
-            response.status_code = response.data["status"] = CHECKSUM_MISMATCH
+        if status := STATUSES.get(type(error)):
+            response.status_code = response.data["status"] = status
 
     def progress(self, session: UploadSession) -> dict[str, str]:
         open_still = session.state == State.OPEN or session.is_finishing
@@ -110,7 +111,7 @@ class Tus(Variant):
 
     def _chunk(self, start: int, total: int | None = None) -> Chunk:
         require_identity(self.request)
-        digests = Digests(self.request, **self._checksum())
+        digests = Digests(self.request, self._checksum())
         return Chunk(
             read_blocks(self.request, digests=digests),
             start=start,
@@ -128,9 +129,11 @@ class Tus(Variant):
             message = f"Upload-Checksum: {name} is none of {', '.join(CHECKSUMS)}."
             raise InvalidRequest(message)
         digest = decode("Upload-Checksum", value.strip())
-        if len(digest) != hashlib.new(CHECKSUMS[name], usedforsecurity=False).digest_size:
-            message = f"Upload-Checksum: this is no {name}."
+        if not digest:
+            message = f"Upload-Checksum: the value of {name} is missing."
             raise InvalidRequest(message)
+        if len(digest) != hashlib.new(CHECKSUMS[name], usedforsecurity=False).digest_size:
+            raise DigestMismatch(algorithm=name)
         return {CHECKSUMS[name]: digest}
 
     def is_final(self, session: UploadSession) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.core import signing
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
@@ -22,14 +23,14 @@ from uploads._internal.http.views import UploadView, exempt_from_csrf, file_stat
 from uploads._internal.parts import MAX_PARTS, MIN_PART_SIZE
 from uploads._internal.sessions import Chunk, FileRequest, Rules
 from uploads.exceptions import InvalidRequest, SessionAborted, SessionNotFound
-from uploads.models import State, UploadSession
+from uploads.models import PAST_SENDING, State, UploadSession
 
 RULES = Rules(least=MIN_PART_SIZE)
 """Rules for parts as the plugin makes them for S3."""
 SALT = "uploads.uppy.file"
 SIGNED_FOR = 24 * 3600
 """Seconds for which a signed URL accepts the file."""
-SIZES = ("size", "fileSize")
+SIZES = "size", "filesize"
 """Metadata in which a page may send the file's size; the plugin sends none.
 
 Portals with user quotas need the size.
@@ -83,9 +84,10 @@ class UppyCreateViewSet(UppyView):
         query = request.query_params
         pairs = {name[len("metadata[") : -1]: value for name, value in query.items() if name.startswith("metadata[")}
         fields = {"filename": query.get("filename", ""), "type": query.get("type", ""), "metadata": pairs}
-        signed = signing.dumps([owners.key_of(self.user), fields], salt=SALT, compress=True)
-        url = request.build_absolute_uri(f"{self.address('file')}?signed={signed}")
-        return Response({"method": "POST", "url": url, "fields": {"key": fields["filename"]}})
+        key = uuid4().hex  # The plugin takes the URL of the file to be this address, a slash, and the key.
+        signed = signing.dumps([owners.key_of(self.user), key, fields], salt=SALT, compress=True)
+        url = request.build_absolute_uri(f"{self.address('files')}?signed={signed}")
+        return Response({"method": "POST", "url": url, "fields": {"key": key}})
 
 
 class UppyFileViewSet(UppyView):
@@ -97,22 +99,33 @@ class UppyFileViewSet(UppyView):
         try:
             self.signed = signing.loads(request.GET.get("signed", ""), salt=SALT, max_age=SIGNED_FOR)
         except signing.BadSignature:
-            self.signed = ["", {}]
+            self.signed = ["", "", {}]
         else:
             exempt_from_csrf(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def receive(self, request: Request, **_: str) -> Response:
         """Store the file of the form."""
-        owner, fields = self.signed
+        owner, key, fields = self.signed
         if owner != owners.key_of(self.user):
             raise SessionNotFound
-        file = replace(_file_request(fields), size=None)
-        session = sessions.receive_whole(
-            lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)), read_file(request).chunk
-        )
+        session = UploadSession.objects.filter(pk=key).first()
+        if session is None or session.state not in PAST_SENDING:  # Otherwise, only the answer was lost.
+            file = replace(_file_request(fields), size=None, id=uuid4() if session else UUID(key))
+            session = sessions.receive_whole(
+                lambda at_most: self.open(self.folder_of(file), replace(file, at_most=at_most)),
+                read_file(request).chunk,
+            )
         headers = {"Location": place} if (place := self.location(session)) else {}
         return Response({"location": place}, file_status(session), headers=headers)
+
+    def retrieve(self, request: Request, session_id: str, **_: str) -> HttpResponseBase:
+        """Redirect to the file that was sent with the key."""
+        session = sessions.require_live(self.find(session_id))
+        location = self.location(session)
+        if location is None:
+            return Response(status=file_status(session))
+        return HttpResponseRedirect(location)
 
 
 class UppyUploadViewSet(UppyView):
@@ -127,7 +140,7 @@ class UppyUploadViewSet(UppyView):
 
     def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Return the URL for a part."""
-        sessions.require_live(self.find(session_id))
+        sessions.check_number(sessions.require_live(self.find(session_id)), number, RULES)
         path = self.address("part", session_id=session_id, number=number)
         return Response({"url": request.build_absolute_uri(path)})
 
