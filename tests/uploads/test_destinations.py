@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.storage import Storage
-from django.db import models
+from django.db import connection, models
 from django.db.models import Manager, QuerySet
 from django.test.utils import isolate_apps
+from PIL import Image
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
@@ -231,6 +233,94 @@ def test_dimensions_of_an_image_need_no_value() -> None:
 
     destination = ModelDestination(model=Photo)
     assert [*destination.problems(), *destination.warnings()] == []
+
+
+@pytest.fixture
+def table(uploads_settings: Callable[..., None]) -> Iterator[Callable[..., None]]:
+    """Create the tables of models of the test, and store files in the first, with the options."""
+    made: list[Any] = []
+
+    def create(model: Any, **options: Any) -> None:
+        with connection.schema_editor() as editor:
+            editor.create_model(model)
+        made.append(model)
+        backend = {"BACKEND": "uploads.destinations.ModelDestination", "OPTIONS": {"model": model} | options}
+        uploads_settings(DESTINATION="", DESTINATIONS={"default": backend})
+
+    with isolate_apps("portal"):
+        yield create
+        for model in made:
+            with connection.schema_editor() as editor:
+                editor.delete_model(model)
+
+
+@pytest.fixture
+def portraits(table: Callable[..., None]) -> Any:
+    """A model with one image per user."""
+
+    class Portrait(models.Model):
+        person = models.OneToOneField(User, models.CASCADE)
+        title = models.CharField(max_length=100)
+        image = models.ImageField(upload_to="portraits", max_length=255, width_field="width")
+        width = models.IntegerField()
+
+        class Meta:
+            app_label = "portal"
+
+    table(Portrait)
+    return Portrait
+
+
+@pytest.mark.django_db(transaction=True)
+def test_replacing_ignores_files_in_the_bin(table: Callable[..., None], api: APIClient) -> None:
+    class Kept(Manager[Any]):
+        def get_queryset(self) -> QuerySet[Any]:
+            return super().get_queryset().exclude(deleted=True)
+
+    class Note(models.Model):
+        title = models.CharField(max_length=100)
+        content = models.FileField(max_length=255)
+        deleted = models.BooleanField(default=False)
+        objects = Kept()
+
+        class Meta:
+            app_label = "portal"
+
+    table(Note, same_title="replace")
+    for data in (b"old", b"older"):
+        api.generic("PUT", "/tus/a.txt", data)
+        Note._base_manager.update(deleted=True)
+    assert {(note.title, content_of(note)) for note in Note._base_manager.all()} == {
+        ("a.txt", b"old"),
+        ("a.txt", b"older"),
+    }
+
+
+def drawn(width: int) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (width, 20)).save(written, "PNG")
+    return written.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_user_has_one_file_in_a_one_to_one_model(portraits: Any, api: APIClient) -> None:
+    for width in (30, 40):
+        answer = api.generic("PUT", f"/tus/{width}.png", drawn(width))
+        assert answer.status_code == 201, answer.content
+    portrait = portraits.objects.get()
+    assert (portrait.title, portrait.width) == ("40.png", 40)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [("a.png", b"no image", "it is not a valid image"), ("a.txt", drawn(1), "File extension “txt” is not allowed")],
+    ids=["damaged", "other"],
+)
+def test_image_field_takes_images_only(portraits: Any, api: APIClient, name: str, data: bytes, why: str) -> None:
+    answer = api.generic("PUT", f"/tus/{name}", data)
+    assert (answer.status_code in (403, 422), why in answer.json()["title"]) == (True, True), answer.content
+    assert (portraits.objects.count(), UploadSession.objects.unfinished().count()) == (0, 0)
 
 
 class ForeignStorage(Storage):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import models, router, transaction
 
 from uploads import names
 from uploads._internal import conf
 from uploads.destinations.base import ROOT, EditableFile, Folder, PublishedFile, plain_id
-from uploads.exceptions import FileNotFound, FolderNotFound, NotAccepted
+from uploads.exceptions import FileNotFound, FolderNotFound
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 from uploads.destinations.base import sign_object_name
 from uploads.destinations.model_options import KEEP, REPLACE, ModelOptions
+from uploads.destinations.validation import refusing, require_extension, require_image
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ class ModelDestination(ModelOptions):
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
         session.storage = self._storage
+        with refusing():
+            require_extension(self.column, session.file_name)
         self._clean_early(self._row_for(session), session)
 
     def object_name(self, session: UploadSession) -> str:
@@ -102,7 +104,9 @@ class ModelDestination(ModelOptions):
             if folders is not None:  # Locked, so that no other upload chooses the same title.
                 folders._base_manager.select_for_update().filter(pk=session.folder_id).first()
             file = self._row_for(session)
-            self._take_over(file, session)
+            with refusing():
+                require_image(self.column, session)
+                self._take_over(file, session)
         return PublishedFile(
             id=plain_id(file.pk),
             folder_id=session.folder,
@@ -118,18 +122,22 @@ class ModelDestination(ModelOptions):
             name, storage = old.name, old.storage
             transaction.on_commit(lambda: storage.delete(name), using=router.db_for_write(self._model), robust=True)
         setattr(file, field.name, session.object_name)
-        with _refusing():
-            file.full_clean()
+        file.full_clean()
         file.save()
 
     def _row_for(self, session: UploadSession) -> Any:
         """Return an unsaved row for the session's file, or the row whose content it replaces."""
         title_field, owner = self._title_field, session.owner
         file = None
+        one_each = self._owner_field and owner is not None and self._column(self._owner_field).unique
         if session.file_id:
             file = self._all.filter(pk=session.file_id).first()
             if file is None:
                 raise FileNotFound
+        elif one_each:
+            file = self._all.filter(**{self._owner_field: owner}).first()
+            if file is not None and title_field:
+                setattr(file, title_field, session.file_name)
         elif title_field and self.same_title == REPLACE and not session.create_new:
             seen = self._beside(self._seen, session.folder_id, owner)
             file = seen.filter(**{title_field: session.file_name}).first()
@@ -137,7 +145,8 @@ class ModelDestination(ModelOptions):
             file = self._model()
             if title_field:
                 free = self.same_title != KEEP or session.create_new
-                beside = self._beside(self._all, session.folder_id, owner)
+                rows = self._all if self._titles_are_unique else self._seen
+                beside = self._beside(rows, session.folder_id, owner)
                 setattr(file, title_field, self._free(beside, session.file_name) if free else session.file_name)
             if self.folder_field:
                 setattr(file, self._column(self.folder_field).attname, session.folder_id)
@@ -177,8 +186,8 @@ class ModelDestination(ModelOptions):
         field = self.column
         if not getattr(file, field.name):
             file.__dict__[field.attname] = session.file_name
-        exclude = {field.name}
-        with _refusing():
+        exclude = {field.name, getattr(field, "width_field", None), getattr(field, "height_field", None)} - {None}
+        with refusing():
             file.clean_fields(exclude=exclude)
             try:
                 file.clean()
@@ -214,19 +223,6 @@ class ModelDestination(ModelOptions):
 
     def _url_of(self, file: Any) -> str:
         return str(file.get_absolute_url()) if hasattr(file, "get_absolute_url") else ""
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Convert validation errors of the model to NotAccepted."""
-    try:
-        yield
-    except ValidationError as error:
-        found = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
-        texts = [
-            text if name == NON_FIELD_ERRORS else f"{name}: {text}" for name, texts in found.items() for text in texts
-        ]
-        raise NotAccepted(reason=" ".join(texts)) from error
 
 
 def _until(parts: Iterable[str], sign: str) -> Iterator[str]:

@@ -111,6 +111,14 @@ class ModelOptions(Destination):
         return self.owner_field or _user_field(self._model)
 
     @property
+    def _titles_are_unique(self) -> bool:
+        """Return whether the database demands different titles, also of rows that the portal hides."""
+        meta, title = self._model._meta, self._title_field
+        constraints = [item for item in meta.constraints if isinstance(item, models.UniqueConstraint)]
+        together = [*meta.unique_together, *(item.fields for item in constraints if item.condition is None)]
+        return bool(self._column(title).unique) or any(title in fields for fields in together)
+
+    @property
     def _storage(self) -> str:
         """The alias of the field's storage."""
         return alias_of(self.column)
