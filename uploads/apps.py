@@ -17,13 +17,16 @@ class UploadsConfig(AppConfig):
         import uploads._internal.protocols.onlyoffice.protocol
         import uploads._internal.protocols.resources.protocol
         import uploads._internal.protocols.uppy.protocol  # Protocols register themselves on import.
-        from uploads._internal.checks import check_limits, check_settings
+        from uploads._internal.checks import check_authentication, check_limits, check_settings
         from uploads.forms.checks import check_forms
 
         checks.register(check_settings, "uploads")
         checks.register(check_limits, "uploads", deploy=True)
+        checks.register(check_authentication, "uploads", deploy=True)
         checks.register(check_forms, "uploads")
         if find_spec("celery"):
-            import uploads.tasks
+            from uploads import signals, tasks
+
+            signals.session_checking.connect(tasks.begin_check)
         if find_spec("drf_spectacular"):
             import uploads._internal.protocols.onlyoffice.schemes  # noqa: F401 - registers itself on import

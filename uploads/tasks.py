@@ -1,4 +1,7 @@
-"""Celery tasks, safe to repeat and to run concurrently. ``README.md`` shows the schedule."""
+"""Periodic work, safe to repeat and to run concurrently: Celery tasks, and functions for any other task queue.
+
+``docs/task-queues.md`` has the schedules.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import logging
 from contextvars import copy_context
 from typing import Any
 
-from celery import current_app, shared_task
-from django.dispatch import receiver
-
-from uploads import signals
 from uploads._internal import conf, sessions
 from uploads._internal.transfer.deadlines import Caller
 from uploads.exceptions import SessionBusy
 from uploads.models import UploadSession
+
+try:
+    from celery import current_app, shared_task
+except ImportError:  # Another task queue, or cron, calls the functions.
+
+    def shared_task(**_: Any) -> Any:
+        return lambda function: function
+
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +40,17 @@ def expire_sessions() -> int:
 
 @shared_task(ignore_result=True, soft_time_limit=600)
 def complete_sessions() -> int:
-    """Complete the sessions with all bytes but no file, after a store or process failed."""
+    """Complete the sessions with all bytes but no file, after a store or process failed.
+
+    In Celery, due checks become tasks of their own; a direct call runs them.
+    """
     size = conf.current().BATCH_SIZE
-    for session in sessions.checks_due(limit=size):
-        check_session.delay(session.pk.hex)
-    return sessions.complete_due(limit=size)
+    in_celery = hasattr(complete_sessions, "request") and not complete_sessions.request.called_directly
+    begin = check_session.delay if in_celery else check_session
+    due = sessions.checks_due(limit=size)
+    for session in due:
+        begin(session.pk.hex)
+    return len(due) + sessions.complete_due(limit=size)
 
 
 @shared_task(ignore_result=True)
@@ -51,7 +64,6 @@ def check_session(session_id: str) -> None:
         logger.info("session %s: somebody is at it", session_id)
 
 
-@receiver(signals.session_checking)
 def begin_check(*, session: UploadSession, **_: Any) -> None:
     """Start the check of a file immediately.
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from portal.models import File
 from uploads._internal import conf
-from uploads._internal.checks import check_settings
+from uploads._internal.checks import check_authentication, check_settings
 from uploads.destinations import Destination, Folder
 
 
@@ -104,8 +104,20 @@ def test_unknown_setting_raises_at_run_time(uploads_settings: Callable[..., None
         conf.current()
 
 
+def test_directory_without_media_root_is_reported(settings: Any, use_storage: Callable[..., Any]) -> None:
+    use_storage({"BACKEND": "django.core.files.storage.FileSystemStorage"})
+    settings.MEDIA_ROOT = ""
+    assert ids() == ["uploads.W019"]
+
+
+def test_password_login_by_default_is_reported(settings: Any) -> None:
+    assert check_authentication() == []
+    settings.REST_FRAMEWORK = {}
+    assert [message.id for message in check_authentication()] == ["uploads.W020"]
+
+
 def test_middleware_that_reads_bodies_is_reported(settings: Any) -> None:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "silk.middleware.SilkyMiddleware"]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "request_logging.middleware.LoggingMiddleware"]
     assert [message.id for message in check_settings()] == ["uploads.W009"]
 
 

@@ -32,7 +32,6 @@ HARMFUL = {
     "reversion.middleware.RevisionMiddleware": IN_TRANSACTION,
     "drf_api_logger.middleware.api_logger_middleware.APILoggerMiddleware": READS_BODIES,
     "request_logging.middleware.LoggingMiddleware": READS_BODIES,
-    "silk.middleware.SilkyMiddleware": READS_BODIES,
 }
 """Middleware known to break uploads, each with its effect, the remedy and the check id.
 
@@ -52,6 +51,19 @@ def check_limits(**_: Any) -> list[CheckMessage]:
             text = "Uploads are unlimited: neither the file size, nor the space of a user, nor the rate has a limit."
             hint = "Set UPLOADS['MAX_FILE_SIZE'], a rate for uploads-create, or the destination's free_space()."
             return [Warning(text, hint=hint, id="uploads.W016")]
+    return []
+
+
+def check_authentication(**_: Any) -> list[CheckMessage]:
+    """Warn if passwords are accepted only because REST framework accepts them by default; for ``check --deploy``."""
+    rest: dict[str, Any] = getattr(settings, "REST_FRAMEWORK", {})
+    if conf.raw_settings() and "DEFAULT_AUTHENTICATION_CLASSES" not in rest:
+        text = (
+            "Uploads accept passwords by BasicAuthentication, REST framework's default, without a second factor or "
+            "the limits of your login."
+        )
+        hint = "Set REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'], for example to SessionAuthentication alone."
+        return [Warning(text, hint=hint, id="uploads.W020")]
     return []
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from django.core.checks import CheckMessage, Warning
 from django.core.files.storage import FileSystemStorage
 
 from uploads._internal.stores.base import FoundObject, FoundUpload, Part, Store, StoredObject, Upload, overridden
@@ -47,6 +48,12 @@ class FileSystemStore(Store):
     @property
     def identity(self) -> str:
         return f"directory {self.storage.location}"
+
+    def check(self) -> list[CheckMessage]:
+        if self.storage.base_location:
+            return []
+        text = f"STORAGES[{self.alias!r}] has no location, so files are stored in the working directory."
+        return [Warning(text, hint="Set MEDIA_ROOT, or the storage's option location.", id="uploads.W019")]
 
     def transformations(self) -> list[str]:
         return overridden(self.storage, FileSystemStorage)
