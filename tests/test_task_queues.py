@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from uploads._internal.stores.base import Store
 from uploads.models import State, UploadSession
 
 PAGE = Path(__file__).parents[1] / "docs" / "task-queues.md"
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def lines_of(queue: str) -> Any:
@@ -29,7 +30,7 @@ def lines_of(queue: str) -> Any:
 
 def prepare_dramatiq(settings: Any) -> Callable[[dict[str, Any]], None]:
     dramatiq = pytest.importorskip("dramatiq")
-    from dramatiq.brokers.stub import StubBroker
+    from dramatiq.brokers.stub import StubBroker  # type: ignore[import-not-found]
 
     broker = StubBroker()
     dramatiq.set_broker(broker)
@@ -88,7 +89,7 @@ def test_queue_runs_the_check_of_a_file(
     work = prepare(settings)
     names: dict[str, Any] = {"__name__": "portal_tasks"}
     exec(lines_of(queue), names)  # noqa: S102 - the page's own code
-    uploads_settings(SHA256=True)
+    uploads_settings(SHA256=True, CHECK_WAIT=timedelta(milliseconds=1))
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     work(names)
     session.refresh_from_db()
@@ -98,7 +99,7 @@ def test_queue_runs_the_check_of_a_file(
 def test_direct_call_runs_due_checks(
     checking: Signal, file_store: Store, open_session: Callable[..., UploadSession], uploads_settings: Any
 ) -> None:
-    uploads_settings(SHA256=True)
+    uploads_settings(SHA256=True, CHECK_WAIT=timedelta(milliseconds=1))
     session = sessions.receive(open_session(3), chunk_of(b"abc"))
     assert session.state == State.CHECKING
     assert tasks.complete_sessions() == 1

@@ -18,7 +18,7 @@ try:
     from celery import current_app, shared_task
 except ImportError:  # Another task queue, or cron, calls the functions.
 
-    def shared_task(**_: Any) -> Any:
+    def shared_task(**_: Any) -> Any:  # type: ignore[no-redef]
         return lambda function: function
 
 
