@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import posixpath
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,12 +14,14 @@ from django.utils.module_loading import import_string
 
 from uploads import names
 from uploads._internal import conf
-from uploads.exceptions import EditUnsupported, FileNotFound, NotAccepted, RelativePathUnsupported
+from uploads.exceptions import EditUnsupported, FileNotFound, NotAccepted, RelativePathUnsupported, UploadError
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
     from uploads.models import UploadSession
+
+logger = logging.getLogger(__name__)
 
 ROOT = "@my"
 """The id of the only folder of a portal without folders."""
@@ -259,6 +263,20 @@ class Destination:
         Remove the folders of ``session.path`` that were created for uploads and are empty.
         May run more than once for a session.
         """
+
+
+def generated_name(field: Any, row: Any, title: str, neutral: str) -> str:
+    """Return the name that ``upload_to`` of a model field gives a file, in ``neutral`` if it raises.
+
+    The row is not saved yet, so a function of the portal may miss its relations.
+    """
+    try:
+        return str(field.generate_filename(row, title))
+    except UploadError:
+        raise
+    except Exception as error:
+        logger.warning("upload_to of %s failed for a new instance: %r", field, error)
+        return posixpath.join(neutral, title)
 
 
 def sign_object_name(session: UploadSession, wanted: str, longest: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from uploads.models import UploadSession
 
-from uploads.destinations.base import sign_object_name
+from uploads.destinations.base import generated_name, sign_object_name
 from uploads.destinations.model_options import KEEP, REPLACE, ModelOptions
 from uploads.destinations.validation import refusing, require_extension, require_image
 
@@ -94,7 +94,8 @@ class ModelDestination(ModelOptions):
 
     def object_name(self, session: UploadSession) -> str:
         field = self.column
-        wanted = field.generate_filename(self._row_for(session), names.for_storage(session.file_name))
+        title, neutral = names.for_storage(session.file_name), conf.current().OBJECT_PREFIX
+        wanted = generated_name(field, self._row_for(session), title, neutral)
         return sign_object_name(session, wanted, field.max_length or conf.MAX_NAME)
 
     def publish(self, session: UploadSession) -> PublishedFile:
@@ -145,8 +146,8 @@ class ModelDestination(ModelOptions):
             file = self._model()
             if title_field:
                 free = self.same_title != KEEP or session.create_new
-                rows = self._all if self._titles_are_unique else self._seen
-                beside = self._beside(rows, session.folder_id, owner)
+                rows = [self._seen, *(self._all.filter(condition) for condition in self._unique_among)]
+                beside = [self._beside(some, session.folder_id, owner) for some in rows]
                 setattr(file, title_field, self._free(beside, session.file_name) if free else session.file_name)
             if self.folder_field:
                 setattr(file, self._column(self.folder_field).attname, session.folder_id)
@@ -159,10 +160,14 @@ class ModelDestination(ModelOptions):
         self.fill(file, session)
         return file
 
-    def _free(self, beside: models.QuerySet[Any], title: str) -> str:
+    def _free(self, beside: Iterable[models.QuerySet[Any]], title: str) -> str:
         field = self._title_field
         longest = self._column(field).max_length or names.MAX_LENGTH
-        return next(name for name in names.variants(title, longest) if not beside.filter(**{field: name}).exists())
+
+        def is_free(name: str) -> bool:
+            return not any(rows.filter(**{field: name}).exists() for rows in beside)
+
+        return next(filter(is_free, names.variants(title, longest)))
 
     @property
     def _seen(self) -> models.QuerySet[Any]:

@@ -111,12 +111,13 @@ class ModelOptions(Destination):
         return self.owner_field or _user_field(self._model)
 
     @property
-    def _titles_are_unique(self) -> bool:
-        """Return whether the database demands different titles, also of rows that the portal hides."""
+    def _unique_among(self) -> list[models.Q]:
+        """The rows, one condition each, among which the database demands different titles; the portal may hide them."""
         meta, title = self._model._meta, self._title_field
         constraints = [item for item in meta.constraints if isinstance(item, models.UniqueConstraint)]
-        together = [*meta.unique_together, *(item.fields for item in constraints if item.condition is None)]
-        return bool(self._column(title).unique) or any(title in fields for fields in together)
+        found = [item.condition or models.Q() for item in constraints if title in item.fields]
+        alone = self._column(title).unique or any(title in fields for fields in meta.unique_together)
+        return [*found, models.Q()] if alone else found
 
     @property
     def _storage(self) -> str:

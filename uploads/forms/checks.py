@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.forms import BaseForm
 from django.utils.module_loading import import_string
 
 from uploads._internal.checks import check_bytes, has_check
+from uploads._internal.stores import make_store
 from uploads.destinations import aliases
 from uploads.destinations.registry import FORMS, storages_in_use
+from uploads.forms.destination import PREFIX
 from uploads.forms.fields import UploadField, limits_in
 from uploads.forms.routes import form_routes
 
@@ -30,15 +32,36 @@ def _hashes_modules() -> bool:
     return getattr(storage, "support_js_module_import_aggregation", True)
 
 
-def _check_storages() -> Iterator[CheckMessage]:
-    """Check the storages of the upload fields of all imported forms."""
-    found: set[str] = set()
+def _check_fields() -> Iterator[CheckMessage]:
+    """Check the upload fields of all imported forms: their storages and functions for ``upload_to``."""
+    used: set[str] = set()
+    functions: dict[str, Any] = {}
     for form in _subclasses(BaseForm):
         for name, field in getattr(form, "base_fields", {}).items():
-            if isinstance(field, UploadField):
-                found.add(limits_in(field.limits, form, name).storage)
-    for alias in sorted(found - {*storages_in_use()}):
+            if not isinstance(field, UploadField):
+                continue
+            try:
+                limits = limits_in(field.limits, form, name)
+                make_store(limits.storage)
+            except ImproperlyConfigured as error:
+                text = f"The upload field {name!r} of {form.__module__}.{form.__qualname__} cannot be shown: {error}"
+                yield Error(text, id="uploads.E054")
+                continue
+            used.add(limits.storage)
+            if limits.model_field:
+                functions[limits.model_field] = form._meta.model._meta.get_field(name)
+    for alias in sorted(used - {*storages_in_use()}):
         yield from check_bytes(alias)
+    for column in functions.values():
+        try:
+            column.generate_filename(column.model(), "name")
+        except Exception as error:  # The function is the portal's.
+            yield Warning(
+                f"upload_to of {column} fails for a new instance: {error!r}. "
+                f"Files of upload fields go to {PREFIX}/ instead.",
+                hint="Use only values that an empty instance has; relations are set after the file is uploaded.",
+                id="uploads.W018",
+            )
 
 
 def _subclasses(kind: type) -> Iterator[Any]:
@@ -75,7 +98,7 @@ def _check_forms() -> Iterator[CheckMessage]:
             hint="Set support_js_module_import_aggregation = True in a subclass of the storage; see docs/browser.md.",
             id="uploads.W015",
         )
-    yield from _check_storages()
+    yield from _check_fields()
     checked = [alias for alias in aliases() if has_check(alias)]
     if checked and not has_check(FORMS):
         yield Warning(

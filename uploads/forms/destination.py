@@ -19,7 +19,7 @@ from django.utils import timezone
 from uploads import names
 from uploads._internal import sessions
 from uploads._internal.conf import DEFAULT_ALIAS
-from uploads.destinations.base import Destination, Folder, PublishedFile, sign_object_name
+from uploads.destinations.base import Destination, Folder, PublishedFile, generated_name, sign_object_name
 from uploads.destinations.registry import FORMS, aliases, get_destination
 from uploads.forms.routes import form_routes
 from uploads.forms.tokens import limits_of, token
@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 PLACE = "@forms"
 PREFIX = "form-uploads"
-"""Default prefix for fields without ``upload_to``; no destination uses it, so no audit examines it."""
+"""Default prefix for fields without ``upload_to``, or whose function raises.
+
+No destination uses it, so no audit examines it."""
 
 
 class FormDestination(Destination):
@@ -60,7 +62,7 @@ class FormDestination(Destination):
         title = names.for_storage(session.file_name)
         if limits.model_field:
             field = _field(limits.model_field)
-            wanted = field.generate_filename(field.model(), title)
+            wanted = generated_name(field, field.model(), title, PREFIX)
         else:
             now: datetime = timezone.localtime() if timezone.is_aware(timezone.now()) else timezone.now()
             wanted = posixpath.join(now.strftime(limits.upload_to or PREFIX), title)
@@ -86,7 +88,7 @@ class FormDestination(Destination):
         found = set(pending.values_list("session__object_name", flat=True))
         if not (form_routes() or UploadSession.objects.filter(destination=FORMS).exists()):
             return found  # No form ever received a file.
-        for field in _file_fields():
+        for field in file_fields():
             rows = field.model._base_manager.using(router.db_for_write(field.model))
             try:
                 found |= set(rows.filter(**{f"{field.name}__in": names}).values_list(field.name, flat=True))
@@ -101,7 +103,8 @@ def _field(path: str) -> Any:
     return apps.get_model(label)._meta.get_field(name)
 
 
-def _file_fields() -> Iterator[Any]:
+def file_fields() -> Iterator[Any]:
+    """Yield the file fields of all models."""
     for model in apps.get_models():
         for field in model._meta.local_fields:
             if isinstance(field, models.FileField):

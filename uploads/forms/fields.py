@@ -138,7 +138,7 @@ def _is_admins(widget: Any) -> bool:
     from django.contrib.admin.widgets import AdminFileWidget
 
     kind = widget if isinstance(widget, type) else type(widget)
-    return issubclass(kind, AdminFileWidget) and not issubclass(kind, UploadWidget)
+    return issubclass(kind, AdminFileWidget)
 
 
 def limits_in(limits: Limits, form: type[forms.BaseForm], name: str) -> Limits:

@@ -53,3 +53,13 @@ def current_user() -> Any:
     """Return the signed-in user of the request; None outside a request or for anonymous users."""
     user = getattr(_request.get(), "user", None)
     return user if user is not None and user.is_authenticated else None
+
+
+def csp_nonce() -> str:
+    """Return the nonce of the request's content security policy, from Django's middleware or django-csp's."""
+    request = _request.get()
+    # A nonce is generated when it is read; until then it is false.
+    for name in ("_csp_nonce", "csp_nonce"):
+        if getattr(request, name, None) is not None:
+            return str(getattr(request, name))
+    return ""

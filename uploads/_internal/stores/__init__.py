@@ -67,8 +67,17 @@ def alias_of(field: FileField) -> str:
     for alias in storages.backends:
         if storages[alias] in (storage, field.storage):
             return alias
-    message = f"The storage of {field} is none of STORAGES: give it an alias there."
+    for alias in storages.backends:
+        if _is_same(storages[alias], storage):
+            return alias
+    kind = f"{type(storage).__module__}.{type(storage).__qualname__}"
+    message = f"The storage of {field} is none of STORAGES: add an entry for {kind} with the same options."
     raise ImproperlyConfigured(message)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return True if two storages were made with the same arguments, such as the instance of a package's field."""
+    return type(one) is type(other) and hasattr(one, "deconstruct") and one.deconstruct() == other.deconstruct()
 
 
 def _make_store(alias: str, storage: Storage) -> Store:
