@@ -1,6 +1,6 @@
-"""Signals about sessions, sent after the transaction of the change. Receivers get ``session``.
+"""Signals about sessions, sent after the transaction of the change, and about requests and calls.
 
-``uploads._internal.sessions`` sends them. To refuse something, use ``Destination`` instead.
+Receivers of signals about sessions get ``session``. To refuse something, use ``Destination`` instead.
 """
 
 from __future__ import annotations
@@ -23,3 +23,14 @@ session_failed = Signal()
 """The file could not be completed, or its check refused it. ``session.failure`` has the reason."""
 lease_taken_over = Signal()
 """A writer died without releasing the session, and another one continues."""
+request_finished = Signal()
+"""A request to a protocol's URL ended. Receivers get ``protocol``, ``method``, ``status``, and ``code``, the error's.
+
+They also get ``session`` (or None), ``file_name`` and ``owner_key``. ``code`` is empty without an error, and the names
+are empty if unknown.
+"""
+store_called = Signal()
+"""A call to S3 ended. Receivers get ``operation`` and ``seconds``, in the thread of the call.
+
+The portal's own calls with the storage's client count, too.
+"""

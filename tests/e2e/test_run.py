@@ -73,9 +73,19 @@ def test_unreachable_service_is_named(broken: dict[str, str], tmp_path: Path) ->
     assert "Traceback" not in message
 
 
-def test_doctor_finds_no_problem_in_demo(demo: Demo) -> None:
-    assert demo.manage("uploads_doctor", "--url", demo.url).endswith("All is well.\n")
+def test_printed_command_finds_no_problem(demo: Demo) -> None:
+    """Paste the line of the ready block into another terminal, which knows no DATA_DIR."""
+    (line,) = re.findall(r"DATA_DIR=.+uploads_doctor.+", demo.ready_block)
+    terminal = {name: value for name, value in demo.environment.items() if name != "DATA_DIR"}
+    answer = subprocess.run(line, shell=True, cwd="/", env=terminal, text=True, capture_output=True, check=False)  # noqa: S602
+    assert answer.stdout.endswith("All is well.\n"), answer.stderr
     assert "0 orphans" in demo.manage("audit_uploads")
+
+
+def test_ready_block_names_all_addresses(demo: Demo) -> None:
+    (docs,) = re.findall(r"API +(\S+)", demo.ready_block)
+    assert "swagger" in requests.get(docs, timeout=30).text
+    assert re.search(r"Files +http://\S+ +S3 store \(no web page\)", demo.ready_block)
 
 
 def test_metrics_cover_all_processes(demo: Demo) -> None:
@@ -88,7 +98,7 @@ def test_metrics_cover_all_processes(demo: Demo) -> None:
     names = [
         'uploads_sessions_total{event="created"}',
         'uploads_sessions_total{event="completed"}',
-        "uploads_bytes_total",
+        'uploads_bytes_total{protocol="onlyoffice"}',
     ]
     before = [value(name) for name in names]
     session = demo.create(1000)

@@ -1,7 +1,8 @@
 """Count upload events from the app's signals, and export them for Prometheus.
 
 Call ``connect`` once per process (``AppConfig.ready``) and add ``metrics`` to the URLs. Processes share their counts
-through the files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus-client: multiprocess mode).
+through the files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus-client: multiprocess mode). ``docs/monitoring/index.md``
+lists the metrics.
 """
 
 from __future__ import annotations
@@ -15,14 +16,34 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Count, Sum, When
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from uploads import signals
+from uploads.destinations.base import caller
 from uploads.models import UploadSession
 
 SESSIONS = Counter("uploads_sessions", "What became of upload sessions.", ["event"])
-BYTES = Counter("uploads_bytes", "Bytes of chunks that were stored and committed.")
+BYTES = Counter("uploads_bytes", "Bytes of chunks that were stored and committed.", ["protocol"])
+REQUESTS = Counter(
+    "uploads_requests",
+    "Requests to upload URLs; those with a code were refused.",
+    ["protocol", "method", "status", "code"],
+)
+STORE_SECONDS = Histogram(
+    "uploads_store_seconds",
+    "Durations of calls to S3, including boto3's repetitions.",
+    ["operation"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 TAKEOVERS = Counter("uploads_lease_takeovers", "Sessions carried on after their writer died.")
 EVENTS = {
     "created": signals.session_created,
@@ -31,6 +52,7 @@ EVENTS = {
     "expired": signals.session_expired,
     "failed": signals.session_failed,
 }
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def connect() -> None:
@@ -38,8 +60,24 @@ def connect() -> None:
     for event, signal in EVENTS.items():
         count = SESSIONS.labels(event)
         signal.connect(lambda count=count, **_: count.inc(), weak=False, dispatch_uid=f"metrics-{event}")
-    signals.chunk_stored.connect(lambda size, **_: BYTES.inc(size), weak=False, dispatch_uid="metrics-bytes")
+    signals.chunk_stored.connect(_count_bytes, dispatch_uid="metrics-bytes")
+    signals.request_finished.connect(_count_request, dispatch_uid="metrics-requests")
+    signals.store_called.connect(_observe_call, dispatch_uid="metrics-store")
     signals.lease_taken_over.connect(lambda **_: TAKEOVERS.inc(), weak=False, dispatch_uid="metrics-takeovers")
+
+
+def _count_bytes(*, size: int, **_: Any) -> None:
+    view = caller() and caller().parser_context["view"]
+    BYTES.labels(getattr(view, "protocol", "")).inc(size)
+
+
+def _count_request(*, protocol: str, method: str, status: int, code: str, **_: Any) -> None:
+    # A client may send any method, and the process keeps each value of a label.
+    REQUESTS.labels(protocol, method if method in METHODS else "other", status, code).inc()
+
+
+def _observe_call(*, operation: str, seconds: float, **_: Any) -> None:
+    STORE_SECONDS.labels(operation).observe(seconds)
 
 
 @login_not_required

@@ -22,6 +22,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
+from uploads import signals
 from uploads._internal import conf, owners, sessions
 from uploads._internal.causes import cause_of
 from uploads._internal.conf import DEFAULT_ALIAS
@@ -112,6 +113,10 @@ class UploadView(ViewSet):
     content_negotiation_class = JSONAlways
     versioning_class = None  # The protocol has its version in its path, so the host's versioning does not apply.
     scope = "uploads"
+    protocol = ""
+    """The name of the protocol, for signals."""
+    refusal_code = ""
+    """The code of the error, once the request is refused."""
     named_session: UploadSession | None = None
     """The session of the request, once it is found."""
     named_file: str = ""
@@ -131,14 +136,19 @@ class UploadView(ViewSet):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.slot = RequestSlot()
+        status = 500  # of an error that no handler knows
         try:
             with caller_scope():
-                return super().dispatch(request, *args, **kwargs)
+                response = super().dispatch(request, *args, **kwargs)
+            status = response.status_code
+            return response
         except Exception:  # Whichever handler responds, the client must be able to read the response.
             self._drain(request)
             raise
         finally:
             self.slot.release()  # Only now is the rest of the body read, too.
+            if signals.request_finished.receivers:
+                self._report(request.method or "", status)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in SAFE_METHODS:
@@ -169,6 +179,23 @@ class UploadView(ViewSet):
             answer[SYNC_WORKER] = "1"
         return answer
 
+    def _report(self, method: str, status: int) -> None:
+        signals.request_finished.send_robust(
+            type(self),
+            protocol=self.protocol,
+            method=method,
+            status=status,
+            code=self.refusal_code,
+            session=self.named_session,
+            file_name=self.named_file,
+            owner_key=self._owner_key() or "",
+        )
+
+    def _owner_key(self) -> str | None:
+        """Return the key of the user, or None before the request is authenticated."""
+        user = getattr(self.request, "_user", None)
+        return owners.key_of(user) if user is not None and user.is_authenticated else None
+
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         self._log_refusal(exc, response)
@@ -181,16 +208,16 @@ class UploadView(ViewSet):
         """
         request, session = django_request(self.request), self.named_session
         known = as_upload_error(error)
-        user = getattr(self.request, "_user", None)
+        self.refusal_code = known.code if known else getattr(error, "default_code", type(error).__name__)
         about = f"session {session.pk} {session.file_name!r}" if session else f"file {self.named_file!r}"
         sizes = f"{session.bytes_stored} of {session.file_size} bytes stored, " if session else ""
         logger.warning(
             "refused: %s %s, %s %s, user %s, %s, %sbody of %s bytes: %s%s",
             response.status_code,
-            known.code if known else getattr(error, "default_code", type(error).__name__),
+            self.refusal_code,
             request.method,
             _printable(request.path),
-            owners.key_of(user) if user is not None and user.is_authenticated else "nobody",
+            self._owner_key() or "nobody",
             about,
             sizes,
             "unknown" if declared_length(request) is None else declared_length(request),

@@ -44,6 +44,8 @@ from uploads.models import UploadSession
 class OnlyofficeView(UploadView):
     """Base of the endpoints. Errors have the protocol's form."""
 
+    protocol = "onlyoffice"
+
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 

@@ -11,6 +11,7 @@ from uploads.models import UploadSession
 
 
 class Plain(Variant):
+    protocol = "plain"
     is_custom = False
 
     def __init__(self, request: HttpRequest, others: Sequence[Variant] = ()) -> None:

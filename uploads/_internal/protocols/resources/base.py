@@ -32,6 +32,8 @@ class Variant:
     Subclasses are protocols, and their subclasses are versions of the protocol.
     """
 
+    protocol: ClassVar[str]
+    """The name of the protocol, for signals."""
     appended = 204
     """Status of the response to a chunk before the last."""
     state_status = 204

@@ -53,6 +53,7 @@ class ResourceView(UploadView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         request.method = request.headers.get("X-HTTP-Method-Override", "").upper() or request.method
         self.variant = variant_of(request)
+        self.protocol = self.variant.protocol
         return super().dispatch(request, *args, **kwargs)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:

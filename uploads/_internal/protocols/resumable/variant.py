@@ -37,6 +37,7 @@ BYTES = "application/partial-upload"
 class Resumable(Variant):
     """The standard, which has no interop version. Unknown versions are treated like it."""
 
+    protocol = "resumable"
     version: int | None = None
     """Interop version of the draft."""
     flag = "Upload-Complete"

@@ -36,6 +36,7 @@ STATUSES = {DigestMismatch: 460, ChunkBeyondFile: 413}
 class Tus(Variant):
     """tus 1.0.0, with creation, creation-with-upload, creation-defer-length, expiration, termination, checksum."""
 
+    protocol = "tus"
     VERSION = "1.0.0"
     of_errors = ("Upload-Expires",)
     EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum"

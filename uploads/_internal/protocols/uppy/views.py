@@ -40,6 +40,7 @@ Portals with user quotas need the size.
 class UppyView(UploadView):
     """Return errors as problems; the plugin shows only their status."""
 
+    protocol = "uppy"
     schema = None  # Only the plugin uses its protocol.
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:

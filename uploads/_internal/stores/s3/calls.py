@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +20,7 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
+from uploads import signals
 from uploads.exceptions import StoreFull, StoreRefused, StoreUnavailable, UploadGone
 
 _GONE = frozenset({"NoSuchUpload"})
@@ -58,9 +60,24 @@ def _service() -> Any:
 
 
 def watch(client: Any) -> None:
-    """Record for each of boto3's automatic attempts whether the store may have executed it."""
+    """Record for each of boto3's automatic attempts whether the store may have executed it, and time all calls."""
+    events = client.meta.events
     for operation in _COUNTED:
-        client.meta.events.register(f"needs-retry.s3.{operation}", _note_attempt)
+        events.register(f"needs-retry.s3.{operation}", _note_attempt)
+    events.register("before-call.s3", _begin_call)
+    for ended in ("after-call.s3", "after-call-error.s3"):
+        events.register(ended, _report_call)
+
+
+def _begin_call(context: dict[str, Any], **_: Any) -> None:
+    context["uploads_begun"] = time.monotonic()
+
+
+def _report_call(context: dict[str, Any], event_name: str, **_: Any) -> None:
+    begun = context.get("uploads_begun")  # None if the portal made the call before this app used the client.
+    if begun is not None and signals.store_called.receivers:
+        operation = event_name.rpartition(".")[2]
+        signals.store_called.send_robust(None, operation=operation, seconds=time.monotonic() - begun)
 
 
 _OF_BOTO3 = {
