@@ -83,7 +83,16 @@ def _line(text: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
+def advice_table() -> str:
+    """Return what the admin says about each state and each code of a failure."""
+    from uploads.admin.advice import ADVICE
+
+    rows = [f"| `{case}` | {advice.text} | {', '.join(advice.actions) or 'none'} |" for case, advice in ADVICE.items()]
+    return "\n".join(["| state, or code of a failure | what to do | actions that can help |", "|---|---|---|", *rows])
+
+
 TABLES = {
+    "operations.md": ("advice", advice_table),
     "reference/settings.md": ("settings", settings_table),
     "reference/errors.md": ("errors", errors_table),
     "design.md": ("states", states_picture),

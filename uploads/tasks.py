@@ -76,7 +76,9 @@ def begin_check(*, session: UploadSession, **_: Any) -> None:
         publish = copy_context().run
         _publishing.call(PUBLISH_TIMEOUT, publish, check_session.apply_async, (session.pk.hex,), retry=False)
     except Exception as error:
-        logger.warning("session %s: the broker took no task: %r; the periodic one checks the file", session.pk, error)
+        logger.warning(
+            "session %s: the broker took no task: %r; the periodic one checks the file", session.label, error
+        )
 
 
 @shared_task(ignore_result=True, soft_time_limit=3600)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin import AdminSite
@@ -13,13 +16,23 @@ from django.test import Client
 from django.urls import path, reverse
 from django.utils import timezone
 
-from tests.helpers import Uploader, chunk_of
+from tests.data import MIB
+from tests.helpers import Chunk, Uploader, chunk_of
 from tests.uploads.test_end import multiply
 from uploads._internal import sessions
 from uploads._internal.owners import key_of
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.targets import upload_of
-from uploads.admin.cells import numbers_of_today
+from uploads.admin.timeline import drawn
+from uploads.exceptions import (
+    CheckerUnavailable,
+    FileUncheckable,
+    NotAccepted,
+    NotEncrypted,
+    StoreUnavailable,
+    TooManyAttempts,
+    UploadGone,
+)
 from uploads.models import CheckResult, State, UploadSession
 
 OpenSession = Callable[..., UploadSession]
@@ -75,12 +88,16 @@ def test_list_queries_are_constant(
 ) -> None:
     for _ in range(count):
         open_session()
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         admin_client.get(LIST)
 
 
-@pytest.mark.parametrize("term", ["half", "{id.hex}", "{id}", "{folder_id}"])
+@pytest.mark.parametrize(
+    "term",
+    ["half", "{id.hex}", "{id}", "{id.hex:.10}", "{id!s:.10}", "{folder_id}", "demo", "@Jane.example", "{owner_key}"],
+)
 def test_search_finds_names_and_identifiers(admin_client: Client, half: UploadSession, term: str) -> None:
+    User.objects.filter(username="demo").update(email="demo@jane.example")
     page = admin_client.get(LIST, {"q": term.format_map(vars(half))}).content.decode()
     assert "half.bin" in page
     for other in ("0" * 32, "-" + "0" * 31, "a name of thirty-two characters."):
@@ -146,7 +163,7 @@ def test_action_reports_sessions_it_cannot_change(admin_client: Client, open_ses
     page = run(admin_client, "abort", done, confirmed=False)
     assert "not possible for" in page
     assert "done.bin" in page
-    assert "accepts no more chunks" in run(admin_client, "abort", done)
+    assert "the portal has the file" in run(admin_client, "abort", done)
 
 
 @pytest.mark.parametrize("action", ["abort", "expire", "extend", "retry", "release"])
@@ -215,7 +232,7 @@ def test_store_comparison_runs_on_demand(admin_client: Client, open_session: Ope
     half = sessions.receive(open_session(12 * 2**20, name="half.bin"), chunk_of(bytes(6 * 2**20)))
     assert "Compare with the store" in admin_client.get(page_of(half)).content.decode()
     page = admin_client.get(f"{page_of(half)}?compare").content.decode()
-    assert page.count(f"{6 * 2**20} bytes") == 2
+    assert page.count("</th><td>6.0\xa0MB (6,291,456 bytes)</td>") == 2
     store.abort(upload_of(half))
     page = admin_client.get(f"{page_of(half)}?compare").content.decode()
     assert "the store no longer has this upload" in page
@@ -235,9 +252,151 @@ def test_detail_page_shows_user_and_client(
     assert UploadSession.objects.filter(client={}).count() == 1
 
 
-def test_list_shows_summary_figures(admin_client: Client, half: UploadSession, open_session: OpenSession) -> None:
-    sessions.receive(open_session(1), chunk_of(b"a"))
+def list_of(client: Client, query: str = "") -> str:
+    return client.get(f"{LIST}?{query}").content.decode()
+
+
+def fail(session: UploadSession, failure: str = "", check_result: str = CheckResult.NONE) -> UploadSession:
+    UploadSession.objects.filter(pk=session.pk).update(
+        state=State.FAILED, bytes_stored=session.file_size, failure=failure, check_result=check_result
+    )
+    return session
+
+
+def test_summary_figures_link_to_filtered_lists(
+    admin_client: Client, half: UploadSession, open_session: OpenSession
+) -> None:
+    sessions.receive(open_session(1, name="done.bin"), chunk_of(b"a"))
+    fail(open_session(1, name="broken.bin"))
+    open_session(9, name="fresh.bin")
     UploadSession.objects.filter(pk=half.pk).update(updated_at=timezone.now() - timedelta(hours=1))
-    numbers = {str(name): number for name, number in numbers_of_today()}
-    assert (numbers["open"], numbers["stalled"], numbers["completed today"]) == (1, 1, 1)
-    assert "stalled" in admin_client.get(LIST).content.decode()
+    figures = re.findall(r'<dt>([^<]+)</dt><dd><a href="\?([^"]+)">([^<]+)</a>', list_of(admin_client))
+    listed = {}
+    for name, query, count in figures:
+        found = re.findall(r'class="upload-name" title="([^"]+)', list_of(admin_client, html.unescape(query)))
+        listed[name] = sorted(found)
+        assert count == str(len(found)) or name == "stored in open uploads"
+    assert listed["open"] == listed["stored in open uploads"] == ["fresh.bin", "half.bin"]
+    assert listed["stalled"] == ["half.bin"]
+    assert listed["completed today"] == ["done.bin"]
+    assert listed["failed today"] == ["broken.bin"]
+    assert listed["being completed or checked"] == []
+
+
+def test_live_endpoint_updates_summary_figures(admin_client: Client, half: UploadSession) -> None:
+    url = f"{LIST}live/?ids={half.pk.hex}&figures"
+    assert '<a href="?state=open">1</a>' in admin_client.get(url).json()["figures"]
+    sessions.abort(half)
+    assert '<a href="?state=open">0</a>' in admin_client.get(url).json()["figures"]
+
+
+@pytest.mark.parametrize("value", ["{owner_key}", "{owner_id}"])
+def test_list_filters_by_owner(
+    admin_client: Client, half: UploadSession, other_user: User, open_session: OpenSession, value: str
+) -> None:
+    UploadSession.objects.filter(pk=open_session(name="foreign.bin").pk).update(owner_key=key_of(other_user))
+    query = f"owner={value.format(owner_key=half.owner_key, owner_id=half.owner_id)}"
+    page = list_of(admin_client, query)
+    assert "half.bin" in page
+    assert "foreign.bin" not in page
+    assert "half.bin" not in list_of(admin_client, "owner=tests.robot:1")
+
+
+def test_detail_page_links_to_user_if_permitted(admin_client: Client, client: Client, half: UploadSession) -> None:
+    user_page = reverse("admin:auth_user_change", args=[half.owner_id])
+    page = admin_client.get(page_of(half)).content.decode()
+    assert f'href="{user_page}"' in page
+    assert f"{LIST}?owner={quote(half.owner_key)}" in page
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_uploadsession"))
+    client.force_login(viewer)
+    page = client.get(page_of(half)).content.decode()
+    assert "demo" in page
+    assert user_page not in page
+
+
+def test_list_shows_reasons_of_failures(admin_client: Client, half: UploadSession) -> None:
+    fail(half, "The storage refused the request: no space")
+    assert re.search(r'class="upload-why"[^>]*>The storage refused the request: no space<', list_of(admin_client))
+
+
+RETRY, RELEASE = "retry", "release"
+
+
+@pytest.mark.parametrize(
+    ("failure", "check_result", "policy", "advice", "helpful"),
+    [
+        (str(StoreUnavailable()), "", "hold", "the store answers", {RETRY}),
+        (str(TooManyAttempts(attempts=9)), "", "hold", "ended each attempt", {RETRY}),
+        ("The portal could not take the file over.", "", "hold", "the portal&#x27;s code", {RETRY}),
+        (str(NotAccepted("We have this file.")), "", "hold", "the failure names", {RETRY}),
+        (str(UploadGone()), "", "hold", "A retry cannot help: the store no longer", set()),
+        (str(NotEncrypted()), "", "hold", "A retry cannot help: the store has other bytes", set()),
+        ("Eicar", "refused", "hold", "if the check is right", {RETRY, RELEASE}),
+        ("Eicar", "refused", "delete", "had the file deleted", set()),
+        (str(FileUncheckable(reason="encrypted")), "uncheckable", "hold", "ask for another one", {RETRY, RELEASE}),
+        (str(CheckerUnavailable()), "uncheckable", "hold", "Start the checker", {RETRY, RELEASE}),
+    ],
+)
+def test_failed_sessions_offer_only_helpful_actions(
+    admin_client: Client,
+    half: UploadSession,
+    uploads_settings: Callable[..., None],
+    failure: str,
+    check_result: str,
+    policy: str,
+    advice: str,
+    helpful: set[str],
+) -> None:
+    uploads_settings(ON_REFUSED=policy)
+    page = admin_client.get(page_of(fail(half, failure, check_result))).content.decode()
+    assert advice in page
+    assert {action for action in (RETRY, RELEASE) if f'value="{action}"' in page} == helpful
+    assert page.index(advice) < page.index("History") < page.index("Client") < page.index("Technical details")
+
+
+def test_ended_sessions_offer_no_action(admin_client: Client, half: UploadSession) -> None:
+    sessions.abort(half)
+    assert 'name="action"' not in admin_client.get(page_of(half)).content.decode()
+
+
+def test_history_names_users_and_operators(admin_client: Client, half: UploadSession) -> None:
+    run(admin_client, "extend", half)
+    run(admin_client, "abort", half)
+    page = admin_client.get(page_of(half)).content.decode()
+    events = re.findall(r'<td class="upload-reason">([^<]*)</td><td>([^<]*)</td></tr>', page)
+    assert events == [("created", "demo"), ("Extended.", "admin"), ("aborted", "admin")]
+
+
+def test_detail_page_shows_exact_sizes_without_alarms(admin_client: Client, open_session: OpenSession) -> None:
+    session = open_session(12_345_678)
+    page = admin_client.get(page_of(session)).content.decode()
+    assert "11.8\xa0MB (12,345,678 bytes)" in page
+    assert "icon-no" not in page
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_map_of_numbered_chunks_is_filled(store: Store, open_session: OpenSession, order: tuple[int, int]) -> None:
+    """Chunks of unknown size that exceed a part become several fragments."""
+    chunks = {1: bytes(25 * MIB), 2: bytes(15 * MIB)}
+    session = open_session(40 * MIB)
+    for number in order:
+        blocks = (chunks[number][start : start + MIB] for start in range(0, len(chunks[number]), MIB))
+        session = sessions.receive_numbered(session, Chunk(blocks, at_most=len(chunks[number])), number)
+    session.refresh_from_db()
+    drawing = drawn(session)
+    assert drawing is not None
+    assert drawing.cells == [(0, drawing.width, 1.0)]
+
+
+def test_rate_is_shown_only_while_bytes_flow(admin_client: Client, half: UploadSession) -> None:
+    UploadSession.objects.update(created_at=timezone.now() - timedelta(minutes=20))
+
+    def row() -> dict[str, str]:
+        return dict(admin_client.get(f"{LIST}live/?ids={half.pk.hex}").json()[half.pk.hex])
+
+    assert "/s" in row()["speed"]
+    UploadSession.objects.update(updated_at=timezone.now() - timedelta(minutes=5))
+    assert (row()["speed"], row()["time_left"]) == ("–", "–")
+    UploadSession.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
+    assert "/s" in row()["speed"]

@@ -94,7 +94,18 @@ def test_audit_names_sessions_without_bytes(
         s3_store.abort(upload_of(session))
     else:
         s3_store.delete([session.fragments.get().name])
-    assert sessions.audit(fix=True).lost == [session.pk.hex]
+    lines: list[str] = []
+    assert sessions.audit(fix=True, tell=lines.append).lost == [session.pk.hex]
+    assert lines[0].startswith(f"session {session.pk.hex} ('file.bin' of demo): the store has lost its bytes")
+
+
+def test_audit_names_file_and_user_of_orphans(store: Store, no_grace: None, open_session: OpenSession) -> None:
+    """An aborted session's row outlives a late write of its client."""
+    session = sessions.abort(open_session(9))
+    store.put_fragment(fragment_of(session.object_name, session.name_signature), Buffer(b"123"), encrypted=False)
+    lines: list[str] = []
+    sessions.audit(tell=lines.append)
+    assert f"of session {session.pk.hex} ('file.bin' of demo) since" in lines[0]
 
 
 def test_command_reports_orphans(mixed: tuple[Store, set[str]]) -> None:

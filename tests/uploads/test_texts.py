@@ -16,7 +16,7 @@ import uploads
 
 APP = Path(uploads.__file__).parent
 MARKED = {
-    "py": re.compile(r'\b(?:_|gettext|ngettext)\(\s*"((?:[^"\\]|\\.)*)"'),
+    "py": re.compile(r'\b(?:_|gettext|ngettext)\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)'),
     "html": re.compile(r'{% translate "([^"]*)"'),
     "js": re.compile(r'_\("((?:[^"\\]|\\.)*)"\)'),
 }
@@ -24,7 +24,8 @@ MARKED = {
 
 def marked(suffix: str) -> Iterator[str]:
     for path in sorted(APP.rglob(f"*.{suffix}")):
-        yield from MARKED[suffix].findall(path.read_text())
+        for text in MARKED[suffix].findall(path.read_text()):
+            yield "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text)) if suffix == "py" else text
 
 
 def catalogue(domain: str) -> dict[str, str]:

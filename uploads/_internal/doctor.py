@@ -247,9 +247,10 @@ def _tasks() -> Iterator[Finding]:
     ran = set(TaskRun.objects.filter(ran_at__gt=timezone.now() - OVERDUE).values_list("name", flat=True))
     yield _celery(done_anyway={"expire", "complete"} <= ran)
     yield from (_last_run(name) for name in ("expire", "complete"))
-    overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).count()
-    if overdue:
-        yield Finding("tasks", ok=False, text=f"{overdue} sessions are overdue for expiry")
+    overdue = UploadSession.objects.stale().filter(expires_at__lt=timezone.now() - OVERDUE).order_by("expires_at")
+    if oldest := overdue.first():
+        text = f"{overdue.count()} sessions are overdue for expiry, the oldest is {oldest.label}"
+        yield Finding("tasks", ok=False, text=text)
 
 
 def _celery(*, done_anyway: bool) -> Finding:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from uploads._internal import sessions
-from uploads.models import MAY_EXPIRE, State, UploadSession
+from uploads.admin.advice import advise
+from uploads.models import UploadSession
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,13 @@ class Action:
     question: Any
     function: Callable[..., Any]
     logged: str
-    possible: Q
+    moves: bool = True
+    """True if the action changes the state, so that the session's history has it."""
     with_reason: bool = False
     dangerous: bool = False
+
+    def can_help(self, session: UploadSession) -> bool:
+        return self.name in advise(session).actions
 
 
 ACTIONS = (
@@ -36,7 +41,6 @@ ACTIONS = (
         _("Abort these uploads? Their stored bytes are deleted; clients must start over."),
         sessions.abort,
         "Aborted.",
-        MAY_EXPIRE | Q(state=State.CHECKING),
         dangerous=True,
     ),
     Action(
@@ -45,7 +49,6 @@ ACTIONS = (
         _("Expire these uploads now? Their stored bytes are deleted."),
         sessions.expire_now,
         "Expired.",
-        MAY_EXPIRE,
         dangerous=True,
     ),
     Action(
@@ -54,7 +57,7 @@ ACTIONS = (
         _("Extend these uploads? Their full lifetime starts again now."),
         sessions.extend,
         "Extended.",
-        MAY_EXPIRE,
+        moves=False,
     ),
     Action(
         "retry",
@@ -62,7 +65,6 @@ ACTIONS = (
         _("Retry the completion of these uploads?"),
         sessions.retry,
         "Completion retried.",
-        Q(state=State.FAILED),
     ),
     Action(
         "release",
@@ -70,7 +72,6 @@ ACTIONS = (
         _("Publish these files although their check refused them or is not done?"),
         sessions.release_checked,
         "Released",
-        Q(state=State.CHECKING) | Q(state=State.FAILED) & Q(check_result__in=sessions.RELEASABLE),
         with_reason=True,
         dangerous=True,
     ),

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from uploads._internal import owners, sessions
 from uploads.admin.actions import ACTIONS, Action, as_admin_action, has_permission
-from uploads.admin.cells import MAX_COUNTED_ROWS, SessionCells, numbers_of_today
+from uploads.admin.advice import advise
+from uploads.admin.cells import MAX_COUNTED_ROWS, SessionCells, render, summary
+from uploads.admin.filters import DestinationFilter, OwnerFilter, StateFilter, id_starts_with, owned_by_users
+from uploads.admin.history import history_of
+from uploads.admin.stored import comparison_rows, stored_rows
 from uploads.admin.timeline import drawn
-from uploads.destinations import all_aliases
-from uploads.exceptions import SessionClosed, UploadError
+from uploads.exceptions import UploadError
 from uploads.models import State, UploadSession
 
 if TYPE_CHECKING:
@@ -43,7 +45,6 @@ else:
 
 MAX_SELECTED_ROWS = 200
 """Maximum sessions per action: each is a form field, and some take a while."""
-PARTS_SHOWN = 100
 
 
 class SessionList(ChangeList):
@@ -61,63 +62,47 @@ class BoundedPaginator(Pages):
         return int(rows.order_by()[:MAX_COUNTED_ROWS].count())
 
 
-class DestinationFilter(admin.SimpleListFilter):
-    title = _("destination")
-    parameter_name = "destination"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        known = all_aliases()
-        return [(alias, alias) for alias in known] if len(known) > 1 else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[UploadSession]) -> QuerySet[UploadSession]:
-        return queryset.filter(destination=self.value()) if self.value() else queryset
-
-
 @admin.register(UploadSession)
 class UploadSessionAdmin(SessionCells, SessionAdmin):
     list_display = ("file", "state_badge", "progress", "speed", "time_left", "last_activity", "expiry")
-    list_filter = ("state", DestinationFilter, "check_result", "created_at")
+    list_filter = (StateFilter, OwnerFilter, "created_at", "updated_at", DestinationFilter, "check_result")
     list_per_page = 50
     list_max_show_all = 0
     paginator = BoundedPaginator
     show_facets = ShowFacets.NEVER
     show_full_result_count = False
     search_fields = ("file_name", "folder_id", "object_name", "file_id", "owner_key")
-    search_help_text = _("File name, session id, folder, object or file id")
+    search_help_text = _("User name or e-mail, file name, session id or its beginning, folder, object or file id")
     actions = tuple(map(as_admin_action, ACTIONS))
     actions_selection_counter = True
     list_filter_sheet = True  # django-unfold: filters beside the list would push columns out of sight.
 
     fieldsets = (
-        (None, {"fields": ("id", "file_name", "owner_display", "client_text", "failure", "check_result")}),
+        (_("File"), {"fields": ("id_text", "size", "stored", "destination", "folder_id", "file_id", "check_result")}),
         (
-            _("File"),
+            _("Technical details"),
             {
+                "classes": ("collapse",),
                 "fields": (
-                    "destination",
-                    "folder_id",
                     "content_type",
                     "file_created_at",
                     "metadata",
                     "checksum",
                     "sha256",
-                    "encrypted",
-                    "file_id",
-                )
-            },
-        ),
-        (_("Time"), {"fields": ("created_at", "updated_at", "expires_at", "lease_until", "attempts", "retry_at")}),
-        (
-            _("Storage"),
-            {
-                "fields": (
+                    "encrypted_text",
+                    "created_at",
+                    "updated_at",
+                    "expires_at",
+                    "lease_until",
+                    "attempts",
+                    "retry_at",
                     "storage",
                     "object_name",
                     "upload_id",
-                    "layout",
-                    "bytes_composed",
-                    "storage_released",
-                )
+                    "layout_text",
+                    "composed",
+                    "released_text",
+                ),
             },
         ),
     )
@@ -160,13 +145,12 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
             return None
         chosen = list(queryset)
         owners.attach(chosen)
-        possible = set(queryset.filter(action.possible).values_list("pk", flat=True))
         context = {
             **self.admin_site.each_context(request),
             "title": action.label,
             "action": action,
-            "possible": [session for session in chosen if session.pk in possible],
-            "others": [session for session in chosen if session.pk not in possible],
+            "possible": [session for session in chosen if action.can_help(session)],
+            "others": [(session, advise(session)) for session in chosen if not action.can_help(session)],
             "reason_missing": "confirmed" in request.POST,
             "opts": self.opts,
             "checkbox": ACTION_CHECKBOX_NAME,
@@ -177,11 +161,11 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
     def _apply(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action, reason: str) -> None:
         done = 0
         extra: dict[str, str] = {"why": reason} if action.with_reason else {}
-        possible = set(queryset.filter(action.possible).values_list("pk", flat=True))
         for session in queryset:
+            if not action.can_help(session):
+                self.message_user(request, f"{session}: {advise(session).text}", messages.WARNING)
+                continue
             try:
-                if session.pk not in possible:
-                    raise SessionClosed(state=session.get_state_display())
                 action.function(session, who=owners.key_of(request.user), **extra)
             except UploadError as error:
                 self.message_user(request, f"{session}: {error}", messages.WARNING)
@@ -199,19 +183,17 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str
     ) -> tuple[QuerySet[UploadSession], bool]:
-        # Ids are shown without dashes, but some databases store dashes.
-        try:
-            return queryset.filter(pk=uuid.UUID(hex=search_term)), False
-        except ValueError:
-            pass
-        return super().get_search_results(request, queryset, search_term)
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        if term := search_term.strip():
+            found |= queryset.filter(id_starts_with(term) | owned_by_users(term))
+        return found, has_duplicates
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return SessionList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        numbers = numbers_of_today() if request.method == "GET" else ()
-        return super().changelist_view(request, {"numbers": numbers, **(extra_context or {})})
+        figures = summary() if request.method == "GET" else ()
+        return super().changelist_view(request, {"figures": figures, **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern]:
         live = path("live/", self.admin_site.admin_view(self.live_view), name="upload_sessions_uploadsession_live")
@@ -223,22 +205,24 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         return [live, *patterns]
 
     def live_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Return the live cells of a page's rows, with one query; 304 if none changed."""
+        """Return the live cells of a page's rows, and the figures above a list; 304 if none changed."""
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
         ids = [text for text in request.GET.get("ids", "").split(",")[: self.list_per_page] if _is_id(text)]
         rows = UploadSession.objects.filter(pk__in=ids).defer("result")
-        cells = {row.pk.hex: self._changing(row) for row in rows}
+        cells: dict[str, Any] = {row.pk.hex: self._changing(row) for row in rows}
+        if "figures" in request.GET:
+            cells["figures"] = render("figures", figures=summary())
         tag = f'"{hashlib.sha256(json.dumps(cells, default=str, sort_keys=True).encode()).hexdigest()[:32]}"'
         if request.headers.get("If-None-Match") == tag:
             return HttpResponseNotModified(headers={"ETag": tag})
         return JsonResponse(cells, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
     def _changing(self, session: UploadSession) -> dict[str, Any]:
-        """Return the cells that change during an upload, and a flag for a live upload."""
+        """Return the cells that change during an upload, its state, and a flag for a live upload."""
         cells = ("state_badge", "progress", "speed", "time_left", "last_activity", "expiry")
         shown = {name: getattr(self, name)(session) for name in cells}
-        return {**shown, "live": session.state == State.OPEN or session.is_finishing}
+        return {**shown, "state": session.state, "live": session.state == State.OPEN or session.is_finishing}
 
     # One session
 
@@ -248,31 +232,43 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
         session = self.get_object(request, object_id)
         if session is None or not self.has_view_permission(request, session):
             return super().change_view(request, object_id, form_url, extra_context)
-        rows = UploadSession.objects.filter(pk=session.pk)
-        possible = [action for action in self._allowed(request) if rows.filter(action.possible).exists()]
+        history = history_of(session)
+        owners.attach([session, *history])
         context = {
             "session": session,
             **self._changing(session),
-            "moves": session.moves.all(),
-            "parts": session.parts.all()[:PARTS_SHOWN],
-            "part_count": session.parts.count(),
-            "fragments": session.fragments.all()[:PARTS_SHOWN],
-            "fragment_count": session.fragments.count(),
+            "advice": advise(session),
+            "history": history,
+            "owner": self.owner_display(session),
+            "owner_url": self._owner_url(request, session),
+            "client": self.client_text(session),
+            "stored": stored_rows(session),
+            "stored_count": session.parts.count() + session.fragments.count(),
             "segments": session.segments.all(),
             "drawn": drawn(session),
             "checkbox": ACTION_CHECKBOX_NAME,
-            "possible_actions": possible,
+            "possible_actions": [action for action in self._allowed(request) if action.can_help(session)],
             "subtitle": session.file_name,
             "title": _("Upload session"),
             **self._comparison(request, session),
         }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
+    def _owner_url(self, request: HttpRequest, session: UploadSession) -> str:
+        """Return the URL of the owner's page in this admin; "" if there is none for this user."""
+        owner = session.owner
+        if owner is None or not self.admin_site.is_registered(type(owner)):
+            return ""
+        if not self.admin_site.get_model_admin(type(owner)).has_view_or_change_permission(request, owner):
+            return ""
+        opts = owner._meta  # noqa: SLF001 - documented API
+        return reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[quote(owner.pk)])
+
     def _comparison(self, request: HttpRequest, session: UploadSession) -> dict[str, Any]:
         if "compare" not in request.GET:
             return {}
         try:
-            return {"comparison": sessions.compare(session)}
+            return {"comparison": comparison_rows(sessions.compare(session))}
         except UploadError as error:
             return {"comparison_failed": str(error)}
 

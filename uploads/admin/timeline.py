@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.db.models import Max
 from django.template.defaultfilters import filesizeformat
 
 from uploads.admin.cells import MAX_COUNTED_ROWS
@@ -33,8 +34,10 @@ def drawn(session: UploadSession) -> Drawing | None:
     """Return the drawing; None for a session without bytes or with too many parts."""
     rows = list(session.parts.values_list("offset", "size", "created_at")[:MAX_COUNTED_ROWS])
     fragments = session.fragments.values_list("chunk", "offset", "size", "created_at")[:MAX_COUNTED_ROWS]
+    # All chunks but the last have one size, and the last is not larger.
+    chunk_size = session.chunk_size or session.numbered_chunks.aggregate(size=Max("size", default=0))["size"]
     for chunk, offset, size, at in fragments:
-        rows.append((offset + max(0, chunk - 1) * (session.chunk_size or size), size, at))
+        rows.append((offset + max(0, chunk - 1) * chunk_size, size, at))
     if not rows or len(rows) >= MAX_COUNTED_ROWS or not session.file_size:
         return None
     rows.sort(key=lambda row: row[2])

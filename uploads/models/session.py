@@ -212,6 +212,11 @@ class UploadSession(models.Model):
     def __str__(self) -> str:
         return f"{self.file_name} ({self.id.hex})"
 
+    @property
+    def label(self) -> str:
+        """The session in a log line: its id, as in URLs, its file and its owner."""
+        return f"{self.pk.hex} ({self.file_name!r} of {self.owner_key})"
+
     @cached_property
     def owner(self) -> Any:
         """The session's owner, or None if it was deleted or is not a row."""

@@ -209,7 +209,7 @@ class UploadView(ViewSet):
         request, session = django_request(self.request), self.named_session
         known = as_upload_error(error)
         self.refusal_code = known.code if known else getattr(error, "default_code", type(error).__name__)
-        about = f"session {session.pk} {session.file_name!r}" if session else f"file {self.named_file!r}"
+        about = f"session {session.label}" if session else f"file {self.named_file!r}"
         sizes = f"{session.bytes_stored} of {session.file_size} bytes stored, " if session else ""
         logger.warning(
             "refused: %s %s, %s %s, user %s, %s, %sbody of %s bytes: %s%s",

@@ -12,6 +12,7 @@ Only uploads and objects that are provably ours are deleted. They meet all of th
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from typing import TypeVar
 from uploads._internal import conf
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import FoundObject, FoundUpload, Store, StoredObject, Upload
-from uploads._internal.stores.names import FRAGMENT, is_ours
+from uploads._internal.stores.names import FRAGMENT, SIGNATURE, is_ours
 from uploads._internal.transfer.targets import uploads_of
 from uploads.destinations import all_aliases, get_destination
 from uploads.exceptions import StoreRefused, StoreUnavailable
@@ -105,7 +106,7 @@ def _find_lost(store: Store, alias: str, report: Report, tell: Callable[[str], o
         gone = not there or any(store.stat(fragment) is None for fragment in fragments)
         if gone and _is_unchanged(session):
             report.lost.append(session.pk.hex)
-            tell(f"session {session.pk.hex}: the store has lost its bytes; it has to be sent anew")
+            tell(f"{_named(session)}: the store has lost its bytes; the user has to upload the file again")
 
 
 @dataclass
@@ -214,7 +215,7 @@ def _abort(store: Store, found: FoundUpload, report: Report, tell: Callable[[str
     if size is None:
         return
     _count(report, size)
-    tell(f"orphan multipart upload {found.name} since {found.since:%Y-%m-%d %H:%M}, {size} bytes")
+    tell(f"orphan multipart upload {_described(found)}, {size} bytes")
     for _attempt in range(ABORT_ATTEMPTS if fix else 0):
         store.abort(found.upload)
         if store.upload_size(found.upload) is None:
@@ -226,7 +227,7 @@ def _abort(store: Store, found: FoundUpload, report: Report, tell: Callable[[str
 
 def _delete(store: Store, found: FoundObject, report: Report, tell: Callable[[str], object], *, fix: bool) -> None:
     _count(report, found.size)
-    tell(f"orphan object {found.name} since {found.since:%Y-%m-%d %H:%M}, {found.size} bytes")
+    tell(f"orphan object {_described(found)}, {found.size} bytes")
     if fix:
         try:
             store.delete([found.name])
@@ -234,6 +235,19 @@ def _delete(store: Store, found: FoundObject, report: Report, tell: Callable[[st
             tell(f"orphan object {found.name} could not be deleted: {error}")
         else:
             _count_freed(report, found.size)
+
+
+def _described(found: FoundUpload | FoundObject) -> str:
+    """Return the name, the age, and the session that the name belongs to, if its row is not deleted yet."""
+    signature = re.search(SIGNATURE, found.name)
+    session = UploadSession.objects.filter(pk=signature[0].split("-")[0]).first() if signature else None
+    of_session = f" of {_named(session)}" if session else ""
+    return f"{found.name}{of_session} since {found.since:%Y-%m-%d %H:%M}"
+
+
+def _named(session: UploadSession) -> str:
+    user = session.owner_key if session.owner is None else session.owner
+    return f"session {session.pk.hex} ({session.file_name!r} of {user})"
 
 
 def _count(report: Report, size: int) -> None:

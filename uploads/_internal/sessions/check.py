@@ -114,7 +114,7 @@ def _check_held(lease: Lease, *, died: bool) -> None:
             undo_attempt(lease)
             raise
         if not isinstance(error, UploadError):
-            logger.exception("session %s: the portal's check failed", session.pk)
+            logger.exception("session %s: the portal's check failed", session.label)
         away = CheckerUnavailable() if not isinstance(error, UploadError) else error
         patient = config.ON_CHECKER_AWAY == "wait" or isinstance(error, StoreUnavailable)
         if patient or session.attempts < config.COMPLETION_ATTEMPTS:

@@ -100,7 +100,7 @@ def complete_due(*, limit: int) -> int:
         except Exception as error:
             if is_interruption(error):
                 raise
-            logger.exception("session %s: completing failed", session.pk)
+            logger.exception("session %s: completing failed", session.label)
     TaskRun.note("complete")
     return len(due)
 
@@ -158,7 +158,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         raise
     except OutOfTime:
         lease.commit(attempts=session.attempts - 1, retry_at=timezone.now(), left_to_task=True)
-        logger.info("session %s: completing takes longer than its client waits", session.pk)
+        logger.info("session %s: completing takes longer than its client waits", session.label)
         return
     except UploadError as error:
         if error.passing or (isinstance(error, UploadGone) and session.attempts < GONE_ATTEMPTS):
@@ -170,7 +170,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         if is_interruption(error):
             undo_attempt(lease)
             raise
-        logger.exception("session %s: the portal could not publish the file", session.pk)
+        logger.exception("session %s: the portal could not publish the file", session.label)
         reconnect()
         session.refresh_from_db()  # Its values may stem from a transaction that was rolled back.
         if session.fence == lease.fence:
@@ -179,7 +179,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
         if session.state != State.COMPLETED:
             return  # Another process is completing the session.
         # The answer to the COMMIT was lost, but the file is published.
-    logger.info("session %s: completed as file %s", session.pk, session.file_id)
+    logger.info("session %s: completed as file %s", session.label, session.file_id)
     signals.session_completed.send_robust(UploadSession, session=session)
 
 
@@ -205,7 +205,7 @@ def undo_attempt(lease: Lease) -> None:
         if session.fence == lease.fence:
             lease.commit(attempts=session.attempts - 1, retry_at=timezone.now())
     except (Error, LeaseLost):
-        logger.warning("session %s: interrupted; its lease runs out by itself", session.pk)
+        logger.warning("session %s: interrupted; its lease runs out by itself", session.label)
 
 
 def _awaits_check(session: UploadSession) -> bool:
@@ -309,7 +309,7 @@ def _retry_later(lease: Lease, error: Exception) -> None:
     pause = pause_after(session.attempts)
     lease.commit(retry_at=timezone.now() + pause, failure=reason_of(error))
     note_problem(session, error)
-    logger.warning("session %s: completing is tried again in %s: %s", session.pk, pause, cause_of(error))
+    logger.warning("session %s: completing is tried again in %s: %s", session.label, pause, cause_of(error))
 
 
 def fail(lease: Lease, error: Exception, **values: Any) -> None:
@@ -321,7 +321,7 @@ def fail(lease: Lease, error: Exception, **values: Any) -> None:
         note_problem(session, error)
     move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at, **values)
     level = logging.WARNING if session.check_result else logging.ERROR  # A refused file is no defect.
-    logger.log(level, "session %s: failed: %s (%s)", session.pk, session.failure, cause_of(error))
+    logger.log(level, "session %s: failed: %s (%s)", session.label, session.failure, cause_of(error))
     signals.session_failed.send_robust(UploadSession, session=session)
 
 

@@ -138,7 +138,7 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
     except BaseException:
         destination.discard(session)
         raise
-    logger.info("session %s: created for %d bytes", session.pk, session.file_size)
+    logger.info("session %s: created for %d bytes", session.label, session.file_size)
     signals.session_created.send_robust(UploadSession, session=session)
     return session
 

@@ -48,7 +48,7 @@ def extend(session: UploadSession, *, who: str = "") -> UploadSession:
     if not rows.update(expires_at=expires_at):
         raise SessionClosed(state=session.get_state_display())
     session.expires_at = expires_at
-    logger.info("session %s: extended until %s by %s", session.pk, expires_at, who)
+    logger.info("session %s: extended until %s by %s", session.label, expires_at, who)
     return session
 
 
@@ -111,12 +111,12 @@ def release(session: UploadSession) -> None:
         session.numbered_chunks.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
-        logger.warning("session %s: not released yet: %s", session.pk, cause_of(error))
+        logger.warning("session %s: not released yet: %s", session.label, cause_of(error))
         note_problem(session, error)
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.exception("session %s: not released yet", session.pk)
+        logger.exception("session %s: not released yet", session.label)
     else:
         session.change(storage_released=True)
         return
@@ -157,7 +157,7 @@ def delete_pending_file(pending: PendingFile) -> None:
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.warning("session %s: its file is not deleted yet: %s", session.pk, cause_of(error))
+        logger.warning("session %s: its file is not deleted yet: %s", session.label, cause_of(error))
     else:
         PendingFile.objects.filter(pk=pending.pk).delete()
 
@@ -179,7 +179,7 @@ def _end(session: UploadSession, state: State, who: str) -> UploadSession:
 
 def _after_end(session: UploadSession) -> None:
     logger.info(
-        "session %s: %s with %d of %d bytes", session.pk, session.state, session.bytes_stored, session.file_size
+        "session %s: %s with %d of %d bytes", session.label, session.state, session.bytes_stored, session.file_size
     )
     signal = signals.session_aborted if session.state == State.ABORTED else signals.session_expired
     release(session)

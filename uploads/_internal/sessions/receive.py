@@ -86,7 +86,7 @@ def receive(session: UploadSession, chunk: Chunk, *, completes: bool = True) -> 
             if session.state == State.COMPLETING:
                 complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
     except DuplicateChunk:
-        logger.info("session %s: a chunk came twice; it is stored once", session.pk)
+        logger.info("session %s: a chunk came twice; it is stored once", session.label)
     except (LeaseLost, UploadGone):
         session.refresh_from_db()
         if session.state not in PAST_SENDING:

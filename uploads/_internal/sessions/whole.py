@@ -75,4 +75,4 @@ def give_up(session: UploadSession) -> None:
         if session.state == State.OPEN:
             abort(session)
     except Exception:
-        logger.warning("session %s: not aborted; it expires by itself", session.pk, exc_info=True)
+        logger.warning("session %s: not aborted; it expires by itself", session.label, exc_info=True)

@@ -127,7 +127,7 @@ class Heartbeat:
             if lease not in self._held or not lease.is_listening:
                 return  # The holder has released the session, or is working.
             if lease not in self._given:
-                logger.info("session %s: somebody else asked for it while its client was silent", lease.session.pk)
+                logger.info("session %s: somebody else asked for it while its client was silent", lease.session.label)
                 self._given.add(lease)
                 lease.wanted = True
                 lease.interrupt()

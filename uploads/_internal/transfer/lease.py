@@ -193,7 +193,7 @@ def acquire_lease(session: UploadSession, *, writes: bool = False, **extra: Any)
         try:
             lease.release()
         except Error:
-            logger.warning("session %s: could not be let go of; its lease runs out by itself", session.pk)
+            logger.warning("session %s: could not be let go of; its lease runs out by itself", session.label)
         raise
     lease.threads.settle()
 
@@ -258,7 +258,7 @@ def _acquire(session: UploadSession, extra: dict[str, Any], *, writes: bool) -> 
     for name, value in values.items():
         setattr(session, name, value)
     if orphaned:
-        logger.warning("session %s: taken over from a writer that died", session.pk)
+        logger.warning("session %s: taken over from a writer that died", session.label)
         with suppress(Error):
             Move.objects.create(session=session, before=session.state, after=session.state, why=WRITER_DIED, who="")
         signals.lease_taken_over.send_robust(UploadSession, session=session)

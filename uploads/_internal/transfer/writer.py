@@ -294,7 +294,7 @@ def read_fragment(store: Store, fragment: Fragment) -> Iterator[bytes]:
         crc32 = update_crc32(block, crc32)
         yield block
     if crc32 != fragment.crc32:
-        logger.error("session %s: the store returned other bytes for %s", fragment.session_id, fragment.name)
+        logger.error("session %s: the store returned other bytes for %s", fragment.session.label, fragment.name)
         raise StoreUnavailable
 
 
@@ -321,7 +321,7 @@ def commit_stored(
         return commit()
     except Error:
         if took_effect(session, stored):
-            logger.warning("session %s: the answer to a COMMIT was lost, but it took effect", session.pk)
+            logger.warning("session %s: the answer to a COMMIT was lost, but it took effect", session.label)
             return None
         delete_fragments(store, stored)
         raise

@@ -22,14 +22,17 @@
     if (document.hidden || !state.live || state.asking) return;
     state.asking = true;
     try {
-      const ids = [...state.rows.keys()].join(",");
+      const ids = [...state.rows.keys()].join(",") + ("uploadFigures" in root.dataset ? "&figures" : "");
       const headers = state.tag ? { "If-None-Match": state.tag } : {};
       const answer = await fetch(`${root.dataset.uploadLive}?ids=${ids}`, { headers, credentials: "same-origin" });
       if (answer.ok) {
         state.tag = answer.headers.get("ETag");
-        const said = await answer.json();
-        state.live = Object.values(said).some((row) => row.live);
-        for (const [id, cells] of Object.entries(said)) {
+        const { figures, ...rows } = await answer.json();
+        state.live = Object.values(rows).some((row) => row.live);
+        if (figures) document.querySelector(".upload-numbers").innerHTML = figures;
+        for (const [id, cells] of Object.entries(rows)) {
+          // Advice, actions and history differ in the next state.
+          if (cells.state !== (root.dataset.uploadState ?? cells.state)) location.reload();
           for (const [name, html] of Object.entries(cells)) {
             const cell = state.rows.get(id)?.querySelector(`.field-${name}`);
             if (cell && cell.innerHTML !== html) cell.innerHTML = html;
