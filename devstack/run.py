@@ -12,6 +12,7 @@ import io
 import ipaddress
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -243,7 +244,8 @@ def _configure(supervisor: Supervisor, data: Path) -> None:
     os.environ.update(settings)
     environment = data / "environment"
     environment.touch(mode=0o600)
-    environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    given = {name: value for name, value in os.environ.items() if name.startswith(("DATABASE_", "CELERY_", "AWS_"))}
+    environment.write_text("".join(f"{name}={value}\n" for name, value in (given | settings).items()))
 
 
 def _kept_secret(path: Path) -> str:
@@ -298,18 +300,26 @@ def _wait_until_healthy(supervisor: Supervisor, url: str) -> None:
 
 
 def _ready_block(url: str, token: str, data: Path, others: list[str]) -> str:
-    store = os.environ.get("AWS_S3_ENDPOINT_URL") or os.environ.get("AWS_STORAGE_BUCKET_NAME") or str(data / "files")
+    store = str(data / "files")
+    if bucket := os.environ.get("AWS_STORAGE_BUCKET_NAME"):
+        store = f"{os.environ.get('AWS_S3_ENDPOINT_URL') or bucket}     S3 store (no web page)"
+    manage = shlex.join([sys.executable, str(Path(__file__).resolve().parents[1] / "manage.py")])
     return f"""
 ──────────────────────────────────────────────────────────────────────────────
  Ready.  Ctrl-C stops everything.
 
    Portal   {url}/           demo / demo{"".join(f"{chr(10)}            {other}/" for other in others)}
    Admin    {url}/admin/     admin / admin
+   API      {url}/api/docs
    Token    {token}
    Files    {store}
    Logs     {data / "log"}
 
- Upload a file of two chunks (paste this into another terminal):
+ Run manage.py with the same settings (paste this into another terminal):
+
+   DATA_DIR={shlex.quote(str(data))} {manage} uploads_doctor --url {url}
+
+ Upload a file of two chunks:
 
    head -c 15000000 /dev/urandom > /tmp/example.bin
    location=$(curl -s -H "Authorization: Token {token}" \\

@@ -48,6 +48,7 @@ class DocumentAdmin(DocumentModelAdmin):
 @admin.register(Folder)
 class FolderAdmin(FolderModelAdmin):
     list_display = ("title", "owner", "parent", "created")
+    readonly_fields = ("trashed",)
     list_select_related = ("owner", "parent")
     search_fields = ("title",)
 
@@ -55,5 +56,6 @@ class FolderAdmin(FolderModelAdmin):
 @admin.register(File)
 class FileAdmin(FileModelAdmin):
     list_display = ("title", "folder", "size", "version", "updated")
+    readonly_fields = ("trashed",)
     list_select_related = ("folder",)
     search_fields = ("title",)

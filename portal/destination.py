@@ -38,7 +38,7 @@ CONTENT_FIELDS = ("content", "content_type", "size", "crc32", "version", "update
 
 class PortalDestination(destinations.Destination):
     def folder(self, user: AbstractBaseUser, folder_id: str) -> destinations.Folder:
-        mine = Folder.objects.filter(owner=user.pk)
+        mine = Folder.objects.filter(owner=user.pk, trashed=None)
         folder = (
             mine.filter(parent=None).first() if folder_id in ("@my", "") else mine.filter(pk=as_id(folder_id)).first()
         )
@@ -52,7 +52,9 @@ class PortalDestination(destinations.Destination):
         path = [int(pk) for pk in folder.path]
         for name in titles:
             new = {"owner_id": user.pk, "ancestors": path, "provisional": True}
-            path = Folder.objects.get_or_create(parent_id=path[-1], title=name, defaults=new)[0].path
+            with transaction.atomic():
+                _lock(path[-1])  # Not every database has unique constraints with a condition.
+                path = Folder.objects.get_or_create(parent_id=path[-1], title=name, trashed=None, defaults=new)[0].path
         return destinations.Folder(path[-1], path)
 
     def file(self, user: AbstractBaseUser, file_id: str) -> destinations.EditableFile:
@@ -65,9 +67,8 @@ class PortalDestination(destinations.Destination):
         return describe(file, file.folder.owner)
 
     def existing(self, user: AbstractBaseUser, folder: destinations.Folder, titles: Sequence[str]) -> Collection[str]:
-        return set(
-            File.objects.filter(folder_id=folder.id, title__in=titles, encrypted=False).values_list("title", flat=True)
-        )
+        live = File.objects.filter(folder_id=folder.id, trashed=None)
+        return set(live.filter(title__in=titles, encrypted=False).values_list("title", flat=True))
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
         if settings.QUOTA is None:
@@ -84,10 +85,7 @@ class PortalDestination(destinations.Destination):
         }
 
     def publish(self, session: UploadSession) -> destinations.PublishedFile:
-        # The row lock prevents concurrent uploads into the folder from choosing the same title.
-        folder = Folder.objects.select_for_update().filter(pk=session.folder_id).first()
-        if folder is None:
-            raise FolderNotFound
+        folder = _lock(session.folder_id)
         file = _has_it_already(session) or _take_over(session, folder)
         Folder.objects.filter(pk__in=session.path, provisional=True).update(provisional=False)
         return destinations.PublishedFile(
@@ -105,6 +103,14 @@ class PortalDestination(destinations.Destination):
                 folder = Folder.objects.select_for_update().filter(pk=folder_id, provisional=True).first()
                 if folder and not _in_use(folder, besides=session):
                     folder.delete()
+
+
+def _lock(folder_id: int | str) -> Folder:
+    """Lock a folder, so that concurrent requests do not choose the same title in it."""
+    folder = Folder.objects.select_for_update().filter(pk=folder_id, trashed=None).first()
+    if folder is None:
+        raise FolderNotFound
+    return folder
 
 
 def _has_it_already(session: UploadSession) -> File | None:
@@ -126,7 +132,7 @@ def _take_over(session: UploadSession, folder: Folder) -> File:
 
 
 def _file_of(user: AbstractBaseUser, file_id: str) -> File:
-    files = File.objects.select_related("folder__owner").filter(folder__owner=user.pk)
+    files = File.objects.select_related("folder__owner").filter(folder__owner=user.pk, trashed=None)
     file = files.filter(pk=as_id(file_id)).first()
     if file is None:
         raise FileNotFound
@@ -135,7 +141,7 @@ def _file_of(user: AbstractBaseUser, file_id: str) -> File:
 
 def _edited_file(session: UploadSession) -> File:
     """Return the file to replace; its old object is deleted after the commit."""
-    file = File.objects.select_for_update().filter(pk=session.file_id).first()
+    file = File.objects.select_for_update().filter(pk=session.file_id, trashed=None).first()
     if file is None:
         raise FileNotFound
     name, storage = str(file.content.name), file.content.storage
@@ -144,10 +150,13 @@ def _edited_file(session: UploadSession) -> File:
 
 
 def _new_file_or_version(session: UploadSession, folder: Folder) -> File:
-    """Return a new file, or the existing file of that title with a new version."""
-    file = File.objects.filter(folder=folder, title=session.file_name).first()
+    """Return a new file, or the existing file of that title with a new version.
+
+    A file in the trash stays as it is. The lock keeps another request from putting this file there meanwhile.
+    """
+    file = folder.files.select_for_update().filter(title=session.file_name, trashed=None).first()
     if file is None or session.create_new:
-        title = _free_title(folder, session.file_name) if file else session.file_name
+        title = free_title(folder.files, session.file_name) if file else session.file_name
         return File(folder=folder, title=title, created=session.file_created_at or timezone.now())
     PreviousVersion.objects.create(file=file, **{name: getattr(file, name) for name in CONTENT_FIELDS})
     file.version += 1
@@ -189,10 +198,10 @@ def as_id(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def _free_title(folder: Folder, title: str) -> str:
-    """Add the first free number to ``title``, as in ``report (1).pdf``."""
+def free_title(siblings: Any, title: str) -> str:
+    """Return ``title``, or if a sibling has it, with the first free number: ``report (1).pdf``."""
     ending = PurePosixPath(title).suffix
-    taken = set(File.objects.filter(folder=folder, title__endswith=ending).values_list("title", flat=True))
+    taken = set(siblings.filter(title__endswith=ending, trashed=None).values_list("title", flat=True))
     return next(name for name in names.variants(title) if name not in taken)
 
 

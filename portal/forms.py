@@ -18,6 +18,8 @@ else:
 
 
 class TitleField(forms.CharField):
+    default_error_messages = {"required": "Enter a name."}
+
     def clean(self, value: Any) -> str:
         title = super().clean(value)
         try:
@@ -27,30 +29,41 @@ class TitleField(forms.CharField):
 
 
 class _Placed(PlacedForm):
-    """Rename or move an item with a title within the folders of its owner."""
+    """Create, rename or move an item within the folders of its owner; a field that is not sent stays as it is."""
 
-    title = TitleField(label="Name")
-    place = ""
+    title = TitleField()
 
-    def __init__(self, *args: Any, owner: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields[self.place].queryset = self.places(Folder.objects.filter(owner=owner))  # type: ignore[attr-defined]
-        self.fields[self.place].required = self.fields["title"].required = False
+    def __init__(self, data: Any, *, owner: Any, instance: File | Folder) -> None:
+        super().__init__(data, instance=instance)
+        place: Any = self.fields[instance.place]
+        place.required = True
+        place.queryset = self.places(Folder.objects.filter(owner=owner, trashed=None))
+        place.error_messages = {
+            "required": "Choose a folder.",
+            "invalid_choice": "Choose another folder: this one is gone, or is inside the folder to move.",
+        }
+        for name in {"title", instance.place} - set(data):
+            del self.fields[name]
 
     def places(self, folders: Any) -> Any:
         return folders
 
     def clean(self) -> dict[str, Any]:
         payload = super().clean() or {}
-        # Fields missing in the form keep their values.
-        for name in ("title", self.place):
-            payload[name] = payload.get(name) or getattr(self.instance, name)
+        title, place = (payload.get(name, getattr(self.instance, name)) for name in ("title", self.instance.place))
+        same = type(self.instance).objects.filter(**{self.instance.place: place}, title=title, trashed=None)
+        if same.exclude(pk=self.instance.pk).exists():
+            message = f"“{title}” already exists in “{place}”. Choose another name."
+            raise ValidationError(message)
         return payload
+
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's
+        # Another request may change other columns at the same time; do not overwrite them.
+        self.instance.save(update_fields=[*self.fields] if self.instance.pk else None)
+        return self.instance
 
 
 class FolderForm(_Placed):
-    place = "parent"
-
     class Meta:
         model = Folder
         fields = ("title", "parent")
@@ -61,24 +74,24 @@ class FolderForm(_Placed):
 
 
 class FileForm(_Placed):
-    place = "folder"
-
     class Meta:
         model = File
         fields = ("title", "folder")
-
-    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's
-        # A new version may arrive concurrently; do not overwrite its columns.
-        self.instance.save(update_fields=self._meta.fields)
-        return self.instance
 
 
 class DocumentForm(DocumentModelForm):
     """Accept files of any size; only the fields differ from a usual form."""
 
-    file = UploadField(extensions=[".pdf", ".txt", ".png", ".bin", ".mp4"], max_size=100 * 2**30)
+    file = UploadField(
+        extensions=[".pdf", ".txt", ".png", ".bin", ".mp4"],
+        max_size=100 * 2**30,
+        error_messages={"required": "Choose a file."},
+    )
     attachments = MultipleUploadField(required=False)
 
     class Meta:
         model = Document
         fields = ("title", "file")
+        error_messages = {
+            "title": {"required": "Enter a title.", "max_length": "Shorten the title to %(limit_value)d characters."}
+        }

@@ -6,11 +6,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 SAFE_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+LIVE = models.Q(trashed=None)
 
 
-class Folder(models.Model):
+class Trashable(models.Model):
+    """An item that users delete into the trash; ``portal/tidy.py`` deletes it later."""
+
+    place: str
+    """Name of the field with the folder that the item is in."""
+    trashed = models.DateTimeField(null=True, blank=True, db_index=True, help_text="Put into the trash at this time.")
+
+    class Meta:
+        abstract = True
+
+
+class Folder(Trashable):
     """A folder of a user; the one without a parent is the root."""
 
+    place = "parent"
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="folders")
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="folders")
     title = models.CharField(max_length=255)
@@ -21,7 +34,7 @@ class Folder(models.Model):
     class Meta:
         ordering = ("title",)
         constraints = (
-            models.UniqueConstraint(fields=["parent", "title"], name="portal_folder_title"),
+            models.UniqueConstraint(fields=["parent", "title"], condition=LIVE, name="portal_folder_title"),
             models.UniqueConstraint(fields=["owner"], condition=models.Q(parent=None), name="portal_one_root_folder"),
         )
 
@@ -52,16 +65,17 @@ class Content(models.Model):
         abstract = True
 
 
-class File(Content):
+class File(Content, Trashable):
     """A file in a folder, with its current content."""
 
+    place = "folder"
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="files")
     title = models.CharField(max_length=255)
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering = ("title",)
-        constraints = (models.UniqueConstraint(fields=["folder", "title"], name="portal_file_title"),)
+        constraints = (models.UniqueConstraint(fields=["folder", "title"], condition=LIVE, name="portal_file_title"),)
 
     def __str__(self) -> str:
         return self.title

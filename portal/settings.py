@@ -201,6 +201,7 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
         "data_folder_out": str(DATA_DIR / "broker" / "queue"),
         "control_folder": str(DATA_DIR / "broker" / "control"),
     }
+CELERY_IMPORTS = ["portal.tidy"]
 CELERY_BEAT_SCHEDULE = {
     "expire-uploads": {"task": "uploads.tasks.expire_sessions", "schedule": 300.0, "options": {"expires": 300}},
     "complete-uploads": {"task": "uploads.tasks.complete_sessions", "schedule": 30.0, "options": {"expires": 30}},
@@ -209,6 +210,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=3, minute=17),
         "kwargs": {"fix": env.bool("AUDIT_FIX", default=False)},
     },
+    "empty-old-trash": {"task": "portal.tidy.empty_old_trash", "schedule": crontab(hour=2, minute=47)},
 }
 
 METRICS_TOKEN = env("METRICS_TOKEN", default="")

@@ -32,6 +32,7 @@ urlpatterns = [
     path("files/<int:file_id>/", views.file, name="file"),
     path("files/<int:file_id>/download", views.download, name="download"),
     path("files/<int:file_id>/versions/<int:version>", views.download, name="version"),
+    path("trash/", views.trash, name="trash"),
     path("documents/", views.documents, name="documents"),
     path("documents/<int:document_id>/", views.documents, name="document"),
     path("documents/<int:document_id>/file", views.document_file, name="document-file"),

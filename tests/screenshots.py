@@ -125,6 +125,14 @@ def take_all(browser: Browser, url: str, suffix: str, scheme: str, size: dict[st
     page.locator("#upload li").first.get_by_role("button", name="Cancel").click()
     visit(page, "file", "/", lambda page: page.click("text=Interview, uncut.mov"))
     visit(page, "image", "/", lambda page: page.click("text=sunset.png"))
+    visit(page, "menu", "/", lambda page: page.get_by_role("button", name="Actions for Minutes").click())
+    page.get_by_role("button", name="Delete …").click()
+    take("delete", page)
+    page.get_by_role("alertdialog").get_by_role("button", name="Delete").click()
+    page.wait_for_selector("text=to the trash.")
+    visit(page, "trash", "/trash/")
+    page.get_by_role("button", name="Restore Minutes").click()
+    page.wait_for_selector("text=Restored")
 
     def choose(page: Page) -> None:
         page.fill("[name=title]", "Drone footage")

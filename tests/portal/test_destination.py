@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
 
+from portal import tidy
+from portal.destination import PortalDestination
 from portal.models import File, Folder
 from tests.helpers import Uploader, chunk_of
 from uploads._internal import sessions
@@ -44,8 +49,34 @@ def test_object_is_adopted_under_its_name(open_session: OpenSession, file_store:
     assert File.objects.get().content.name == session.object_name
 
 
-def test_deleted_folder_fails_the_session(open_session: OpenSession, root: Folder) -> None:
+@pytest.mark.parametrize("delete", [Folder.delete, tidy.put_into_trash])
+def test_deleted_folder_fails_the_session(
+    open_session: OpenSession, root: Folder, delete: Callable[[Folder], object]
+) -> None:
     session = open_session(3)
-    root.delete()
+    delete(root)
     session = sessions.receive(session, chunk_of(b"abc"))
     assert (session.state, session.failure) == (State.FAILED, "The folder does not exist.")
+
+
+def test_upload_leaves_trashed_file_alone(uploader: Uploader, api: APIClient) -> None:
+    old = upload(uploader, b"one", RelativePath="sub")
+    tidy.put_into_trash(File.objects.get())
+    new = upload(uploader, b"two!", RelativePath="sub")
+    assert (new["title"], new["version"], new["folderId"]) == (old["title"], 1, old["folderId"])
+    assert str(File.objects.get(trashed__isnull=False).pk) == str(old["id"])
+    edit = api.post(f"/api/2.0/files/file/{old['id']}/edit_session?fileSize=1")
+    assert edit.status_code == 404
+    tidy.put_into_trash(Folder.objects.get(title="sub"))
+    assert upload(uploader, b"three", RelativePath="sub")["folderId"] != old["folderId"]
+
+
+def test_trash_counts_toward_the_quota(
+    uploader: Uploader, settings: Any, user: User, open_session: OpenSession
+) -> None:
+    settings.QUOTA = 10
+    sessions.receive(open_session(4), chunk_of(b"four"))
+    file = File.objects.get()
+    tidy.put_into_trash(file)
+    assert PortalDestination().free_space(user) == 6
+    assert PortalDestination().in_use([str(file.content)]) == {str(file.content)}

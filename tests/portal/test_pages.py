@@ -52,6 +52,24 @@ def test_foreign_folders_and_files_are_not_found(
     assert client.get(File.objects.get().get_absolute_url()).status_code == 404
 
 
+def test_expired_form_says_what_to_do(user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    answer = client.post("/trash/", {"empty": "1"})
+    assert (answer.status_code, "reload the page, and try again" in answer.content.decode()) == (403, True)
+    assert "CSRF" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("title", "message"), [("", "Enter a title."), ("x" * 201, "Shorten the title to 200 characters.")]
+)
+def test_document_form_names_the_problem(browser: Client, file_store: Store, title: str, message: str) -> None:
+    page = browser.post("/documents/", {"title": title}).content.decode()
+    assert message in page
+    assert "Choose a file." in page
+    assert "This field" not in page
+
+
 @pytest.mark.parametrize(
     ("header", "status", "body", "content_range"),
     [

@@ -11,16 +11,19 @@ for (const name of ["dragover", "drop"]) {
   });
 }
 
-let looking = null;
+let timer = null;
 
 // Refresh once for several files that complete together.
 drop.addEventListener("upload-completed", () => {
-  clearTimeout(looking);
-  looking = setTimeout(async () => {
-    const answer = await fetch(location.href, { credentials: "same-origin" });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const [old, fresh] = [document, page].map((one) => one.getElementById("listing"));
-    // The user may have been signed out, or may be typing a name.
-    if (fresh && !old.querySelector("details[open]")) old.replaceWith(fresh);
-  }, 300);
+  clearTimeout(timer);
+  timer = setTimeout(refresh, 300);
 });
+
+async function refresh() {
+  const answer = await fetch(location.href, { credentials: "same-origin" });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const [old, fresh] = [document, page].map((one) => one.getElementById("listing"));
+  const menu = old.querySelector(":popover-open");
+  if (menu) menu.addEventListener("toggle", refresh, { once: true });  // The user may be typing: wait until it closes.
+  else if (fresh) old.replaceWith(fresh);  // There is none if the user has signed out.
+}
