@@ -44,7 +44,7 @@ def test_64_mib_are_uploaded_and_downloaded(where: str, request: pytest.FixtureR
 
 
 def test_ready_block_example_works(demo: Demo) -> None:
-    example = demo.ready_block.split("terminal):")[1].split("──")[0]
+    example = demo.ready_block.split("two chunks:")[1].split("──")[0]
     run = subprocess.run(["bash", "-e"], input=example, text=True, capture_output=True, check=True)
     assert '"bytes_uploaded":10485760' in run.stdout
     assert '"uploaded":true' in run.stdout

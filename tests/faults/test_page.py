@@ -155,7 +155,7 @@ def test_upload_resumes_after_page_was_closed(
         sign_in(page, f"http://127.0.0.1:{line.port}")
     else:
         page.reload()
-    expect(row(page, path, "open")).to_contain_text("Choose the file again to continue")
+    expect(row(page, path, "open")).to_contain_text("Choose the file again to resume")
     passed = line.at(32 * MIB, lambda: None)
     drop(page, path)
     expect(row(page, path, "completed")).to_be_visible(timeout=SLOW)
@@ -247,8 +247,8 @@ def test_file_goes_into_current_folder(
     top, title = page.url, f"for {path.name}"
     if not begun_below:
         begun(page, stack, line, path)
-    page.locator("summary", has_text="New folder").click()
-    page.locator(".tools [name=title]").fill(title)
+    page.get_by_role("button", name="New folder").click()
+    page.locator("#new-folder [name=title]").fill(title)
     page.get_by_role("button", name="Create").click()
     page.get_by_role("link", name=title).click()
     expect(page.locator("h1")).to_have_text(title)
@@ -507,7 +507,7 @@ def test_form_keeps_and_replaces_large_file(page: Page, stack: Stack, file: Call
     choose(page, "attachments", wrong)
     page.locator("[name=title]").evaluate("input => input.required = false")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".errorlist")).to_have_text("This field is required.")
+    expect(page.locator(".errorlist")).to_have_text("Enter a title.")
     expect(page.locator("upload-drop[name=file] li", has_text=path.name)).to_contain_text("Uploaded")
     page.fill("[name=title]", path.name)
     with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/documents/")) as post:
@@ -555,6 +555,8 @@ def test_form_waits_for_paused_upload(page: Page, line: Wire, file: Callable[[in
     expect(field.locator("li[data-state=paused]")).to_be_visible()
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".message")).to_have_count(0)
+    expect(field.locator("#summary")).to_contain_text("The form is not submitted")
+    expect(field.get_by_role("button", name="Resume")).to_be_focused()
     field.get_by_role("button", name="Resume").click()
     expect(page.locator(".message")).to_contain_text("saved", timeout=SLOW)
 

@@ -7,7 +7,7 @@
  * @property {string} [relativePath] Path of the file below the folder.
  * @property {object | function} [headers] Headers of each request, such as a token. The CSRF token is read from the page.
  * @property {boolean} [resume] Resume an open upload of the same file (default: true).
- * @property {number} [patience] Maximum consecutive attempts without progress.
+ * @property {number} [patience] Maximum consecutive attempts without progress; offline attempts do not count.
  * @property {number} [leastChunk] Minimum bytes of a request.
  * @property {number} [mostChunk] Maximum bytes of a request.
  * @property {number} [stall] Seconds without progress after which a connection counts as lost.

@@ -1,33 +1,11 @@
 /** `<upload-drop endpoint="/folders/12/tus/">`: a drop area with a list of uploads. Attributes: docs/browser.md. */
 
 import { UploadQueue } from "./upload.js";
+import * as rows from "./upload-row.js";
 
-const _ = (text) => globalThis.gettext?.(text) ?? text;
-const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
-
-/** Messages that replace those of the server. */
-const SENTENCES = {
-  network: () => _("The connection was lost."),
-  not_authenticated: () => _("You are no longer signed in. Sign in in another tab, then try again."),
-  extension_not_allowed: () => _("Files of this type are not accepted."),
-  file_too_large: () => _("The file is too large."),
-  file_changed: () => _("The file was changed, moved or deleted. Choose it again."),
-  no_folders: () => _("Folders are not accepted. Choose the files inside."),
-  sent_elsewhere: () => _("This file is being uploaded from another page or browser."),
-};
-
-const STATES = {
-  waiting: () => _("Waiting"),
-  creating: () => _("Starting"),
-  comparing: () => _("Comparing with stored data"),
-  retrying: () => _("Retrying"),
-  offline: () => _("Waiting for the network"),
-  paused: () => _("Paused"),
-  completing: () => _("Completing"),
-  checking: () => _("Checking"),
-  completed: () => _("Uploaded"),
-  cancelled: () => _("Canceled"),
-};
+const { _, fill, sized } = rows;
+/** Files that systems leave in folders. */
+const LEFT_OUT = /^(\.DS_Store|Thumbs\.db|desktop\.ini)$/i;
 
 const STYLE = `
 :host { display: block; min-width: min(18rem, 100%); font: inherit; color: inherit; --line: var(--upload-line, #8c959f66); --radius: var(--upload-radius, 8px);
@@ -35,16 +13,25 @@ const STYLE = `
   --bad: var(--upload-bad, light-dark(#b42318, #ff9a91)); --good: var(--upload-good, light-dark(#1a7f37, #6fdd8b)); }
 [hidden] { display: none !important; }
 #drop { border: 2px dashed var(--line); border-radius: var(--radius); padding: 1.25rem; text-align: center; }
-#drop.over { border-color: var(--accent); background: color-mix(in srgb, var(--accent) 10%, transparent); }
+#drop.near { border-color: var(--accent); }
+#drop.over { background: color-mix(in srgb, var(--accent) 10%, transparent); }
 #drop p { margin: 0 0 .5rem; }
+#drop #hint { margin: .5rem 0 0; color: var(--quiet); font-size: .875em; }
+@media (pointer: coarse) { #words { display: none; } }
 button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 6px; padding: .2em .7em; cursor: pointer; min-height: 1.9em; }
 button:hover { border-color: var(--accent); }
 button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 #summary { color: var(--quiet); margin: .6rem 0 0; font-size: .875em; }
-ul { list-style: none; margin: .5rem 0 0; padding: 0; max-height: 24rem; overflow: auto; }
-li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .15rem .75rem; align-items: center; padding: .45rem 4px; border-bottom: 1px solid var(--line); content-visibility: auto; contain-intrinsic-height: 3.5rem; }
+#all { display: flex; flex-wrap: wrap; gap: .35rem .75rem; align-items: center; margin-top: .5rem; font-size: .8125em; }
+#total { flex: 1 1 8rem; }
+ul { list-style: none; margin: .5rem 0 0; padding: 0; max-height: 24rem; overflow: auto; position: relative; }
+li { display: grid; grid-template-columns: 2rem minmax(0, 1fr) auto; gap: .15rem .75rem; align-items: center; padding: .45rem 4px; border-bottom: 1px solid var(--line); content-visibility: auto; contain-intrinsic-height: 3.5rem; }
+li > * { grid-column: 2; }
+.icon { grid-area: 1 / 1 / span 3; position: relative; height: 2rem; color: var(--quiet); }
+.icon > * { position: absolute; width: 100%; height: 100%; object-fit: cover; border-radius: 4px; }
+.icon svg { fill: none; stroke: currentColor; stroke-width: 1.5; stroke-linejoin: round; }
 .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.buttons { display: flex; gap: .35rem; font-size: .8125em; grid-row: 1 / span 3; grid-column: 2; }
+.buttons { display: flex; flex-wrap: wrap; gap: .35rem; font-size: .8125rem; grid-area: 1 / 3 / span 3; }
 .bar { height: 6px; border-radius: 3px; background: var(--line); overflow: hidden; position: relative; }
 .bar i { position: absolute; inset: 0 auto 0 0; background: var(--accent); }
 .bar .sent { opacity: .4; }
@@ -53,20 +40,27 @@ li[data-state=failed] .status { color: var(--bad); }
 li[data-state=completed] .status { color: var(--good); }
 li[data-state=completed] .bar i { background: var(--good); }
 li:is([data-state=failed], [data-state=cancelled]) .bar { visibility: hidden; height: 0; }
+@media (max-width: 30rem) { li { grid-template-columns: 2rem minmax(0, 1fr); } li .buttons { grid-area: 4 / 2; } }
 `;
 
 // CSP may forbid style elements.
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(STYLE);
 
-const SHELL = `<div id="drop" part="drop"><p><slot></slot></p>
-<button type="button" id="choose" part="choose"></button> <button type="button" id="folder" part="choose" hidden></button>
-<input type="file" id="files" hidden><input type="file" id="tree" webkitdirectory hidden></div>
-<p id="summary" part="summary" role="status"></p><ul id="list" part="list"></ul>`;
+const SHELL = `<div id="drop" part="drop"><p><span id="words"></span><slot></slot></p>
+<button type="button" id="choose" part="choose" aria-describedby="hint"></button> <button type="button" id="folder" part="choose" hidden></button>
+<p id="hint" part="hint"></p><input type="file" id="files" hidden><input type="file" id="tree" webkitdirectory hidden></div>
+<p id="summary" part="summary" role="status"></p>
+<div id="all" part="all"><span class="bar" id="total" part="bar" role="progressbar" hidden><i class="stored"></i></span>
+<span id="percent"></span><span class="buttons" id="actions"></span></div><ul id="list" part="list"></ul>`;
 
 class UploadDrop extends HTMLElement {
   #items = new Map();
+  #actions = [];
+  #past = new WeakSet(); // Completed sessions that the total progress counts no longer.
+  #hints = {};
   #said = "";
+  #used = 0;
   #submitter = null;
 
   constructor() {
@@ -76,7 +70,7 @@ class UploadDrop extends HTMLElement {
   }
 
   connectedCallback() {
-    addEventListener("beforeunload", this.#leaving);
+    for (const [type, listener] of this.#listeners) addEventListener(type, listener);
     if (this.queue) return;
     const concurrency = Number(this.getAttribute("concurrency")) || 3;
     this.queue = new UploadQueue({
@@ -91,7 +85,8 @@ class UploadDrop extends HTMLElement {
     this.#part("choose").textContent = this.multiple ? _("Choose files") : _("Choose a file");
     this.#part("folder").textContent = _("Choose a folder");
     this.#part("folder").hidden = !this.hasAttribute("folders");
-    if (!this.textContent.trim()) this.#part("drop").firstChild.prepend(_("Drop files here, or"));
+    if (!this.textContent.trim()) this.#part("words").textContent = _("Drop files here, or");
+    this.#describe();
     files.multiple = this.multiple;
     files.accept = this.getAttribute("accept") ?? "";
     this.#part("choose").onclick = () => files.click();
@@ -100,22 +95,26 @@ class UploadDrop extends HTMLElement {
       this.add([...target.files].map((file) => ({ file, path: file.webkitRelativePath })));
       target.value = "";
     };
-    drop.ondragover = (event) => {
-      event.preventDefault();
-      drop.classList.add("over");
-    };
-    drop.ondragleave = () => drop.classList.remove("over");
+    drop.ondragover = (event) => event.preventDefault();
     drop.ondrop = (event) => {
       event.preventDefault();
-      drop.classList.remove("over");
       this.dropFrom(event.dataTransfer);
     };
+    const used = ({ movementX, movementY }) => {
+      // Chromium reports a resting pointer, too, when the list scrolls below it.
+      if (movementX !== 0 || movementY !== 0) this.#used = Date.now();
+    };
+    for (const type of ["pointermove", "touchmove", "wheel", "keydown"]) {
+      this.#part("list").addEventListener(type, used, { passive: true });
+    }
+    this.#part("total").ariaLabel = _("All uploads");
+    this.#makeActions();
     this.#standIn();
     if (!this.hasAttribute("name")) this.#showOpen();
   }
 
   disconnectedCallback() {
-    removeEventListener("beforeunload", this.#leaving);
+    for (const [type, listener] of this.#listeners) removeEventListener(type, listener);
   }
 
   // Scripts that add formset rows renumber this property.
@@ -144,7 +143,9 @@ class UploadDrop extends HTMLElement {
     if (!this.multiple && chosen.length) {
       for (const [session, row] of [...this.#items]) if (!row.open) this.#remove(session);
     }
-    for (const { file, path = "", refusal } of this.multiple ? chosen : chosen.slice(0, 1)) this.#show(file, path, refusal);
+    const wanted = chosen.filter(({ file, path }) => !path || !LEFT_OUT.test(file.name));
+    if (!this.multiple) wanted.splice(1);
+    for (const { file, path = "", refusal } of wanted) this.#show(file, path, refusal);
     this.#summarise();
   }
 
@@ -161,19 +162,59 @@ class UploadDrop extends HTMLElement {
     return this.shadowRoot.getElementById(id);
   }
 
+  /** Say which files are accepted, beside the button and in refusals. */
+  #describe() {
+    const most = Number(this.getAttribute("max-size"));
+    const types = this.#accepted.map((kind) => kind.replace("/*", "")).join(", ");
+    if (types) this.#hints.extension_not_allowed = fill(_("Accepted types: %(types)s."), { types });
+    if (most) this.#hints.file_too_large = fill(_("At most %(size)s per file."), { size: sized(most) });
+    this.#part("hint").textContent = Object.values(this.#hints).join(" ");
+    this.#part("hint").hidden = !types && !most;
+  }
+
+  /** Make the buttons that act on several uploads: their label, the sessions they apply to, the action. */
+  #makeActions() {
+    const actions = [
+      [_("Pause all"), rows.canPause, (session) => session.pause()],
+      [_("Resume all"), ({ state }) => state === "paused", (session) => session.resume()],
+      [_("Retry failed"), ({ state }) => state === "failed", (session) => session.retry()],
+      [_("Cancel all"), (session) => !session.isOver && rows.canCancel(session), (session) => this.#remove(session)],
+      [_("Clear finished"), ({ state }) => state === "completed" && !this.hasAttribute("name"), (session) => {
+        this.queue.remove(session);
+        this.#drop(session);
+      }],
+    ];
+    this.#actions = actions.map(([label, applies, act]) => {
+      const button = rows.buttonOf(label);
+      button.hidden = true;
+      button.onclick = () => {
+        this.queue.sessions.filter(applies).forEach(act);
+        this.#summarise();
+      };
+      this.#part("actions").append(button);
+      return { button, applies };
+    });
+  }
+
   #show(file, path, given) {
     const refusal = given || this.#refusal(file);
     const session = this.queue.add(file, { relativePath: this.hasAttribute("folders") ? path : "" });
-    const row = this.#row(path || file.name);
-    const before = [...this.#items].find(([, { open }]) => open && open.name === file.name && open.length === file.size);
+    const row = this.#row(path || file.name, refusal ? null : file);
+    const before = [...this.#items].find(
+      ([, { open }]) => open?.name.normalize() === file.name.normalize() && open.length === file.size,
+    );
     this.#items.set(session, row);
-    session.addEventListener("progress", () => this.#paint(session, row));
+    session.addEventListener("progress", () => {
+      this.#paint(session, row);
+      this.#showTotal();
+    });
     session.addEventListener("state", () => {
       if (before?.[1].line.isConnected && session.url) {
         if (session.url.includes(before[1].open.id)) this.#drop(before[0]);
         else row.note = _("The file has changed since the upload started and is uploaded again.");
       }
       this.#paint(session, row);
+      if (session.state === "creating") this.#follow(row);
       this.dispatchEvent(new CustomEvent("upload-state", { bubbles: true, detail: session }));
       if (session.state === "completed") this.#completed(session, row);
       this.#summarise();
@@ -198,65 +239,58 @@ class UploadDrop extends HTMLElement {
     this.#paint(session, row);
   }
 
+  get #accepted() {
+    return (this.getAttribute("accept") ?? "").split(",").map((text) => text.trim().toLowerCase()).filter(Boolean);
+  }
+
   #refusal(file) {
     const most = Number(this.getAttribute("max-size"));
     if (most && file.size > most) return "file_too_large";
-    const accepted = (this.getAttribute("accept") ?? "").split(",").map((text) => text.trim().toLowerCase()).filter(Boolean);
+    const accepted = this.#accepted;
     const fits = (kind) =>
       kind.startsWith(".") ? file.name.toLowerCase().endsWith(kind) : file.type.startsWith(kind.replace(/\*$/, ""));
     return accepted.length && !accepted.some(fits) ? "extension_not_allowed" : "";
   }
 
-  #row(title) {
-    const line = document.createElement("li");
-    line.part = "item";
-    line.innerHTML = `<span class="name" part="name"></span><span class="buttons"></span>
-<span class="bar" part="bar" role="progressbar"><i class="sent"></i><i class="stored"></i></span>
-<span class="status" part="status"></span>`;
-    const [name, holder, bar, status] = line.children;
-    name.textContent = name.title = title;
-    bar.ariaLabel = title;
-    const labels = { pause: _("Pause"), resume: _("Resume"), retry: _("Try again"), cancel: _("Cancel") };
-    const buttons = {};
-    for (const [key, label] of Object.entries(labels)) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.part = "button";
-      call(button, label, title);
-      buttons[key] = button;
-      holder.append(button);
-    }
-    this.#part("list").append(line);
-    return { line, bar, status, buttons, title };
+  #row(title, file) {
+    const row = new rows.UploadRow(title, file);
+    this.#part("list").append(row.line);
+    return row;
   }
 
-  #paint(session, { line, bar, status, buttons, note, title }) {
-    const { state, file, stored, sent } = session;
-    const size = file.size || 1;
-    line.dataset.state = state;
-    const share = state === "completed" ? 100 : (100 * stored) / size;
-    bar.querySelector(".stored").style.width = `${share}%`;
-    bar.querySelector(".sent").style.width = `${(100 * Math.max(sent, stored)) / size}%`;
-    bar.ariaValueNow = Math.floor(share);
-    status.textContent = [this.#status(session), note].filter(Boolean).join(". ");
-    buttons.pause.hidden = !["sending", "creating", "comparing", "retrying", "offline", "waiting"].includes(state);
-    buttons.resume.hidden = state !== "paused";
-    buttons.retry.hidden = state !== "failed" || !this.queue.sessions.includes(session);
-    buttons.cancel.hidden = ["completing", "cancelled"].includes(state) || (state === "completed" && !this.hasAttribute("name"));
-    call(buttons.cancel, ["completed", "failed"].includes(state) ? _("Remove") : _("Cancel"), title);
-    if (this.shadowRoot.activeElement?.hidden) line.querySelector("button:not([hidden])")?.focus();
+  #paint(session, row) {
+    row.paint(session, this.#hints, {
+      canRetry: this.queue.sessions.includes(session),
+      isField: this.hasAttribute("name"),
+    });
   }
 
-  #status(session) {
-    const { state, error, file, stored, speed, secondsLeft } = session;
-    const sentence = error && (SENTENCES[error.code]?.() ?? error.message);
-    if (state === "failed") return sentence;
-    if (state === "retrying" && sentence) return `${sentence} ${_("Retrying …")}`;
-    if (state === "completed") return `${STATES.completed()}, ${sized(file.size)}`;
-    if (state !== "sending") return stored ? `${STATES[state]()}, ${percent(stored, file.size)}` : STATES[state]();
-    const left = secondsLeft === null ? "" : `, ${fill(_("%(time)s left"), { time: lasting(secondsLeft) })}`;
-    const of = fill(_("%(stored)s of %(size)s stored"), { stored: sized(stored), size: sized(file.size) });
-    return `${of}, ${sized(speed)}/s${left}`;
+  /** Scroll the list to a row whose upload begins, unless the user is reading it. */
+  #follow({ line }) {
+    const list = this.#part("list");
+    if (Date.now() - this.#used < 5000) return;
+    list.scrollTop = Math.max(0, line.offsetTop + line.offsetHeight - list.clientHeight);
+  }
+
+  /** Show one bar for all uploads that began since none was left. */
+  #showTotal() {
+    const counted = this.queue.sessions.filter(
+      (session) => session.state !== "failed" && session.state !== "cancelled" && !this.#past.has(session),
+    );
+    const isRunning = counted.some((session) => !session.isOver);
+    if (!isRunning) counted.forEach((session) => this.#past.add(session));
+    const total = this.#part("total");
+    total.hidden = this.#part("percent").hidden = !isRunning || counted.length < 2;
+    const sum = (size) => counted.reduce((bytes, session) => bytes + size(session), 0);
+    const share = rows.percent(sum(rows.storedOf), sum(({ file }) => file.size));
+    total.firstChild.style.width = share.replace(" ", "");
+    total.ariaValueNow = parseInt(share);
+    this.#part("percent").textContent = share;
+  }
+
+  /** Row of an upload that does not continue by itself. */
+  get #stopped() {
+    return [...this.#items].find(([{ state }]) => state === "failed" || state === "paused")?.[1];
   }
 
   #summarise() {
@@ -264,9 +298,16 @@ class UploadDrop extends HTMLElement {
     const count = (...states) => sessions.filter((session) => states.includes(session.state)).length;
     const [done, failed] = [count("completed"), count("failed")];
     const going = sessions.length - done - failed - count("cancelled", "paused");
+    this.#showTotal();
+    rows.keepFocus(this.#part("actions"), this.#part("choose"), () => {
+      for (const { button, applies } of this.#actions) button.hidden = sessions.length < 2 || !sessions.some(applies);
+    });
     const waits = this.#submitter && this.isUnfinished;
-    const said = waits ? _("The form will be submitted when all uploads are complete or removed.") : [
-      going && fill(_("%(count)s uploading"), { count: going }),
+    const waiting = this.#stopped
+      ? _("The form is not submitted: an upload failed or is paused. Try again, resume, or remove it.")
+      : _("The form will be submitted when all uploads are complete or removed.");
+    const said = waits ? waiting : [
+      going && (going === 1 ? _("Uploading 1 file") : fill(_("Uploading %(count)s files"), { count: going })),
       done && fill(_("%(count)s uploaded"), { count: done }),
       failed && fill(_("%(count)s failed"), { count: failed }),
     ].filter(Boolean).join(", ");
@@ -293,9 +334,9 @@ class UploadDrop extends HTMLElement {
   }
 
   #drop(session) {
-    const { line } = this.#items.get(session);
-    if (line.contains(this.shadowRoot.activeElement)) this.#part("choose").focus();
-    line.remove();
+    const row = this.#items.get(session);
+    if (row.line.contains(this.shadowRoot.activeElement)) this.#part("choose").focus();
+    row.remove();
     this.#items.delete(session);
   }
 
@@ -305,9 +346,9 @@ class UploadDrop extends HTMLElement {
       const row = this.#kept(upload.metadata.relativePath || upload.name, upload.upload, "paused");
       row.line.dataset.state = "open";
       row.open = upload;
-      row.bar.querySelector(".stored").style.width = `${(100 * upload.offset) / upload.length}%`;
-      row.status.textContent = fill(_("%(share)s stored. Choose the file again to continue."), {
-        share: percent(upload.offset, upload.length),
+      row.show((100 * upload.offset) / upload.length);
+      row.status.textContent = fill(_("%(share)s stored. Choose the file again to resume."), {
+        share: rows.percent(upload.offset, upload.length),
       });
     }
   }
@@ -331,6 +372,8 @@ class UploadDrop extends HTMLElement {
       if (label) this.#part("choose").ariaLabel = `${this.#part("choose").textContent}: ${label}`;
       plain.disabled = plain.hidden = true;
     }
+    const described = (this.getAttribute("aria-describedby") ?? "").split(" ");
+    this.#part("choose").ariaDescribedByElements = described.map((id) => document.getElementById(id)).filter(Boolean);
     for (const input of this.querySelectorAll("input[data-token]")) this.#had(input);
     form.addEventListener("submit", (event) => {
       if (!this.isConnected || !this.isUnfinished) return;
@@ -338,6 +381,9 @@ class UploadDrop extends HTMLElement {
       event.stopImmediatePropagation();
       this.#submitter = { button: event.submitter };
       this.#summarise();
+      const line = this.#stopped?.line;
+      line?.scrollIntoView({ block: "center" });
+      line?.querySelector("button:not([hidden])").focus();
     }, true);
   }
 
@@ -346,9 +392,9 @@ class UploadDrop extends HTMLElement {
     const url = new URL(id, new URL(this.getAttribute("endpoint"), location.href)).href;
     const row = this.#kept(title, url, "completed");
     row.input = input;
-    row.status.textContent = `${STATES.completed()}, ${sized(size)}`;
-    row.bar.querySelector(".stored").style.width = "100%";
-    call(row.buttons.cancel, _("Remove"), title);
+    row.status.textContent = rows.completed(size);
+    row.show(100);
+    rows.rename(row.buttons.cancel, _("Remove"), title);
   }
 
   #token(session) {
@@ -359,13 +405,48 @@ class UploadDrop extends HTMLElement {
     const input = document.createElement("input");
     Object.assign(input, { type: "hidden", name: `${name}-token`, value: token });
     input.dataset.token = "";
-    this.append(input);
+    // In the order in which the files were chosen.
+    const all = [...this.#items];
+    const next = all.slice(all.findIndex(([other]) => other === session) + 1).find(([, row]) => row.input);
+    this.insertBefore(input, next?.[1].input ?? null);
     return input;
   }
 
   #leaving = (event) => {
     if (this.isBusy) event.preventDefault();
   };
+
+  /** Show where to drop while files are dragged over the page. */
+  #dragged = (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    const drop = this.#part("drop");
+    const ends = event.type === "drop" || (event.type === "dragleave" && !event.relatedTarget);
+    drop.classList.toggle("near", !ends);
+    drop.classList.toggle("over", !ends && event.composedPath().includes(drop));
+  };
+
+  /** Take files from the clipboard if the focus is in the element, or nothing else on the page could take them. */
+  #pasted = (event) => {
+    const [file, ...others] = event.clipboardData?.files ?? [];
+    const path = event.composedPath();
+    const isEdited = path[0].closest?.("input, textarea, [contenteditable]");
+    const isShared = isEdited || document.querySelectorAll("upload-drop").length > 1;
+    if (!file || event.defaultPrevented || (isShared && !path.includes(this))) return;
+    event.preventDefault();
+    // Browsers name every screenshot image.png; the second one would be a new version of the first.
+    const isShot = !others.length && file.name === "image.png" && Date.now() - file.lastModified < 10_000;
+    if (!isShot) return this.dropFrom(event.clipboardData);
+    const name = `image ${new Date().toLocaleString("sv").replaceAll(":", ".")}.png`;
+    this.add([{ file: new File([file], name, { type: file.type }) }]);
+  };
+
+  #listeners = [
+    ["beforeunload", this.#leaving],
+    ["dragover", this.#dragged],
+    ["dragleave", this.#dragged],
+    ["drop", this.#dragged],
+    ["paste", this.#pasted],
+  ];
 }
 
 async function dropped(transfer) {
@@ -385,24 +466,6 @@ async function dropped(transfer) {
   };
   for (const entry of entries) await walk(entry, "");
   return found;
-}
-
-function call(button, label, title) {
-  button.textContent = label;
-  button.ariaLabel = `${label}: ${title}`;
-}
-
-const percent = (part, whole) => `${Math.floor((100 * part) / (whole || 1))} %`;
-
-function sized(bytes) {
-  const step = Math.min(4, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  return `${(bytes / 1024 ** step).toFixed(step > 1 ? 1 : 0)} ${["", "K", "M", "G", "T"][step]}B`;
-}
-
-function lasting(seconds) {
-  if (seconds < 60) return fill(_("%(count)s s"), { count: Math.ceil(seconds) });
-  if (seconds < 3600) return fill(_("%(count)s min"), { count: Math.ceil(seconds / 60) });
-  return fill(_("%(count)s h"), { count: (seconds / 3600).toFixed(1) });
 }
 
 if (!customElements.get("upload-drop")) customElements.define("upload-drop", UploadDrop);

@@ -9,6 +9,8 @@ const LEAST_PART = 8 * MIB;
 const LATER = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
 const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_413"]); // 413 from a proxy
 const FINAL = new Set(["completed", "failed", "cancelled"]);
+/** Sizes that requests to an endpoint may have at most, because a proxy refused larger ones. */
+const CEILINGS = new Map();
 const DEFAULTS = {
   endpoint: "/tus/",
   metadata: {},
@@ -117,7 +119,7 @@ export class UploadSession extends EventTarget {
     if (this.state === "cancelled") return;
     this.#set("cancelled");
     this.#stop();
-    this.#queue.next();
+    queueMicrotask(() => this.#queue.next()); // Others may be canceled at the same time.
     // An upload of another page is not ended here.
     if (this.url && this.error?.code !== "sent_elsewhere") await this.#end();
   }
@@ -165,10 +167,6 @@ export class UploadSession extends EventTarget {
   }
 
   async #ready() {
-    while (navigator.onLine === false && !this.#stopped) {
-      this.#set("offline");
-      await this.#sleep(3600, "online");
-    }
     while (this.#queue.pausedUntil > Date.now() && !this.#stopped) {
       this.#set("retrying");
       await this.#sleep((this.#queue.pausedUntil - Date.now()) / 1000);
@@ -177,25 +175,33 @@ export class UploadSession extends EventTarget {
 
   async #recover(thrown) {
     const error = thrown instanceof UploadError ? thrown : new UploadError("network", String(thrown?.message ?? thrown));
-    const gone = error.status === 404 || error.status === 410;
-    if (gone && this.url) {
+    const gone = this.url && (error.status === 404 || error.status === 410);
+    if (gone && !isForeign(error)) {
       this.#forget();
       this.#anew = !this.#anew;
       if (this.#anew) return true;
     }
-    if (!passes(error) || ++this.#failures > this.#options.patience) {
+    if (error.code === "http_413" && this.#numbered && this.url) {
+      await this.#end();
+      this.#sendInOrder();
+      return true;
+    }
+    // Some browsers report a VPN or a virtual network as offline, so the property alone proves nothing.
+    const offline = error.code === "network" && navigator.onLine === false;
+    const isPassing = passes(error) || (gone && isForeign(error));
+    if (!isPassing || (!offline && ++this.#failures > this.#options.patience)) {
       this.error = error;
       this.#set("failed");
       return false;
     }
     if (error.status === 429 && error.code !== "too_many_sessions") this.#queue.pausedUntil = Date.now() + 1000 * (error.wait || 5);
     this.#lost = Boolean(this.url);
-    this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
+    if (!offline) this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
     this.error = error;
-    this.#set(navigator.onLine === false ? "offline" : "retrying");
+    this.#set(offline ? "offline" : "retrying");
     // Jitter keeps clients from retrying at once.
     const backoff = Math.min(30, 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2);
-    await this.#sleep(Math.max(error.wait, backoff), "online");
+    await this.#sleep(offline ? 30 : Math.max(error.wait, backoff), "online");
     this.error = null;
     return true;
   }
@@ -206,8 +212,16 @@ export class UploadSession extends EventTarget {
     this.#etags.clear();
   }
 
+  /** Give up parallel parts: their size is fixed, and the endpoint refuses it. */
+  #sendInOrder() {
+    this.#forget();
+    this.#anew = true;
+    this.#options.parallel = 1;
+  }
+
   async #open() {
     this.#set("creating");
+    if (this.#numbered && this.#partSize > this.#ceiling) this.#sendInOrder();
     const head = await this.#reading(this.file.slice(0, MIB).arrayBuffer());
     const about = {
       filename: this.file.name,
@@ -227,16 +241,23 @@ export class UploadSession extends EventTarget {
     } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
       const answer = await this.#post(new URL("s3/multipart", this.#base("parts")), said);
-      this.url = new URL((await answer.json()).uploadId, this.#base("endpoint")).href;
+      const { uploadId } = await answer.json().catch(() => ({}));
+      this.url = this.#created(uploadId, "The response has no uploadId.");
     } else {
       const answer = await this.#call("POST", this.#base("endpoint"), {
         "Upload-Length": String(this.file.size),
         "Upload-Metadata": Object.entries(about).map(([key, value]) => `${key} ${base64(value)}`).join(","),
       });
-      this.url = new URL(answer.headers.get("Location"), this.#base("endpoint")).href;
+      const hint = "The response has no Location. A server of another origin must expose the header (CORS).";
+      this.url = this.#created(answer.headers.get("Location"), hint);
     }
     this.#lost = false;
     if (this.state === "cancelled") await this.#end();
+  }
+
+  #created(url, hint) {
+    if (!url) throw new UploadError("invalid_response", hint);
+    return new URL(url, this.#base("endpoint")).href;
   }
 
   /** Get the stored bytes: data in transit when a connection broke may have arrived. */
@@ -246,8 +267,11 @@ export class UploadSession extends EventTarget {
       this.#etags = new Map(parts.map((part) => [part.PartNumber, part.ETag]));
       this.#moved(parts.reduce((sum, part) => sum + part.Size, 0));
     } else {
-      const answer = await this.#call("HEAD", this.url).catch((error) => {
-        if (error.status !== 422) throw error; // The later GET reports the reason.
+      const answer = await this.#call("HEAD", this.url).catch(async (error) => {
+        if (error.status === 422) return null; // The later GET reports the reason.
+        // A response to HEAD has no body; the code is in that to GET.
+        if (error.status && error.status < 422) await this.#call("GET", this.url);
+        throw error;
       });
       this.#moved(answer ? Number(answer.headers.get("Upload-Offset")) : this.file.size);
     }
@@ -289,6 +313,10 @@ export class UploadSession extends EventTarget {
 
   get #numbered() {
     return this.#options.parallel > 1 && this.file.size > LEAST_PART;
+  }
+
+  get #ceiling() {
+    return CEILINGS.get(this.#base("endpoint").href) ?? Infinity;
   }
 
   #base(option) {
@@ -333,8 +361,9 @@ export class UploadSession extends EventTarget {
     this.#set("sending");
     const began = performance.now();
     // Requests end at part boundaries of the store, so that it writes each byte once, even after a lost connection.
-    const border = Math.floor((this.stored + this.#chunk) / LEAST_PART) * LEAST_PART;
-    const end = border > this.stored ? border : this.stored + this.#chunk;
+    const next = this.stored + Math.min(this.#chunk, this.#ceiling);
+    const border = Math.floor(next / LEAST_PART) * LEAST_PART;
+    const end = border > this.stored ? border : next;
     const chunk = this.file.slice(this.stored, Math.min(end, this.file.size));
     const headers = { "Upload-Offset": String(this.stored), "Content-Type": "application/offset+octet-stream" };
     const xhr = await this.#transmit("PATCH", this.url, headers, chunk, (bytes) => this.#progress(this.stored + bytes));
@@ -346,7 +375,7 @@ export class UploadSession extends EventTarget {
 
   async #transmit(method, url, headers, chunk, progress) {
     await this.#reading(chunk.slice(0, 1).arrayBuffer());
-    const all = { ...(await headersOf(this.#options)), ...headers };
+    const all = { ...(await headersOf(url, this.#options)), ...headers };
     return new Promise((resolve, reject) => {
       if (this.#stopped) return reject(new UploadError("network", ""));
       const xhr = new XMLHttpRequest();
@@ -370,8 +399,12 @@ export class UploadSession extends EventTarget {
         this.#xhrs.delete(xhr);
         const told = xhr.getResponseHeader("Upload-Offset") ?? xhr.getResponseHeader("ETag");
         if (xhr.status >= 200 && xhr.status < 300 && told !== null) resolve(xhr);
-        else if (xhr.status) reject(refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After")));
-        else reject(new UploadError("network", "The connection was lost."));
+        else if (xhr.status) {
+          const error = refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After"));
+          const half = Math.ceil(chunk.size / 2);
+          if (error.code === "http_413") CEILINGS.set(this.#base("endpoint").href, Math.min(this.#ceiling, half));
+          reject(error);
+        } else reject(new UploadError("network", "The connection was lost."));
       };
       this.#xhrs.add(xhr);
       watch(this.#options.stall);
@@ -514,19 +547,25 @@ export class UploadQueue {
   }
 }
 
-function passes({ code, status }) {
-  return PASSING.has(code) || LATER.has(status);
+/** Return whether a proxy answered, not the app. */
+function isForeign({ code }) {
+  return code.startsWith("http_");
 }
 
-/** Compare name, size, modification time, first bytes and path. */
+function passes({ code, status }) {
+  return PASSING.has(code) || LATER.has(status) || code.startsWith("http_5");
+}
+
+/** Compare name, size, modification time, first bytes and path. Macs decompose the letters of names. */
 function isOf(upload, about, size) {
-  return upload.length === size && Object.keys(about).every((key) => (upload.metadata[key] ?? "") === String(about[key]));
+  const same = (key) => String(upload.metadata[key] ?? "").normalize() === String(about[key]).normalize();
+  return upload.length === size && Object.keys(about).every(same);
 }
 
 async function call(method, url, options, headers = {}, extra = {}) {
   const answer = await fetch(url, {
     method,
-    headers: { ...(await headersOf(options)), ...headers },
+    headers: { ...(await headersOf(url, options)), ...headers },
     credentials: "same-origin",
     cache: "no-store",
     signal: AbortSignal.timeout(5000 * options.stall),
@@ -538,10 +577,10 @@ async function call(method, url, options, headers = {}, extra = {}) {
   return answer;
 }
 
-async function headersOf({ endpoint, headers }) {
+async function headersOf(url, { headers }) {
   const given = typeof headers === "function" ? await headers() : headers;
   const cookie = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1];
-  const ours = new URL(endpoint, location.href).origin === location.origin;
+  const ours = new URL(url, location.href).origin === location.origin;
   const token = ours && (document.querySelector("[name=csrfmiddlewaretoken]")?.value ?? cookie);
   return { "Tus-Resumable": "1.0.0", Accept: "application/json", ...(token && { "X-CSRFToken": token }), ...given };
 }
@@ -551,7 +590,8 @@ function refusal(status, text, retryAfter) {
   try {
     said = JSON.parse(text) ?? {};
   } catch {} // response of a proxy
-  return new UploadError(said.code ?? `http_${status}`, said.title ?? `The server answered ${status}.`, {
+  const code = typeof said.code === "string" ? said.code : `http_${status}`; // Other services send numbers.
+  return new UploadError(code, said.title ?? `The server answered ${status}.`, {
     status,
     wait: Number(retryAfter) || 0,
   });
