@@ -1,7 +1,8 @@
 """Run the checks that must pass in every portal.
 
-``python contract.py`` runs in the portal's environment and directory, on an empty database. The portal's ``host.py``
-describes its users, folders, URLs and files. Each check prints one line of JSON: its name, and the error if any.
+``python contract.py host`` runs in the portal's environment and directory, on an empty database. The portal's module
+``host`` describes its users, folders, URLs and files. Each check prints one line of JSON: its name, and the error, if
+any.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,6 @@ import django
 
 django.setup()
 
-import host  # type: ignore[import-not-found]
 from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
@@ -32,17 +33,17 @@ from django.utils import timezone
 from uploads._internal import doctor, sessions
 from uploads.models import State, UploadSession
 
-CHUNK = 10 * 2**20
-DATA = (bytes(range(256)) * (CHUNK // 256)) + b"last"
+host: Any = import_module(sys.argv[1])
+CHUNK, DATA, SUFFIX = host.CHUNK, host.DATA, host.SUFFIX
 RAW = "application/octet-stream"
 TUS: dict[str, Any] = {"HTTP_TUS_RESUMABLE": "1.0.0"}
 
 
 class Person:
-    """A user who uploads with Django's test client."""
+    """A user who uploads with the portal's test client."""
 
     def __init__(self, user: Any) -> None:
-        self.user, self.client = user, Client()
+        self.user, self.client = user, host.Client()
         self.headers: dict[str, Any] = host.log_in(self.client, user)
 
     def ask(self, method: str, url: str, data: bytes = b"", kind: str = RAW, **headers: Any) -> Any:
@@ -52,6 +53,7 @@ class Person:
         return self.client.generic(method, path + query, data, content_type=kind, **self.headers, **headers)
 
     def create(self, name: str, size: int = len(DATA)) -> Any:
+        name += SUFFIX
         url = f"{host.ROOT}/api/2.0/files/{host.folder(self.user)}/upload/create_session"
         body = json.dumps({"FileName": name, "FileSize": size}).encode()
         answer = self.ask("POST", url, body, "application/json")
@@ -79,7 +81,7 @@ def checks() -> None:
 
 
 def in_order() -> None:
-    session = me().create("in-order.txt")
+    session = me().create("in-order")
     first = me().send(session, DATA[:CHUNK])
     assert first.status_code == 200, first.content
     last = me().send(session, DATA[CHUNK:])
@@ -88,7 +90,7 @@ def in_order() -> None:
 
 
 def resume() -> None:
-    session = me().create("resumed.txt")
+    session = me().create("resumed")
     me().send(session, DATA[:CHUNK])
     reported = me().ask("GET", session["location"]).json()["data"]["bytes_uploaded"]
     assert reported == CHUNK
@@ -98,7 +100,7 @@ def resume() -> None:
 
 
 def tus() -> None:
-    name = base64.b64encode(b"tus.txt").decode()
+    name = base64.b64encode(f"tus{SUFFIX}".encode()).decode()
     payload: dict[str, Any] = {"HTTP_UPLOAD_LENGTH": str(len(DATA)), "HTTP_UPLOAD_METADATA": f"filename {name}"}
     begun = me().ask("POST", host.TUS.format(folder=host.folder(me().user)), **TUS, **payload)
     assert begun.status_code == 201, begun.content
@@ -111,19 +113,19 @@ def tus() -> None:
 
 
 def publish() -> None:
-    names = {"in-order.txt", "resumed.txt", "tus.txt"}
+    names = {f"{name}{SUFFIX}" for name in ("in-order", "resumed", "tus")}
     found = {title: content == DATA for title, content in host.files().items()}
     assert found == dict.fromkeys(names, True), found
 
 
 def abort() -> None:
-    session = me().create("aborted.txt")
+    session = me().create("aborted")
     assert me().ask("POST", f"{session['location']}&abort=true").status_code == 200
     assert me().send(session, DATA[:CHUNK]).status_code == 410
 
 
 def expire() -> None:
-    session = me().create("late.txt")
+    session = me().create("late")
     me().send(session, DATA[:CHUNK])
     UploadSession.objects.filter(pk=session["id"]).update(expires_at=timezone.now() - timedelta(days=1))
     call_command("expire_uploads", stdout=io.StringIO())
@@ -133,16 +135,17 @@ def expire() -> None:
 
 
 def strangers() -> None:
-    session = me().create("mine.txt")
+    session = me().create("mine")
     other = Person(host.people()[1])
     assert other.send(session, DATA[:CHUNK]).status_code == 404
     nobody = Person(host.people()[1])
-    nobody.client, nobody.headers = Client(), {}
+    nobody.client, nobody.headers = host.Client(), {}
     assert nobody.send(session, DATA[:CHUNK]).status_code in (401, 403)
     foreign = host.foreign_folder()
     if foreign is not None:
         url = f"{host.ROOT}/api/2.0/files/{foreign}/upload/create_session"
-        answer = me().ask("POST", url, b'{"FileName": "a", "FileSize": 1}', "application/json")
+        body = json.dumps({"FileName": f"a{SUFFIX}", "FileSize": 1}).encode()
+        answer = me().ask("POST", url, body, "application/json")
         assert answer.status_code in (403, 404), answer.content
 
 
@@ -151,7 +154,7 @@ def admin() -> None:
     pages.force_login(host.people()[0])
     listed = pages.get(f"{host.ADMIN}upload_sessions/uploadsession/")
     assert listed.status_code == 200, listed.content
-    assert listed.content.count(b"in-order.txt") > 0
+    assert f"in-order{SUFFIX}" in listed.content.decode()
     for session in UploadSession.objects.all():
         page = pages.get(f"{host.ADMIN}upload_sessions/uploadsession/{session.pk}/change/")
         assert page.status_code == 200, page.content
@@ -177,6 +180,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "strangers": strangers,
     "admin pages": admin,
     "doctor": examined,
+    **host.CHECKS,
 }
 _me: list[Person] = []
 

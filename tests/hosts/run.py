@@ -13,16 +13,46 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from devstack import weed
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / "var" / "hosts"
-HOSTS = {"minimal": "", "existing": "[s3]", "strict": "", "wagtail_site": "", "elsewhere_db": None}
-"""Extras of the app that each portal needs; None for the current environment (demo)."""
+
+
+class Environment(NamedTuple):
+    """What is installed beside the wheel; portals that need the same share it."""
+
+    django: str
+    extras: str = ""
+    packages: str = ""
+
+
+OLDEST, NEWEST = "5.2", "6.1"
+NO_PYTHON = f"Django {NEWEST} needs Python 3.12 or newer; this machine has none."
+MODELS = Environment(OLDEST, packages="crispy-bootstrap5 django-filer django-polymorphic django-safedelete")
+STRICT = Environment(OLDEST, packages="django-cors-headers django-csp djangorestframework-simplejwt")
+WAGTAIL = Environment(NEWEST, packages="wagtail>=8")
+HOSTS = {
+    "minimal": Environment(NEWEST),
+    "asgi": Environment(NEWEST, packages="uvicorn"),
+    "existing": Environment(NEWEST, "[s3]", "django-unfold"),
+    "strict": STRICT,
+    "wagtail_site": WAGTAIL,
+    "wagtail_site.images": WAGTAIL,
+    "filer_site": MODELS,
+    "filer_site.images": MODELS,
+    "archive": MODELS,
+    "archive.images": MODELS,
+    "elsewhere_db": None,
+}
+"""Directories with a portal each, and the module that describes it if it is not ``host``; None for the demo's own
+environment."""
 
 
 def build_wheel(directory: Path) -> Path:
@@ -42,19 +72,40 @@ def build_wheel(directory: Path) -> Path:
     return wheel
 
 
-def environment_of(host: str, wheel: Path) -> Path:
-    """Return the Python of the portal's environment; reuse it while its requirements are unchanged."""
-    if HOSTS[host] is None:
-        return Path(sys.executable)
-    requirements = HERE / host / "requirements.txt"
-    needed = requirements.read_text() if requirements.exists() else ""
-    key = hashlib.sha256(f"{needed}{(ROOT / 'pyproject.toml').read_text()}".encode()).hexdigest()[:12]
-    python = ENVIRONMENTS / f"{host}-{key}" / "bin" / "python"
+def python_for(django: str) -> str | None:
+    """Return a Python for this Django: ours, or for the newest Django another one; None if there is none."""
+    if django == OLDEST:
+        return sys.executable
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for minor in (14, 13, 12):
+        for candidate in (f"python3.{minor}", *map(str, sorted(versions.glob(f"3.{minor}.*/bin/python3")))):
+            with suppress(OSError, subprocess.CalledProcessError):  # pyenv's commands fail if their version is not on.
+                subprocess.run([candidate, "-V"], check=True, capture_output=True)
+                return candidate
+    return sys.executable if sys.version_info >= (3, 12) else None
+
+
+def environment_of(host: str, wheel: Path) -> Path | None:
+    """Return the Python of the portal's environment, or None if this machine has no Python for it."""
+    needed = HOSTS[host]
+    return Path(sys.executable) if needed is None else installed(needed, wheel)
+
+
+@cache
+def installed(needed: Environment, wheel: Path) -> Path | None:
+    """Install the wheel into the environment; create it unless one with these requirements exists."""
+    base = python_for(needed.django)
+    if base is None:
+        return None
+    packages = [f"django=={needed.django}.*", *needed.packages.split()]
+    if needed == STRICT and has_mariadb():
+        packages.append("mysqlclient")
+    key = hashlib.sha256(f"{base}{needed.extras}{packages}{(ROOT / 'pyproject.toml').read_text()}".encode())
+    python = ENVIRONMENTS / key.hexdigest()[:12] / "bin" / "python"
     install: list[Any] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
-        extra = ["mysqlclient"] if host == "strict" and has_mariadb() else []
-        subprocess.run([*install, f"{wheel}{HOSTS[host]}", *needed.split(), *extra], check=True, capture_output=True)
+        subprocess.run([base, "-m", "venv", python.parents[1]], check=True)
+        subprocess.run([*install, f"{wheel}{needed.extras}", *packages], check=True, capture_output=True)
     subprocess.run([*install, "--no-deps", "--force-reinstall", wheel], check=True, capture_output=True)
     return python
 
@@ -72,9 +123,10 @@ def has_mariadb() -> bool:
 
 def run(host: str, python: Path, store: weed.Weed, directory: Path) -> dict[str, str]:
     """Return each check of the contract with its error, empty if it passed."""
+    name, _, module = host.partition(".")
     place = directory / host
-    shutil.copytree(HERE / host, place)
-    shutil.copy(HERE / "startproject.py", place)
+    shutil.copytree(HERE / "usual", place)
+    shutil.copytree(HERE / name, place, dirs_exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DATABASE_", "DJANGO_"))}
     own = {"DJANGO_SETTINGS_MODULE": "settings", "HOST_DIR": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
     if HOSTS[host] is None:
@@ -90,7 +142,7 @@ def run(host: str, python: Path, store: weed.Weed, directory: Path) -> dict[str,
             )
     try:
         ran = subprocess.run(
-            [python, HERE / "contract.py"],
+            [python, HERE / "contract.py", module or "host"],
             cwd=place,
             env=kept | store.environment | own,
             check=False,
@@ -114,14 +166,17 @@ def main() -> None:
         store = weed.start(Path(directory) / "weed")
         try:
             wheel = build_wheel(Path(directory))
-            found = {host: run(host, environment_of(host, wheel), store, Path(directory)) for host in HOSTS}
+            pythons = {host: environment_of(host, wheel) for host in HOSTS}
+            found = {host: run(host, python, store, Path(directory)) for host, python in pythons.items() if python}
         finally:
             store.stop()
     checks = list(dict.fromkeys(check for results in found.values() for check in results))
-    print(f"| | {' | '.join(HOSTS)} |\n|---|{'---|' * len(HOSTS)}")
+    print(f"| | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
     for check in checks:
-        cells = ["yes" if results.get(check) == "" else "NO" for results in found.values()]
+        cells = [("NO" if results[check] else "yes") if check in results else "" for results in found.values()]
         print(f"| {check} | {' | '.join(cells)} |")
+    if len(found) < len(HOSTS):
+        print(f"\nNot run: {', '.join(HOSTS.keys() - found)}. {NO_PYTHON}")
     for host, results in found.items():
         for check, wrong in results.items():
             if wrong:

@@ -1,15 +1,13 @@
 """Describe this portal to the contract."""
 
-from django.contrib.auth.models import User
+import usual
+from usual import *  # noqa: F403
 
 from portal.models import File, Folder
 
-ROOT, TUS, ADMIN = "", "/folders/{folder}/tus/", "/admin/"
-
 
 def people():
-    names = ("first", "second")
-    found = [User.objects.filter(username=n).first() or User.objects.create_superuser(n, password=n) for n in names]
+    found = usual.people()
     for user in found:
         Folder.objects.get_or_create(owner=user, title="documents")
     return found

@@ -9,11 +9,7 @@ SECRET_KEY = "existing"
 AUTH_USER_MODEL = "people.Person"
 INSTALLED_APPS = [
     "unfold",  # replaces the theme of the admin
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
+    *INSTALLED_APPS,
     "rest_framework",
     "rest_framework.authtoken",
     "people",
@@ -37,4 +33,8 @@ STORAGES = {
 }
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"]}
 
-UPLOADS = {"DESTINATION": "documents.destination.Documents", "STORAGE": "documents", "MAX_FILE_SIZE": 2**40}
+UPLOADS = {
+    "DESTINATIONS": {"default": {"BACKEND": "documents.destination.Documents"}},
+    "STORAGE": "documents",
+    "MAX_FILE_SIZE": 2**40,
+}

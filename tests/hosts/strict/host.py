@@ -1,16 +1,15 @@
 """Describe this portal to the contract."""
 
-from django.contrib.auth import get_user_model
+import usual
 from library.models import Book, Shelf
 from rest_framework_simplejwt.tokens import AccessToken
+from usual import *  # noqa: F403
 
 ROOT, TUS, ADMIN = "/v1", "/v1/shelves/{folder}/uploads/", "/staff/admin/"
 
 
 def people():
-    users = get_user_model().objects
-    names = ("first", "second")
-    found = [users.filter(username=name).first() or users.create_superuser(name, password=name) for name in names]
+    found = usual.people()
     for pk, person in enumerate(found, 1):
         Shelf.objects.get_or_create(pk=pk)[0].readers.add(person)
     return found

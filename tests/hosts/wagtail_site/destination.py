@@ -1,4 +1,4 @@
-from wagtail.documents.permissions import permission_policy
+from wagtail.permissions import policy_registry
 
 from uploads.destinations import ModelDestination
 
@@ -10,4 +10,9 @@ class Documents(ModelDestination):
     same_title = "keep"
 
     def uploadable(self, user):
-        return permission_policy.collections_user_has_permission_for(user, "add")
+        policy = policy_registry.get_by_type(self.column.model)
+        return policy.collections_user_has_permission_for(user, "add")
+
+
+class Images(Documents):
+    model = "wagtailimages.Image"

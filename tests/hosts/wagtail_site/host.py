@@ -1,33 +1,26 @@
-"""Describe this portal to the contract: each editor may add to one collection."""
+"""Describe this portal to the contract: each editor may add documents and images to one collection."""
 
-from django.contrib.auth.models import Group, Permission, User
+import usual
+from django.contrib.auth.models import Group, Permission
+from usual import *  # noqa: F403
 from wagtail.documents.models import Document
 from wagtail.models import Collection, GroupCollectionPermission
 
-ROOT, TUS, ADMIN = "", "/collections/{folder}/tus/", "/admin/"
-
 
 def people():
-    if not User.objects.filter(username="second").exists():
+    found = usual.people()
+    if not Group.objects.filter(name="first").exists():
         root = Collection.get_first_root_node()
-        ours, theirs = root.add_child(name="ours"), root.add_child(name="theirs")
-        add = Permission.objects.get(codename="add_document")
-        for name, collection in (("first", ours), ("second", theirs)):
-            editor = User.objects.create_user(name, password=name, is_staff=True)
-            group = Group.objects.create(name=name)
+        for editor in found:
+            collection, group = root.add_child(name=editor.username), Group.objects.create(name=editor.username)
             editor.groups.add(group)
-            GroupCollectionPermission.objects.create(group=group, collection=collection, permission=add)
-            editor.user_permissions.add(*Permission.objects.filter(content_type__app_label="upload_sessions"))
-    return list(User.objects.order_by("pk"))
-
-
-def log_in(client, user):
-    client.force_login(user)
-    return {}
+            for permission in Permission.objects.filter(codename__in=("add_document", "add_image")):
+                GroupCollectionPermission.objects.create(group=group, collection=collection, permission=permission)
+    return found
 
 
 def folder(user):
-    return Collection.objects.get(name={"first": "ours", "second": "theirs"}[user.username]).pk
+    return Collection.objects.get(name=user.username).pk
 
 
 def foreign_folder():

@@ -1,4 +1,4 @@
-"""A Wagtail site with Wagtail's own documents and collections."""
+"""A Wagtail site with Wagtail's own documents, images and collections."""
 
 from startproject import *  # noqa: F403
 
@@ -12,16 +12,18 @@ INSTALLED_APPS = [
     "wagtail",
     "modelcluster",
     "taggit",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *INSTALLED_APPS,
     "rest_framework",
     "uploads",
 ]
 WAGTAIL_SITE_NAME = "Wagtail"
 WAGTAILADMIN_BASE_URL = "http://testserver"
+REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]}
 
-UPLOADS = {"DESTINATION": "destination.Documents", "MAX_FILE_SIZE": 2**40}
+UPLOADS = {
+    "DESTINATIONS": {
+        "default": {"BACKEND": "destination.Documents"},
+        "images": {"BACKEND": "destination.Images"},
+    },
+    "MAX_FILE_SIZE": 2**40,
+}

@@ -1,8 +1,0 @@
-from django.contrib import admin
-from django.urls import include, path
-
-urlpatterns = [
-    path("admin/", admin.site.urls),
-    path("folders/<slug:folder_id>/tus/", include("uploads.urls.tus")),
-    path("", include("uploads.urls.onlyoffice")),
-]
