@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 from django.utils import timezone
 
 from tests.data import MIB, some_bytes
@@ -17,7 +19,7 @@ from tests.helpers import Uploader
 from tests.proxy import Action, Answer, Call, Proxy, refuses_checksums, with_code
 from uploads._internal import doctor, sessions
 from uploads._internal.http.exceptions import IncompleteBody
-from uploads._internal.sessions import Chunk, Rules
+from uploads._internal.sessions import Chunk, Rules, direct
 from uploads.models import State, StoreRecord, UploadSession
 
 OpenSession = Callable[..., UploadSession]
@@ -85,9 +87,17 @@ def configured(request: pytest.FixtureRequest, rule: Rule, uploads_settings: Cal
 
 @pytest.mark.usefixtures("configured")
 def test_uploads_follow_the_rules_of_a_store(
-    uploader: Uploader, open_session: OpenSession, s3_keys: Callable[[], set[str]], s3_uploads: Callable[[], set[str]]
+    uploader: Uploader,
+    open_session: OpenSession,
+    s3_keys: Callable[[], set[str]],
+    s3_uploads: Callable[[], set[str]],
+    rule: Rule,
+    uploads_settings: Callable[..., None],
 ) -> None:
+    uploads_settings(DIRECT=True)
     files = [_in_order(uploader), _numbered(uploader), _progressive(open_session)]
+    if rule.store.lists_parts:
+        files.append(_direct(open_session))
     names = {session.object_name for session in files}
     assert sessions.abort(_begun(open_session)).storage_released
     _begun(open_session)
@@ -189,6 +199,20 @@ def _progressive(open_session: OpenSession) -> UploadSession:
         session.refresh_from_db()
         assert session.bytes_stored == end
     session = sessions.receive(session, Chunk(iter([DATA[9 * MIB :]]), rules=PROGRESSIVE))
+    assert session.state == State.COMPLETED, session.failure
+    return session
+
+
+def _direct(open_session: OpenSession) -> UploadSession:
+    """Send parts to signed URLs, and one of them twice."""
+    session = open_session(len(DATA), create_new=True)
+    size = direct.PART_SIZE
+    parts = {number: DATA[(number - 1) * size : number * size] for number in (1, 2, 3)}
+    for part in direct.sign_parts(session, {number: zlib.crc32(data) for number, data in parts.items()}):
+        for _ in range(1 + (part.number == 2)):
+            sent = requests.put(part.signed.url, parts[part.number], headers=part.signed.headers, timeout=60)
+            assert sent.status_code == 200, sent.content
+    session = direct.complete_direct(session)
     assert session.state == State.COMPLETED, session.failure
     return session
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.test import Client as Browser
@@ -69,6 +70,22 @@ def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, reporte
     assert plugin.content(answer) == data
     assert plugin.complete(upload, [1]).json() == answer.json()
     assert (File.objects.get().content_type, File.objects.get().title) == ("application/x-a", "a.bin")
+
+
+def test_parts_go_straight_to_the_store(s3_store: Store, plugin: Plugin, uploads_settings: Any) -> None:
+    uploads_settings(DIRECT=True)
+    data = some_bytes(12 * MIB + 7)
+    upload = plugin.begin(metadata={"size": len(data)})
+    for number, start in enumerate(range(0, len(data), 5 * MIB), 1):
+        url = plugin.api.get(f"/uppy/s3/multipart/{upload}/{number}?key=a.bin").json()["url"]
+        assert "testserver" not in url
+        answer = requests.put(url, data[start : start + 5 * MIB], timeout=60)
+        assert (answer.status_code, "ETag" in answer.headers) == (200, True)
+    assert sum(row["Size"] for row in plugin.listed(upload)) == len(data)
+    assert plugin.complete(upload, [1, 2, 3], {1: "x", 2: "x", 3: "x"}).json()["code"] == "part_changed"
+    answer = plugin.complete(upload, [1, 2, 3])
+    assert answer.status_code == 200, answer.content
+    assert plugin.content(answer) == data
 
 
 def test_resent_part_replaces_the_first(file_store: Store, plugin: Plugin) -> None:

@@ -119,6 +119,9 @@ class Destination:
         """Return doubts about the options for ``manage.py check``; asked only if there are no problems. Do no I/O."""
         return ()
 
+    direct: bool | None = None
+    """True if clients may send parts straight to the store; None means the setting ``DIRECT``."""
+
     checker = ""
     """Dotted path of a function ``(session, file)`` that ``check`` calls, such as ``uploads.contrib.clamd.check``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uploads.models.bookkeeping import Account, NamingKey, PendingFile, StoreRecord, TaskRun
 from uploads.models.choices import FINISHING, MAY_EXPIRE, PAST_SENDING, CheckResult, Mode, State
 from uploads.models.managers import WrittenManager
-from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, UploadPart
+from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, SignedPart, UploadPart
 from uploads.models.session import Move, UploadSession, UploadSessionQuerySet, hash_of
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "NumberedChunk",
     "PendingFile",
     "Segment",
+    "SignedPart",
     "State",
     "StoreRecord",
     "TaskRun",

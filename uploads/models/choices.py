@@ -47,6 +47,8 @@ class Mode(models.TextChoices):
     """Chunks arrive in order. The last byte completes the file."""
     NUMBERED = "numbered", _("numbered")
     """Chunks arrive in any order, several at once. A finalize request completes the file."""
+    DIRECT = "direct", _("direct")
+    """The client sends parts to the store itself, by signed URLs. A request completes the file."""
 
 
 MAY_EXPIRE = Q(state=State.OPEN) | Q(state=State.FAILED)

@@ -17,7 +17,9 @@ class UploadPart(models.Model):
     session = models.ForeignKey(UploadSession, models.CASCADE, related_name="parts", verbose_name=_("session"))
     offset = models.BigIntegerField(_("offset"), help_text=_("Position in the file."))
     size = models.BigIntegerField(_("size"))
-    crc32 = models.BigIntegerField(_("CRC-32"))
+    crc32 = models.BigIntegerField(
+        _("CRC-32"), null=True, help_text=_("Empty if the client sent the part to the store without one.")
+    )
     etag = models.CharField(_("ETag"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("stored"), default=timezone.now)
 
@@ -44,7 +46,28 @@ class UploadPart(models.Model):
 
     @property
     def crc(self) -> str:
-        return f"{self.crc32:08x}"
+        return "" if self.crc32 is None else f"{self.crc32:08x}"
+
+
+class SignedPart(models.Model):
+    """The checksum for which the URL of a part is signed.
+
+    The store takes no other bytes, so it is also the checksum of what is stored.
+    """
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="signed_parts")
+    number = models.PositiveIntegerField()
+    crc32 = models.BigIntegerField()
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering = ("number",)
+        constraints = (models.UniqueConstraint(fields=["session", "number"], name="upload_sessions_signed_part"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} #{self.number}: {self.crc32:08x}"
 
 
 class Fragment(models.Model):

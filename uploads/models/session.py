@@ -245,13 +245,18 @@ class UploadSession(models.Model):
         return self.state in (State.COMPLETING, State.CHECKING)
 
     @property
+    def is_sequential(self) -> bool:
+        """True unless the bytes arrive as numbered chunks or go straight to the store."""
+        return self.mode in (Mode.UNDECIDED, Mode.SEQUENTIAL)
+
+    @property
     def is_whole(self) -> bool:
         return self.size_known and self.bytes_stored == self.file_size
 
     @property
     def plan(self) -> UploadPlan | None:
         """The layout of the file in the store; None before its first bytes."""
-        sizes = {name: size for name, size in self.layout.items() if name != "chunk_size"}
+        sizes = {name: size for name, size in self.layout.items() if name not in ("chunk_size", "checked")}
         return UploadPlan(**sizes) if sizes else None
 
     @property
@@ -265,6 +270,11 @@ class UploadSession(models.Model):
         """The CRC-32 of the whole file, once all bytes are stored."""
         crc32: int | None = self.digests.get("crc32")
         return crc32
+
+    @property
+    def crc(self) -> str | None:
+        """The CRC-32 of the whole file in hexadecimal, None if unknown."""
+        return None if self.crc32 is None else f"{self.crc32:08x}"
 
     @property
     def sha256(self) -> str:

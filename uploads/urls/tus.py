@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from uploads._internal.protocols.direct.views import PartsViewSet, PartViewSet
 from uploads._internal.protocols.resources.views import CollectionViewSet, UploadViewSet
 
 app_name = "tus"
@@ -34,4 +35,7 @@ urlpatterns = [
         ),
         name="upload",
     ),
+    path("<str:session_id>/parts", PartsViewSet.as_view({"get": "list", "post": "sign"}), name="parts"),
+    path("<str:session_id>/parts/<int:number>", PartViewSet.as_view({"put": "receive"}), name="part"),
+    path("<str:session_id>/complete", PartsViewSet.as_view({"post": "complete"}), name="complete"),
 ]

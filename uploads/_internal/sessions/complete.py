@@ -226,7 +226,8 @@ def _assemble(lease: Lease, budget: timedelta | None) -> None:
     except NotEncrypted:
         lease.threads.call(store.delete, [session.object_name])
         raise
-    session.digests["crc32"] = crc32
+    if crc32 is not None:
+        session.digests["crc32"] = crc32
 
 
 def _ensure_plan(lease: Lease, store: Store) -> UploadPlan:
@@ -244,14 +245,14 @@ def _ensure_plan(lease: Lease, store: Store) -> UploadPlan:
     return plan
 
 
-def _verify(session: UploadSession, stored: StoredObject, crc32: int) -> None:
+def _verify(session: UploadSession, stored: StoredObject, crc32: int | None) -> None:
     """Verify that size, checksum and encryption of the object are those of the row.
 
     The values come from the store's HEAD response; its responses to other calls are not trusted.
     """
     if stored.size != session.file_size:
         reason = f"it has {stored.size} bytes instead of {session.file_size}"
-    elif stored.crc32 not in (None, crc32):
+    elif crc32 is not None and stored.crc32 not in (None, crc32):
         reason = f"its CRC-32 is {stored.crc32:08x} instead of {crc32:08x}"
     elif session.encrypted and not encrypted_well_enough(stored.encryption, conf.current().ENCRYPTION):
         raise NotEncrypted

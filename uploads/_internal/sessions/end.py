@@ -10,15 +10,17 @@ from django.utils import timezone
 from uploads import signals
 from uploads._internal import conf
 from uploads._internal.causes import cause_of, is_interruption
+from uploads._internal.sessions.direct import complete_direct, may_be_written
 from uploads._internal.sessions.states import MOVES, move, note_problem
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.deadlines import call_with_timeout
+from uploads._internal.transfer.lease import fresh_expiry
 from uploads._internal.transfer.targets import objects_of, uploads_of
 from uploads._internal.transfer.transactions import alias, outside_transaction
 from uploads.destinations import destination_of
-from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, UploadError
-from uploads.models import MAY_EXPIRE, PendingFile, State, TaskRun, UploadSession
+from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, StoreUnavailable, UploadError
+from uploads.models import MAY_EXPIRE, Mode, PendingFile, State, TaskRun, UploadSession
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +82,29 @@ def _expire_batch(size: int) -> tuple[int, int]:
     stale = list(UploadSession.objects.stale().order_by("expires_at")[:size])
     expired = 0
     for session in stale:
+        if session.state == State.OPEN and session.mode == Mode.DIRECT and _complete_instead(session):
+            continue
         # A chunk or another run of this task may have changed the row since.
         if move(session, State.EXPIRED, among=UploadSession.objects.stale()):
             _after_end(session)
             expired += 1
     return len(stale), expired
+
+
+def _complete_instead(session: UploadSession) -> bool:
+    """Complete an overdue session whose client sent all parts but never said so; return True if it has all of them."""
+    if not session.change(expires_at=fresh_expiry()):
+        return True  # It is no longer idle.
+    try:
+        complete_direct(session)
+    except UploadError as error:
+        logger.info("session %s: not completed instead of expiring: %s", session.pk, cause_of(error))
+        session.refresh_from_db()
+        if session.state != State.OPEN:
+            return True
+        session.change(expires_at=timezone.now())
+        return isinstance(error, StoreUnavailable | SessionBusy)
+    return True
 
 
 @outside_transaction
@@ -109,6 +129,7 @@ def release(session: UploadSession) -> None:
         session.parts.all().delete()
         session.fragments.all().delete()
         session.numbered_chunks.all().delete()
+        session.signed_parts.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.label, cause_of(error))
@@ -118,8 +139,9 @@ def release(session: UploadSession) -> None:
             raise
         logger.exception("session %s: not released yet", session.label)
     else:
-        session.change(storage_released=True)
-        return
+        if not may_be_written(session):
+            session.change(storage_released=True)
+            return
     session.change(storage_released=False)
 
 

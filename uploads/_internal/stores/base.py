@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,14 @@ from uploads._internal.parts import MAX_OBJECT_SIZE, MAX_PARTS, UploadPlan
 from uploads._internal.stores import facts
 from uploads._internal.stores.buffer import Buffer
 from uploads._internal.stores.facts import Facts
+
+
+@dataclass(frozen=True)
+class SignedUrl:
+    """A URL for one part, with the headers that its signature requires. Never stored or logged."""
+
+    url: str = field(repr=False)
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,9 @@ class Store(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+    def create(
+        self, name: str, *, content_type: str, encrypted: bool, disposition: str = "", checked: bool = True
+    ) -> str:
         """Begin the upload of an object called ``name``; return the store's upload id.
 
         A store that serves objects uses the given content type and Content-Disposition.
@@ -207,8 +217,11 @@ class Store(ABC):
         """Make the parts stored so far durable. A chunk is acknowledged only after this."""
 
     @abstractmethod
-    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
-        """Assemble the object from its parts. May be repeated; only ``stat`` shows the outcome."""
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int | None) -> None:
+        """Assemble the object from its parts. May be repeated; only ``stat`` shows the outcome.
+
+        ``crc32`` is the CRC-32 of the whole file, None if unknown.
+        """
 
     @abstractmethod
     def stat(self, name: str) -> StoredObject | None:
@@ -229,6 +242,21 @@ class Store(ABC):
     @abstractmethod
     def read(self, name: str, *, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """Yield the object's bytes, or ``size`` bytes from byte ``start``; also for downloads."""
+
+    @property
+    def takes_checksums(self) -> bool:
+        """False if the store takes parts without checksums only."""
+        return True
+
+    def sign_part(
+        self, upload: Upload, *, number: int, size: int, crc32: int | None, seconds: int, endpoint: str
+    ) -> SignedUrl | None:
+        """Return a URL to which a client may PUT a part, or None if the store has none.
+
+        It is valid for ``seconds``, and for exactly ``size`` bytes with this CRC-32. ``endpoint`` is the store's public
+        address; empty if it is that of the storage.
+        """
+        return None
 
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
         """Return a public URL, valid for ``seconds``, or None if the store has none."""

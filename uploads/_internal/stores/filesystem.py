@@ -114,7 +114,9 @@ class FileSystemStore(Store):
         except OSError as error:
             raise StoreFull if error.errno in _FULL else StoreUnavailable from error
 
-    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+    def create(
+        self, name: str, *, content_type: str, encrypted: bool, disposition: str = "", checked: bool = True
+    ) -> str:
         upload = Upload(name, uuid.uuid4().hex)
         hidden = self._hidden(upload)
         with self._mounted():
@@ -144,7 +146,7 @@ class FileSystemStore(Store):
         with self._mounted():
             _sync(hidden)
 
-    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int | None) -> None:
         hidden, final = self._hidden(upload), self._path(upload.name)
         with self._mounted():
             if final.exists() and not hidden.exists():

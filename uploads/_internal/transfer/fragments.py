@@ -27,7 +27,7 @@ BATCH = 500
 
 
 def whole_crc32(rows: Iterator[Stored] | list[UploadPart] | list[NumberedChunk] | list[Stored]) -> int:
-    """Return the CRC-32 of the rows' bytes, joined in the order of the rows."""
+    """Return the CRC-32 of the rows' bytes, joined in the order of the rows; that of each row is known."""
     return reduce(lambda crc32, row: combine_crc32(crc32, row.crc32 or 0, row.size or 0), rows, 0)
 
 

@@ -48,8 +48,8 @@ class Copy:
     """True if the part is the whole segment."""
 
 
-def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject, int]:
-    """Make the file of its parts; return the stored object and its expected CRC-32.
+def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject, int | None]:
+    """Make the file of its parts; return the stored object and its expected CRC-32, None if unknown.
 
     May be repeated; finished steps are skipped. Raises the store's errors, and RowsIncomplete.
     """
@@ -76,7 +76,7 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
 
 
 def complete_upload(
-    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int
+    lease: Lease, store: Store, upload: Upload, parts: Sequence[Part], crc32: int | None
 ) -> tuple[StoredObject | None, UploadError | None]:
     """Have the store make an object of its parts.
 
@@ -98,7 +98,7 @@ def complete_upload(
 
 def _complete_repaired(
     lease: Lease, store: Store, plan: UploadPlan, upload: Upload, start: int, end: int
-) -> tuple[StoredObject, int]:
+) -> tuple[StoredObject, int | None]:
     """Complete an upload of the bytes from ``start`` to ``end``.
 
     Parts that a late writer changed are written again.
@@ -106,11 +106,11 @@ def _complete_repaired(
     is_certain = True
     for _ in range(REPAIRS):
         rows = _rows_between(lease.session, store, start, end)
-        crc32 = whole_crc32(rows)
+        crc32 = None if any(row.crc32 is None for row in rows) else whole_crc32(rows)
         parts = [Part(plan.number(plan.index(row.offset)), row.size, row.crc32, row.etag) for row in rows]
         stored, lost = complete_upload(lease, store, upload, parts, crc32)
         if stored is not None:
-            if not is_certain and stored.crc32 is None:
+            if not is_certain and stored.crc32 is None and crc32 is not None:
                 _read_back(lease, store, upload, crc32)
             return stored, crc32
         if not isinstance(lost, StoreRefused):

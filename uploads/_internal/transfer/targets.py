@@ -78,23 +78,29 @@ def largest_in_one_upload(store: Store) -> int:
     return store.max_parts * max(config.PART_SIZE, config.MAX_BUFFER_MEMORY // 2)
 
 
-def begin_upload(session: UploadSession, store: Store) -> str:
-    """Begin the upload that becomes the file; return the store's id of it."""
+def begin_upload(session: UploadSession, store: Store, *, checked: bool = True) -> str:
+    """Begin the upload that becomes the file; return the store's id of it.
+
+    ``checked`` is False if its parts come without checksums.
+    """
     return call_with_timeout(
         store.create,
         session.object_name,
         content_type=session.content_type,
         encrypted=session.encrypted,
         disposition=disposition_of(session.file_name, session.content_type),
+        checked=checked,
     )
 
 
-def begin_planned(session: UploadSession, store: Store, plan: UploadPlan, save: Callable[[str], bool]) -> None:
+def begin_planned(
+    session: UploadSession, store: Store, plan: UploadPlan, save: Callable[[str], bool], *, checked: bool = True
+) -> None:
     """Begin the file's upload; abort it unless ``save`` saves its id.
 
     Raises the errors of ``begin_upload``. The upload of a file of segments begins when the segments are joined.
     """
-    upload_id = "" if plan.segment_parts else begin_upload(session, store)
+    upload_id = "" if plan.segment_parts else begin_upload(session, store, checked=checked)
     saved = False
     try:
         saved = save(upload_id)

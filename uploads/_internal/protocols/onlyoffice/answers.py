@@ -101,7 +101,7 @@ class File(serializers.Serializer[Any]):
 
     def get_file(self, session: UploadSession) -> dict[str, Any]:
         details = (session.result or {})["details"]
-        return described(details, self.context["request"]) | {"crc32": f"{session.crc32:08x}"}
+        return described(details, self.context["request"]) | {"crc32": session.crc}
 
 
 class FileOfAPI(File):

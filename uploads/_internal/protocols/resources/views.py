@@ -31,6 +31,7 @@ from uploads._internal.protocols.resources import conf
 from uploads._internal.protocols.resources.dispatch import PROTOCOLS, variant_of
 from uploads._internal.protocols.resources.errors import TYPES
 from uploads._internal.sessions import Chunk, FileRequest
+from uploads._internal.sessions.direct import is_offered
 from uploads.destinations import get_destination
 from uploads.exceptions import (
     ChunkBeyondFile,
@@ -40,7 +41,7 @@ from uploads.exceptions import (
     SessionClosed,
     UploadError,
 )
-from uploads.models import Mode, State, UploadSession
+from uploads.models import State, UploadSession
 
 
 class ResourceView(UploadView):
@@ -99,12 +100,12 @@ class ResourceView(UploadView):
             self.variant.knows_interim and conf.current().INTERIM_RESPONSES and interim.can_send(self.variant.request)
         )
 
-    def address(self, session: UploadSession) -> str:
-        """Return the path of the session's own URL in the include of the request.
+    def address(self, session: UploadSession, name: str = "upload") -> str:
+        """Return the path of the session's own URL, or of another one, in the include of the request.
 
         Namespace and path parameters are kept.
         """
-        return routes.reverse_sibling(self.variant.request, "upload", session_id=session.id.hex)
+        return routes.reverse_sibling(self.variant.request, name, session_id=session.id.hex)
 
     def receive(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store a chunk, and report progress to clients that understand interim responses."""
@@ -163,7 +164,7 @@ class ResourceView(UploadView):
         shown = ("id", "folder_id", "title", "version", "details")
         file = result and {name: result[name] for name in shown} | {
             "size": session.file_size,
-            "crc32": f"{session.crc32:08x}",
+            "crc32": session.crc,
         }
         return {
             "id": session.id.hex,
@@ -171,6 +172,7 @@ class ResourceView(UploadView):
             "state": session.state,
             "name": session.file_name,
             "metadata": session.metadata,
+            "mode": session.mode,
             "sending": session.lease_until is not None and session.state == State.OPEN,
             "offset": session.bytes_stored,
             "length": session.file_size if session.size_known else None,
@@ -244,7 +246,8 @@ class CollectionViewSet(ResourceView):
         # knows the way through proxies better, a path avoids a wrong guess of the portal's origin.
         absolute = self.variant.has_absolute_location or not is_from_page(self.variant.request)
         location = self.absolute(session) if absolute else self.address(session)
-        return {"Location": location} | self.variant.progress(session)
+        parts = {"Upload-Parts": self.address(session, "parts")} if session.file_size and is_offered(session) else {}
+        return {"Location": location} | parts | self.variant.progress(session)
 
     def _receive_first(self, session: UploadSession, chunk: Chunk) -> UploadSession:
         """Store the chunk of the request that begins the upload.
@@ -289,7 +292,7 @@ class UploadViewSet(ResourceView):
     def retrieve(self, request: Request, session_id: str, **_: str) -> Response:
         """Return the state of the upload: its offset, its failure, its completed file."""
         session = sessions.require_live(self.find(session_id))
-        if session.mode == Mode.NUMBERED:  # Begun through another protocol; there is no offset to resume at.
+        if not session.is_sequential:  # There is no offset to resume at.
             return Response(self.described(session))
         if self.variant.resumes_after_get:
             session = self._ask(session_id)
@@ -330,7 +333,7 @@ class UploadViewSet(ResourceView):
 
     def _ask(self, session_id: str) -> UploadSession:
         session = sessions.require_live(self.find(session_id))
-        if session.mode == Mode.NUMBERED:
+        if not session.is_sequential:
             raise ModeConflict(mode=session.get_mode_display())
         if not sessions.request_handover(session):
             raise SessionBusy

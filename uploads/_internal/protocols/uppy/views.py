@@ -21,9 +21,10 @@ from uploads._internal.http.exceptions import PartChanged
 from uploads._internal.http.requests import body_options, json_object, read_file
 from uploads._internal.http.views import UploadView, exempt_from_csrf, file_status
 from uploads._internal.parts import MAX_PARTS, MIN_PART_SIZE
-from uploads._internal.sessions import Chunk, FileRequest, Rules
+from uploads._internal.sessions import Chunk, FileRequest, Rules, direct
+from uploads._internal.stores import get_store
 from uploads.exceptions import InvalidRequest, SessionAborted, SessionNotFound
-from uploads.models import PAST_SENDING, State, UploadSession
+from uploads.models import PAST_SENDING, Mode, State, UploadSession
 
 RULES = Rules(least=MIN_PART_SIZE)
 """Rules for parts as the plugin makes them for S3."""
@@ -141,9 +142,21 @@ class UppyUploadViewSet(UppyView):
 
     def sign_part(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Return the URL for a part."""
-        sessions.check_number(sessions.require_live(self.find(session_id)), number, RULES)
+        session = sessions.require_live(self.find(session_id))
+        sessions.check_number(session, number, RULES)
+        if url := self._signed(session, number):
+            return Response({"url": url})
         path = self.address("part", session_id=session_id, number=number)
         return Response({"url": request.build_absolute_uri(path)})
+
+    def _signed(self, session: UploadSession, number: int) -> str:
+        """Return the store's own signed URL if the portal offers that way, else empty text."""
+        if session.mode == Mode.NUMBERED or not direct.is_offered(session):
+            return ""
+        if get_store(session.storage).writes_anywhere:
+            return ""
+        (part,) = direct.sign_parts(session, {number: None}, max(MIN_PART_SIZE, -(-session.file_size // MAX_PARTS)))
+        return part.signed.url
 
     def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
         """Store a part, replacing an earlier part with the same number."""
@@ -172,7 +185,10 @@ class UppyUploadViewSet(UppyView):
             changed = [number for number, etag in named.items() if stored.get(number, etag) != etag]
             if changed:
                 raise PartChanged(number=changed[0])
-        session = sessions.finalize(session, RULES, numbers=[*named])
+        if session.mode == Mode.DIRECT:
+            session = direct.complete_direct(session)
+        else:
+            session = sessions.finalize(session, RULES, numbers=[*named])
         body = {"location": self.location(session), "bucket": "", "key": session.file_name}
         return Response(body, file_status(session, completed=200))
 
@@ -191,6 +207,9 @@ def _etags(session: UploadSession, *numbers: int) -> dict[int, tuple[str, int]]:
 
     The size is in bytes.
     """
+    if session.mode == Mode.DIRECT:
+        size = session.part_size or 1
+        return {row.offset // size + 1: (row.etag, row.size) for row in direct.list_direct(session)}
     rows = session.numbered_chunks.filter(crc32__isnull=False, **({"number__in": numbers} if numbers else {}))
     return {row.number: (f'"{row.crc32:08x}-{row.size:x}"', row.size or 0) for row in rows}
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name, safe_join
@@ -54,6 +55,7 @@ class S3Connection(Store):
     def __init__(self, storage: S3Storage) -> None:
         self.storage = storage
         self._client: S3Client | None = None
+        self._signing: dict[str, S3Client] = {}
         self._making_client = threading.Lock()
         self._probing = threading.Lock()
         _stores.add(self)
@@ -65,6 +67,7 @@ class S3Connection(Store):
         """
         self._making_client, self._probing = threading.Lock(), threading.Lock()
         self._client = None
+        self._signing = {}
         self.storage._connections = threading.local()  # noqa: SLF001 - django-storages has no other way
 
     @property
@@ -120,6 +123,25 @@ class S3Connection(Store):
                     send_own_checksums(client, "checksum_reads", wanted=False)
                 self._client = client
         return self._client
+
+    def signing_client(self, endpoint: str) -> S3Client:
+        """Return a client that signs URLs for the store's public ``endpoint``; empty means the storage's own.
+
+        It signs with SigV4 whatever the storage uses, because only SigV4 binds the length and the checksum.
+        """
+        with self._making_client:
+            if endpoint not in self._signing:
+                storage = self.storage
+                config = storage.client_config or Config()
+                self._signing[endpoint] = storage._create_session().client(  # noqa: SLF001 - there is no other way
+                    "s3",
+                    region_name=storage.region_name,
+                    use_ssl=storage.use_ssl,
+                    endpoint_url=endpoint or storage.endpoint_url,
+                    config=config.merge(Config(signature_version="s3v4")),
+                    verify=storage.verify,
+                )
+            return self._signing[endpoint]
 
     @property
     def _encryption(self) -> str:

@@ -24,6 +24,7 @@ from uploads._internal.stores.base import (
     FoundObject,
     FoundUpload,
     Part,
+    SignedUrl,
     StoredObject,
     Upload,
     encrypted_well_enough,
@@ -56,7 +57,9 @@ __all__ = ["S3Storage", "S3Store"]
 class S3Store(S3Capabilities):
     """Store parts in multipart uploads, and fragments as separate objects."""
 
-    def create(self, name: str, *, content_type: str, encrypted: bool, disposition: str = "") -> str:
+    def create(
+        self, name: str, *, content_type: str, encrypted: bool, disposition: str = "", checked: bool = True
+    ) -> str:
         ours = {"ContentType": content_type} | ({"ContentDisposition": disposition} if disposition else {})
         parameters = ours | self._parameters("CreateMultipartUpload", name)
         if encrypted:
@@ -64,7 +67,7 @@ class S3Store(S3Capabilities):
         with errors_translated():
             answer = self._checked(
                 self.client.create_multipart_upload,
-                {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"},
+                {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if checked else {},
                 **self._address(name),
                 **parameters,
             )
@@ -103,7 +106,7 @@ class S3Store(S3Capabilities):
         checksum = copied.get("ChecksumCRC32")
         return Part(number, size, _decode(checksum) if checksum else None, str(copied["ETag"]))
 
-    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int) -> None:
+    def complete(self, upload: Upload, parts: Sequence[Part], *, crc32: int | None) -> None:
         listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         checked = [
             entry | ({} if part.crc32 is None else {"ChecksumCRC32": encode(part.crc32)})
@@ -117,7 +120,7 @@ class S3Store(S3Capabilities):
         with errors_translated(refused=COMPLETION_REFUSED):
             self._checked(
                 call,
-                {"ChecksumCRC32": encode(crc32), "ChecksumType": "FULL_OBJECT"},
+                {} if crc32 is None else {"ChecksumCRC32": encode(crc32), "ChecksumType": "FULL_OBJECT"},
                 capability="checksum_completion",  # Some stores accept checksums of parts only.
                 **self._address(upload.name),
                 **self._parameters("CompleteMultipartUpload", upload.name),
@@ -192,6 +195,21 @@ class S3Store(S3Capabilities):
         with errors_translated():
             answer = self._checked_reading(self.client.get_object, **self._address(name), **parameters, **some)
             yield from answer["Body"].iter_chunks(READ_SIZE)
+
+    def sign_part(
+        self, upload: Upload, *, number: int, size: int, crc32: int | None, seconds: int, endpoint: str
+    ) -> SignedUrl | None:
+        parameters = {**self._parameters("UploadPart", upload.name), **self._address(upload.name)}
+        if any(key.startswith("SSECustomer") for key in parameters):
+            return None  # The client would need the secret key.
+        checksum, headers = {}, {}
+        if crc32 is not None and self.takes_checksums:
+            checksum, headers = {"ChecksumCRC32": encode(crc32)}, {"x-amz-checksum-crc32": encode(crc32)}
+        given = {"UploadId": upload.id, "PartNumber": number, "ContentLength": size}
+        url = self.signing_client(endpoint).generate_presigned_url(
+            "upload_part", Params={**parameters, **given, **checksum}, ExpiresIn=seconds
+        )
+        return SignedUrl(str(url), headers)
 
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
         shown = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
