@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
-from uploads._internal import sessions
+from uploads._internal import doctor, sessions
+from uploads._internal.direct_probe import cors_rule
 from uploads._internal.stores.base import Store
 from uploads.models import State, UploadSession
 
@@ -215,3 +218,30 @@ def test_tus_requests_conflict_with_direct_parts(s3_store: Store, direct: Direct
     answer = direct.api.head(parts.removesuffix("/parts"), HTTP_TUS_RESUMABLE="1.0.0")
     assert answer.status_code == 409
     assert sessions.audit().lost == []
+
+
+@pytest.fixture
+def foreign_rule(s3_store: Any) -> Iterator[None]:
+    """Let pages of another origin send parts; without any rule, SeaweedFS allows all."""
+    bucket = s3_store.storage.bucket_name
+    rules: Any = {"CORSRules": [cors_rule("http://elsewhere.example")]}
+    s3_store.client.put_bucket_cors(Bucket=bucket, CORSConfiguration=rules)
+    yield
+    s3_store.client.delete_bucket_cors(Bucket=bucket)
+
+
+@pytest.mark.usefixtures("foreign_rule")
+def test_doctor_names_the_missing_cors_rule(direct: Direct, s3_uploads: Callable[[], set[str]]) -> None:
+    def problems() -> list[str]:
+        found = doctor.examine("http://portal.example")
+        return [finding.text for finding in found if finding.about == "direct" and not finding.ok]
+
+    (problem,) = problems()
+    assert '"AllowedOrigins": ["http://portal.example"]' in problem
+    out = io.StringIO()
+    call_command("uploads_cors", "http://portal.example", apply=True, stdout=out)
+    assert "added" in out.getvalue()
+    assert problems() == []
+    call_command("uploads_cors", "http://portal.example", apply=True, stdout=out)
+    assert "nothing to do" in out.getvalue()
+    assert s3_uploads() == set()

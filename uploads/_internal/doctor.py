@@ -13,12 +13,15 @@ from django.utils import timezone
 
 from uploads._internal import conf, registry
 from uploads._internal.clock import DatabaseNow
+from uploads._internal.direct_probe import probe_direct
 from uploads._internal.parts import MIN_PART_SIZE
 from uploads._internal.registry import Finding
+from uploads._internal.sessions.direct import offers_direct
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Part, Store, Upload, encrypted_well_enough
 from uploads._internal.stores.buffer import Buffer
 from uploads._internal.transfer.targets import largest_in_one_upload
+from uploads.destinations import aliases, get_destination
 from uploads.destinations.registry import storages_in_use
 from uploads.exceptions import StoreRefused, StoreUnavailable, UploadError, UploadGone
 from uploads.models import TaskRun, UploadSession
@@ -42,8 +45,23 @@ def examine(url: str = "") -> Iterator[Finding]:
     yield from _clocks()
     yield from _tasks()
     if url:
+        yield from _direct(url)
         for protocol in registry.registered():
             yield from protocol.probe(url)
+
+
+def _direct(url: str) -> Iterator[Finding]:
+    """Probe the stores of all destinations that let clients send parts straight to the store."""
+    aliases_offered = {
+        storage
+        for destination in map(get_destination, aliases())
+        if offers_direct(destination)
+        for storage in destination.storages
+    }
+    for alias in sorted(aliases_offered):
+        store = get_store(alias)
+        if not store.writes_anywhere:
+            yield from probe_direct(store, f"{conf.current().OBJECT_PREFIX}/doctor/{uuid.uuid4().hex}/direct", url)
 
 
 def _settings() -> Iterator[Finding]:

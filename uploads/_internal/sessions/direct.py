@@ -25,7 +25,7 @@ from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.lease import acquire_lease, fresh_expiry
 from uploads._internal.transfer.targets import begin_planned, upload_of
 from uploads._internal.transfer.transactions import durable, outside_transaction
-from uploads.destinations import destination_of
+from uploads.destinations import Destination, destination_of
 from uploads.exceptions import DirectUnsupported, InvalidRequest, PartSigned, UploadIncomplete
 from uploads.models import Mode, SignedPart, State, UploadPart, UploadSession
 
@@ -77,10 +77,13 @@ def expires_at(settings: DirectSettings) -> datetime:
     return timezone.now() + settings.DIRECT_URL_LIFETIME
 
 
+def offers_direct(destination: Destination) -> bool:
+    return direct_settings().DIRECT if destination.direct is None else destination.direct
+
+
 def is_offered(session: UploadSession) -> bool:
     """Return whether the session's client may send parts straight to the store."""
-    wanted = destination_of(session).direct
-    return session.size_known and (direct_settings().DIRECT if wanted is None else wanted)
+    return session.size_known and offers_direct(destination_of(session))
 
 
 def require_offered(session: UploadSession) -> None:

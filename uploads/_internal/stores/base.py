@@ -258,6 +258,10 @@ class Store(ABC):
         """
         return None
 
+    def add_cors_rule(self, rule: dict[str, Any]) -> bool:
+        """Add a CORS rule to the bucket; return False if it has the rule, or if the store has no buckets."""
+        return False
+
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
         """Return a public URL, valid for ``seconds``, or None if the store has none."""
         return None
