@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ import requests
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from portal.models import File, Folder
@@ -245,3 +248,18 @@ def test_doctor_names_the_missing_cors_rule(direct: Direct, s3_uploads: Callable
     call_command("uploads_cors", "http://portal.example", apply=True, stdout=out)
     assert "nothing to do" in out.getvalue()
     assert s3_uploads() == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_documented_program_uploads_a_file(
+    s3_store: Store, direct: Direct, live_server: Any, user: User, tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "direct.md"
+    (program,) = re.findall("```python\nimport base64\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict[str, Any] = {"__name__": "program"}
+    exec(f"import base64\n{program}", names)  # noqa: S102 - the page's own code
+    (tmp_path / "film.bin").write_bytes(DATA)
+    url = names["upload"](live_server.url, Token.objects.create(user=user).key, tmp_path / "film.bin")
+    assert url.startswith(live_server.url)
+    assert File.objects.get().title == "film.bin"
+    assert UploadSession.objects.get().crc32 == zlib.crc32(DATA)

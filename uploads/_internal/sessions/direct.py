@@ -26,7 +26,7 @@ from uploads._internal.transfer.lease import acquire_lease, fresh_expiry
 from uploads._internal.transfer.targets import begin_planned, upload_of
 from uploads._internal.transfer.transactions import durable, outside_transaction
 from uploads.destinations import Destination, destination_of
-from uploads.exceptions import DirectUnsupported, InvalidRequest, PartSigned, UploadIncomplete
+from uploads.exceptions import DirectUnsupported, InvalidRequest, PartSigned, SessionBusy, UploadIncomplete
 from uploads.models import Mode, SignedPart, State, UploadPart, UploadSession
 
 MIB = 2**20
@@ -157,18 +157,18 @@ def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_si
 
 
 def _begin(session: UploadSession, store: Store, plan: UploadPlan, *, checked: bool) -> UploadPlan:
-    """Begin the upload in the store; another request may do so at the same time."""
-    checked = checked and store.takes_checksums
-    with acquire_lease(session) as lease:
-        if session.mode == Mode.UNDECIDED:
+    """Begin the upload in the store, unless another request has done so meanwhile."""
+    layout = plan.as_json() | {"checked": checked and store.takes_checksums}
+    untouched = UploadSession.objects.idle().filter(mode=Mode.UNDECIDED)
 
-            def save(upload_id: str) -> bool:
-                layout = plan.as_json() | {"checked": checked}
-                lease.write(layout=layout, upload_id=upload_id, mode=Mode.DIRECT)
-                return True
+    def save(upload_id: str) -> bool:
+        # A new fence, so that no other request that has read the row can begin to write.
+        return session.change(held=False, among=untouched, layout=layout, upload_id=upload_id, mode=Mode.DIRECT)
 
-            begin_planned(session, store, plan, save, checked=checked)
-        lease.commit()
+    begin_planned(session, store, plan, save, checked=bool(layout["checked"]))
+    session.refresh_from_db()
+    if session.mode == Mode.UNDECIDED:
+        raise SessionBusy
     check_open(session, Mode.DIRECT)
     return session.plan or plan
 
