@@ -244,8 +244,8 @@ def _configure(supervisor: Supervisor, data: Path) -> None:
     os.environ.update(settings)
     environment = data / "environment"
     environment.touch(mode=0o600)
-    given = {name: value for name, value in os.environ.items() if name.startswith(("DATABASE_", "CELERY_", "AWS_"))}
-    environment.write_text("".join(f"{name}={value}\n" for name, value in (given | settings).items()))
+    services = {name: value for name, value in os.environ.items() if name.startswith(("DATABASE_", "CELERY_", "AWS_"))}
+    environment.write_text("".join(f"{name}={value}\n" for name, value in (services | settings).items()))
 
 
 def _kept_secret(path: Path) -> str:

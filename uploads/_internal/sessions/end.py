@@ -129,7 +129,8 @@ def release(session: UploadSession) -> None:
         session.parts.all().delete()
         session.fragments.all().delete()
         session.numbered_chunks.all().delete()
-        session.signed_parts.all().delete()
+        if session.mode == Mode.DIRECT:
+            session.signed_parts.all().delete()
         session.copied_parts.all().delete()
     except UploadError as error:
         logger.warning("session %s: not released yet: %s", session.label, cause_of(error))
