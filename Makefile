@@ -38,6 +38,11 @@ release: $(VENV)/dev.stamp  ## Build what would be published, and verify it; not
 	$(BIN)/uv build -q --out-dir var/dist
 	$(BIN)/twine check --strict var/dist/*
 	$(BIN)/check-wheel-contents --ignore W004 var/dist/*.whl
+	$(BIN)/python -m venv --clear var/dist/env
+	var/dist/env/bin/pip install -q "$$(echo var/dist/*.whl)[s3]"
+	var/dist/env/bin/python -c "import uploads, storages"
+	@echo 'Install it elsewhere: pip install "'$$(echo var/dist/*.whl)'[s3,celery]"'
+	@echo 'Publish it: twine upload var/dist/django_*'
 
 bench: $(VENV)/dev.stamp  ## Measure against the store alone and against other servers (needs npm)
 	$(BIN)/python -m bench $(ARGS)

@@ -324,7 +324,8 @@ def test_each_refusal_logs_one_line(file_store: Store, uploader: Uploader, caplo
     uploader.send_raw(created, b"too small")
     uploader.api.post(uploader.url, {"FileName": "a/../..", "FileSize": -1}, format="json")
     small, bad = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    for word in ("400 chunk_too_small", f"session {UploadSession.objects.get().pk.hex}", "'film.mov'", "0 of 104857600"):
+    named = f"session {UploadSession.objects.get().pk.hex}"
+    for word in ("400 chunk_too_small", named, "'film.mov'", "0 of 104857600"):
         assert word in small
     assert "user auth.user:" in small
     assert "400 invalid_request" in bad

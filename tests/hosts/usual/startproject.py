@@ -37,4 +37,3 @@ MEDIA_ROOT = f"{os.environ['HOST_DIR']}/media"
 STATIC_URL = "static/"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-SILENCED_SYSTEM_CHECKS = ["uploads.W003"]  # A second destination is not at the root; clients follow the location.
