@@ -187,6 +187,7 @@ UPLOADS: dict[str, Any] = {
     "MIN_CHUNK_SIZE": env.int("UPLOADS_MIN_CHUNK_SIZE", default=10 * 2**20),
     "CHUNK_MULTIPLE": env.int("UPLOADS_CHUNK_MULTIPLE", default=512),
     "MAX_OPEN_SESSIONS": env.int("UPLOADS_MAX_OPEN_SESSIONS", default=100),
+    "DIRECT": env.bool("UPLOADS_DIRECT", default=False),
     "PARALLEL_PARTS": env.int("UPLOADS_PARALLEL_PARTS", default=2),
     "PART_SIZE": env.int("UPLOADS_PART_SIZE", default=10 * 2**20),
     "INTERIM_RESPONSES": env.bool("UPLOADS_INTERIM_RESPONSES", default=False),

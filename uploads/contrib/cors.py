@@ -41,4 +41,5 @@ EXPOSE_HEADERS = (
     "Upload-Limit",
     "Upload-Metadata",
     "Upload-Offset",
+    "Upload-Parts",
 )

@@ -32,6 +32,8 @@ from uploads.models import Mode, SignedPart, State, UploadPart, UploadSession
 MIB = 2**20
 PART_SIZE = 8 * MIB
 """Preferred size of a direct part in bytes."""
+LOOK_EVERY = 16
+"""Number of signed parts after which the store is asked for the stored ones, to show the progress."""
 MISSING_SHOWN = 20
 
 
@@ -139,6 +141,8 @@ def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_si
     else:
         _note_checksums(session, wanted)
     session.change(expires_at=fresh_expiry())
+    if any(number % LOOK_EVERY == 0 for number in wanted):
+        list_direct(session)
     seconds = int(settings.DIRECT_URL_LIFETIME.total_seconds())
     until, found = expires_at(settings), []
     for number, crc32 in wanted.items():

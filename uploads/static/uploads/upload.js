@@ -11,6 +11,10 @@ const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_4
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 /** Sizes that requests to an endpoint may have at most, because a proxy refused larger ones. */
 const CEILINGS = new Map();
+/** Connections to the store, and attempts before an unreachable store is given up. */
+const [CONNECTIONS, STORE_ATTEMPTS] = [4, 3];
+/** Endpoints whose store this page cannot reach: their files go through the portal. */
+const UNREACHABLE = new Set();
 const DEFAULTS = {
   endpoint: "/tus/",
   metadata: {},
@@ -47,6 +51,10 @@ export class UploadSession extends EventTarget {
   #unsure = false;
   #xhrs = new Set();
   #etags = new Map();
+  /** URL of the parts if they go straight to the store, and the server's plan of them. */
+  #direct = null;
+  #plan = null;
+  #storeFailures = 0;
   #wake = null;
   #running = null;
   #samples = [];
@@ -157,7 +165,7 @@ export class UploadSession extends EventTarget {
           await this.#compare();
           continue; // The stored bytes may belong to another file.
         }
-        if (this.stored < this.file.size) await (this.#numbered ? this.#sendParts() : this.#send());
+        if (this.stored < this.file.size) await (this.#direct ? this.#sendDirect() : this.#numbered ? this.#sendNumbered() : this.#send());
         else if (await this.#finish()) return;
       } catch (error) {
         if (this.#stopped) return;
@@ -186,6 +194,11 @@ export class UploadSession extends EventTarget {
       this.#sendInOrder();
       return true;
     }
+    if (error.code === "store_unreachable") {
+      await this.#end();
+      this.#forget();
+      return (this.#anew = true);
+    }
     // Some browsers report a VPN or a virtual network as offline, so the property alone proves nothing.
     const offline = error.code === "network" && navigator.onLine === false;
     const isPassing = passes(error) || (gone && isForeign(error));
@@ -208,6 +221,7 @@ export class UploadSession extends EventTarget {
 
   #forget() {
     Object.assign(this, { url: null, stored: 0, sent: 0 });
+    this.#direct = this.#plan = null;
     this.#unsure = false;
     this.#etags.clear();
   }
@@ -237,6 +251,7 @@ export class UploadSession extends EventTarget {
       this.#lost = true;
       if (open.sending) throw new UploadError("sent_elsewhere", "Another page sends this file.", { status: 423, wait: 2 });
       this.#unsure = true; // Until the stored bytes are compared.
+      if (open.mode === "direct") this.#direct = `${this.url}/parts`;
       await this.#ask();
     } else if (this.#numbered) {
       const said = { filename: about.filename, type: about.filetype, metadata: { ...about, size: this.file.size } };
@@ -250,6 +265,8 @@ export class UploadSession extends EventTarget {
       });
       const hint = "The response has no Location. A server of another origin must expose the header (CORS).";
       this.url = this.#created(answer.headers.get("Location"), hint);
+      const parts = answer.headers.get("Upload-Parts");
+      if (parts && !UNREACHABLE.has(this.#base("endpoint").href)) this.#direct = new URL(parts, this.url).href;
     }
     this.#lost = false;
     if (this.state === "cancelled") await this.#end();
@@ -262,7 +279,12 @@ export class UploadSession extends EventTarget {
 
   /** Get the stored bytes: data in transit when a connection broke may have arrived. */
   async #ask() {
-    if (this.#numbered) {
+    if (this.#direct) {
+      const { parts, ...plan } = await (await this.#call("GET", this.#direct)).json();
+      this.#plan = plan;
+      this.#etags = new Map(parts.map(({ number, crc32 }) => [number, crc32]));
+      this.#moved(parts.reduce((sum, { size }) => sum + size, 0));
+    } else if (this.#numbered) {
       const parts = await (await this.#call("GET", this.#part())).json();
       this.#etags = new Map(parts.map((part) => [part.PartNumber, part.ETag]));
       this.#moved(parts.reduce((sum, part) => sum + part.Size, 0));
@@ -290,7 +312,12 @@ export class UploadSession extends EventTarget {
       return hex(sum);
     };
     let same = true;
-    if (this.#numbered) {
+    if (this.#direct) {
+      for (const [number, crc32] of this.#etags) {
+        const start = (number - 1) * this.#plan.part_size;
+        same &&= !crc32 || crc32 === (await sum(start, Math.min(this.#plan.part_size, this.file.size - start)));
+      }
+    } else if (this.#numbered) {
       for (const [number, etag] of this.#etags) {
         const size = parseInt(etag.split("-")[1], 16);
         same &&= etag.includes(await sum((number - 1) * this.#partSize, size));
@@ -327,10 +354,41 @@ export class UploadSession extends EventTarget {
     return new URL(`s3/multipart/${this.url.split("/").pop()}${what}`, this.#base("parts"));
   }
 
-  async #sendParts() {
+  #sendNumbered() {
+    return this.#sendParts(this.#partSize, this.#options.parallel, async (number, part, progress) => {
+      const xhr = await this.#transmit("PUT", this.#part(`/${number}`), {}, part, progress);
+      return xhr.getResponseHeader("ETag");
+    });
+  }
+
+  async #sendDirect() {
+    if (!this.#plan) await this.#ask();
+    await this.#sendParts(this.#plan.part_size, CONNECTIONS, async (number, part, progress) => {
+      const sum = update(-1, new Uint8Array(await this.#reading(part.arrayBuffer())));
+      const crc32 = btoa(String.fromCharCode(...[24, 16, 8, 0].map((bits) => ((sum ^ -1) >>> bits) & 255)));
+      const answer = await this.#post(this.#direct, { parts: [{ number, crc32 }] });
+      const [signed] = (await answer.json()).parts;
+      await this.#transmit("PUT", signed.url, signed.headers, part, progress, true).catch((error) => this.#unstored(error));
+      this.#storeFailures = 0;
+      return hex(sum);
+    });
+  }
+
+  /** Try again after an error of the store, or send through the portal if this page cannot reach the store. */
+  async #unstored(error) {
+    const lost = new UploadError("network", error.status ? `The store answered ${error.status}.` : error.message);
+    if (this.#stopped || error.status) throw lost; // The next URL may do better, or the portal knows more.
+    await this.#call("GET", this.url); // Is it the network?
+    if (++this.#storeFailures < STORE_ATTEMPTS && this.#etags.size) throw lost;
+    const endpoint = this.#base("endpoint").href;
+    if (!UNREACHABLE.has(endpoint)) console.warn("The store cannot be reached from this page (CORS?). Uploads go through the portal.");
+    UNREACHABLE.add(endpoint);
+    throw new UploadError("store_unreachable", "The store cannot be reached.");
+  }
+
+  async #sendParts(size, connections, put) {
     this.#set("sending");
     const { size: all } = this.file;
-    const size = this.#partSize;
     const count = Math.ceil(all / size);
     const todo = Array.from({ length: count }, (_, index) => index + 1).filter((number) => !this.#etags.has(number));
     const loaded = {};
@@ -343,17 +401,17 @@ export class UploadSession extends EventTarget {
     const one = async () => {
       for (let number; !this.#stopped && !failed && (number = todo.shift()); ) {
         const part = this.file.slice((number - 1) * size, number * size);
-        const xhr = await this.#transmit("PUT", this.#part(`/${number}`), {}, part, (bytes) => {
+        const etag = await put(number, part, (bytes) => {
           loaded[number] = bytes;
           moved();
         });
         delete loaded[number];
-        this.#etags.set(number, xhr.getResponseHeader("ETag"));
+        this.#etags.set(number, etag);
         moved();
       }
     };
     // Parts of the other loops are kept.
-    await Promise.all(Array.from({ length: this.#options.parallel }, () => one().catch((error) => (failed ??= error))));
+    await Promise.all(Array.from({ length: connections }, () => one().catch((error) => (failed ??= error))));
     if (failed) throw failed;
   }
 
@@ -373,9 +431,9 @@ export class UploadSession extends EventTarget {
     if (seconds > 16) this.#chunk = Math.max(this.#options.leastChunk, this.#chunk / 2);
   }
 
-  async #transmit(method, url, headers, chunk, progress) {
+  async #transmit(method, url, headers, chunk, progress, signed = false) {
     await this.#reading(chunk.slice(0, 1).arrayBuffer());
-    const all = { ...(await headersOf(url, this.#options)), ...headers };
+    const all = signed ? headers : { ...(await headersOf(url, this.#options)), ...headers };
     return new Promise((resolve, reject) => {
       if (this.#stopped) return reject(new UploadError("network", ""));
       const xhr = new XMLHttpRequest();
@@ -397,12 +455,12 @@ export class UploadSession extends EventTarget {
       xhr.onloadend = () => {
         clearTimeout(timer);
         this.#xhrs.delete(xhr);
-        const told = xhr.getResponseHeader("Upload-Offset") ?? xhr.getResponseHeader("ETag");
+        const told = signed || (xhr.getResponseHeader("Upload-Offset") ?? xhr.getResponseHeader("ETag"));
         if (xhr.status >= 200 && xhr.status < 300 && told !== null) resolve(xhr);
         else if (xhr.status) {
           const error = refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After"));
           const half = Math.ceil(chunk.size / 2);
-          if (error.code === "http_413") CEILINGS.set(this.#base("endpoint").href, Math.min(this.#ceiling, half));
+          if (error.code === "http_413" && !signed) CEILINGS.set(this.#base("endpoint").href, Math.min(this.#ceiling, half));
           reject(error);
         } else reject(new UploadError("network", "The connection was lost."));
       };
@@ -421,7 +479,8 @@ export class UploadSession extends EventTarget {
       return true;
     }
     if (said.state === "failed") throw new UploadError(said.code || "completion_failed", said.failure, { status: 422 });
-    if (said.state === "open" && this.#numbered) await this.#complete();
+    if (said.state === "open" && this.#direct) await this.#post(this.#direct.replace(/parts$/, "complete"), {});
+    else if (said.state === "open" && this.#numbered) await this.#complete();
     else if (said.state === "open" && this.file.size === 0) await this.#call("HEAD", this.url);
     else this.#set(said.state === "checking" ? "checking" : "completing");
     await this.#sleep(Math.min(5, 0.5 * 2 ** this.#polls++));
