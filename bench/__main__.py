@@ -41,7 +41,9 @@ FAR = [
     peers.OursLarge,
     peers.OursManyParts,
     peers.OursWholeManyParts,
+    peers.OursDirect,
 ]
+DIRECT = [peers.Boto3Managed, peers.OursWholeManyParts, peers.OursDirect]
 ON_FILES = [peers.Copy, peers.OursFiles, peers.TusFiles, peers.Chunked, peers.Tuspy]
 NEED_INSTALLING = {
     peers.Tus,
@@ -52,7 +54,7 @@ NEED_INSTALLING = {
     peers.TusFilesOnce,
     peers.TuspyOnce,
 }
-PARTS = ("near", "far", "tus", "signing", "memory", "slow", "written", "rates", "scale", "pages")
+PARTS = ("near", "far", "direct", "tus", "signing", "memory", "slow", "written", "rates", "scale", "pages")
 """Choices of ``--only``."""
 IN_SHORT = ("near", "far", "slow", "written", "rates", "scale", "pages")
 """Measurements of the short form."""
@@ -93,6 +95,8 @@ def main() -> None:
             rows += measure("files", wanted(ON_FILES), directory, size, 1, repeats)
         if "far" in options.only:
             rows += measure("distant S3", wanted(FAR), directory, min(size, 512 * MIB), 1, repeats, far=True)
+        if "direct" in options.only:
+            rows += measure("parts straight to S3", DIRECT, directory, size, 1, repeats)
         if "tus" in options.only:
             rows += measure("tus on S3", wanted(ONE_PATCH), directory, size, 1, repeats)
             rows += measure("tus on files", wanted(ONE_PATCH_ON_FILES), directory, size, 1, repeats)

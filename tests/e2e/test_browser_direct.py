@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.browser import needs_browser, sign_in
 from tests.data import MIB, some_bytes
@@ -39,7 +39,7 @@ def page(browser: Browser, demo: Demo) -> Iterator[Page]:
 
 @pytest.fixture
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    name, size = request.node.name, SIZES.get(getattr(request.node, "callspec", None) and request.node.callspec.id, 0)
+    name, size = request.node.name, SIZES.get(request.node.callspec.id if hasattr(request.node, "callspec") else "", 0)
     path = tmp_path / f"{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]}.bin"
     path.write_bytes(some_bytes(size or 40 * MIB + 5))
     return path
@@ -66,7 +66,7 @@ def uploaded(page: Page, demo: Demo, path: Path) -> str:
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_parts_go_to_the_store(page: Page, demo: Demo, path: Path, size: int) -> None:
-    bodies = []
+    bodies: list[Request] = []
     page.on("request", lambda request: bodies.append(request) if request.method in ("PUT", "PATCH") else None)
     drop(page, path)
     assert uploaded(page, demo, path) == "direct"
@@ -75,7 +75,7 @@ def test_parts_go_to_the_store(page: Page, demo: Demo, path: Path, size: int) ->
 
 
 def test_expired_url_is_signed_anew(page: Page, demo: Demo, path: Path) -> None:
-    refused = []
+    refused: list[Route] = []
 
     def refuse(route: Route) -> None:
         if len(refused) < 2:
@@ -100,7 +100,7 @@ def test_unreachable_store_is_bypassed(page: Page, demo: Demo, path: Path) -> No
 
 
 def test_upload_resumes_after_a_reload(page: Page, demo: Demo, path: Path) -> None:
-    seen = []
+    seen: list[Route] = []
 
     def stop(route: Route) -> None:
         seen.append(route)
@@ -110,10 +110,10 @@ def test_upload_resumes_after_a_reload(page: Page, demo: Demo, path: Path) -> No
     page.route(STORE, stop)
     with page.expect_response(lambda response: "X-Amz-Signature" in response.url and response.ok):
         drop(page, path)
-    page.unroute(STORE)
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
-    again = []
+    page.unroute(STORE)
+    again: list[Request] = []
     page.on("request", lambda request: again.append(request) if request.method == "PUT" else None)
     drop(page, path)
     assert uploaded(page, demo, path) == "direct"

@@ -32,6 +32,8 @@ from uploads.models import Mode, SignedPart, State, UploadPart, UploadSession
 MIB = 2**20
 PART_SIZE = 8 * MIB
 """Preferred size of a direct part in bytes."""
+FEW_PARTS = 1000
+"""Maximum number of parts while they are smaller than 5 GiB: ListParts answers 1,000 at a time."""
 LOOK_EVERY = 16
 """Number of signed parts after which the store is asked for the stored ones, to show the progress."""
 MISSING_SHOWN = 20
@@ -98,7 +100,7 @@ def plan_direct(session: UploadSession, store: Store, part_size: int = 0) -> Upl
 
     ``part_size`` is the size in bytes if the client's protocol determines it.
     """
-    smallest = -(-session.file_size // store.max_parts)
+    smallest = -(-session.file_size // min(store.max_parts, FEW_PARTS))
     size = part_size or max(PART_SIZE, store.min_part_size, -(-smallest // MIB) * MIB)
     if size > MAX_PART_SIZE:
         raise DirectUnsupported(reason="the file is too large for one multipart upload")

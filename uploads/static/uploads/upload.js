@@ -11,8 +11,8 @@ const PASSING = new Set(["network", "offset_mismatch", "session_closed", "http_4
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 /** Sizes that requests to an endpoint may have at most, because a proxy refused larger ones. */
 const CEILINGS = new Map();
-/** Connections to the store, and attempts before an unreachable store is given up. */
-const [CONNECTIONS, STORE_ATTEMPTS] = [4, 3];
+/** Connections to the store, parts signed in one request, and attempts before an unreachable store is given up. */
+const [CONNECTIONS, BATCH, STORE_ATTEMPTS] = [4, 16, 3];
 /** Endpoints whose store this page cannot reach: their files go through the portal. */
 const UNREACHABLE = new Set();
 const DEFAULTS = {
@@ -54,6 +54,8 @@ export class UploadSession extends EventTarget {
   /** URL of the parts if they go straight to the store, and the server's plan of them. */
   #direct = null;
   #plan = null;
+  #signed = new Map();
+  #signing = null;
   #storeFailures = 0;
   #wake = null;
   #running = null;
@@ -222,6 +224,7 @@ export class UploadSession extends EventTarget {
   #forget() {
     Object.assign(this, { url: null, stored: 0, sent: 0 });
     this.#direct = this.#plan = null;
+    this.#signed.clear();
     this.#unsure = false;
     this.#etags.clear();
   }
@@ -363,15 +366,32 @@ export class UploadSession extends EventTarget {
 
   async #sendDirect() {
     if (!this.#plan) await this.#ask();
-    await this.#sendParts(this.#plan.part_size, CONNECTIONS, async (number, part, progress) => {
-      const sum = update(-1, new Uint8Array(await this.#reading(part.arrayBuffer())));
-      const crc32 = btoa(String.fromCharCode(...[24, 16, 8, 0].map((bits) => ((sum ^ -1) >>> bits) & 255)));
-      const answer = await this.#post(this.#direct, { parts: [{ number, crc32 }] });
-      const [signed] = (await answer.json()).parts;
-      await this.#transmit("PUT", signed.url, signed.headers, part, progress, true).catch((error) => this.#unstored(error));
+    await this.#sendParts(this.#plan.part_size, CONNECTIONS, async (number, part, progress, todo) => {
+      while (!(this.#signed.get(number)?.until > Date.now())) {
+        this.#signing ??= this.#sign([number, ...todo]).finally(() => (this.#signing = null));
+        await this.#signing;
+      }
+      const { url, headers, sum } = this.#signed.get(number);
+      this.#signed.delete(number);
+      await this.#transmit("PUT", url, headers, part, progress, true).catch((error) => this.#unstored(error));
       this.#storeFailures = 0;
-      return hex(sum);
+      return sum;
     });
+  }
+
+  /** Get the URLs of the next parts; the store takes only bytes with these checksums. */
+  async #sign(numbers) {
+    const size = this.#plan.part_size;
+    const parts = [];
+    for (const number of numbers.slice(0, this.#etags.size ? BATCH : CONNECTIONS)) {
+      const part = this.file.slice((number - 1) * size, number * size);
+      const sum = update(-1, new Uint8Array(await this.#reading(part.arrayBuffer())));
+      const bytes = [24, 16, 8, 0].map((bits) => ((sum ^ -1) >>> bits) & 255);
+      parts.push({ number, crc32: btoa(String.fromCharCode(...bytes)), sum: hex(sum) });
+    }
+    const { lifetime, parts: signed } = await (await this.#post(this.#direct, { parts })).json();
+    const until = Date.now() + 500 * lifetime; // half of it: sending takes time, too
+    signed.forEach((one, index) => this.#signed.set(one.number, { ...one, until, sum: parts[index].sum }));
   }
 
   /** Try again after an error of the store, or send through the portal if this page cannot reach the store. */
@@ -401,10 +421,11 @@ export class UploadSession extends EventTarget {
     const one = async () => {
       for (let number; !this.#stopped && !failed && (number = todo.shift()); ) {
         const part = this.file.slice((number - 1) * size, number * size);
-        const etag = await put(number, part, (bytes) => {
+        const progress = (bytes) => {
           loaded[number] = bytes;
           moved();
-        });
+        };
+        const etag = await put(number, part, progress, todo);
         delete loaded[number];
         this.#etags.set(number, etag);
         moved();

@@ -99,7 +99,12 @@ class PartsViewSet(DirectView):
 
     def _planned(self, session: UploadSession) -> dict[str, Any]:
         plan = direct.plan_direct(session, get_store(session.storage)) if session.plan is None else session.plan
-        return {"state": session.state, "part_size": plan.part_size, "count": direct.count_parts(session, plan)}
+        return {
+            "state": session.state,
+            "part_size": plan.part_size,
+            "count": direct.count_parts(session, plan),
+            "lifetime": int(direct.direct_settings().DIRECT_URL_LIFETIME.total_seconds()),
+        }
 
     def _own(self, session: UploadSession, number: int, crc32: int | None) -> dict[str, Any]:
         """Return the portal's own signed URL of a part: a file system has none."""
