@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import io
 import json
@@ -293,10 +292,7 @@ class OursDirect(Ours):
                     number: memoryview(BLOCK)[: min(part_size, size - (number - 1) * part_size)]
                     for number in range(first, min(first + BATCH, count + 1))
                 }
-                wanted = [
-                    {"number": number, "crc32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
-                    for number, data in datas.items()
-                ]
+                wanted = [{"number": number, "crc32": f"{zlib.crc32(data):08x}"} for number, data in datas.items()]
                 body = json.dumps({"parts": wanted}).encode()
                 _, answer = send(portal, "POST", parts, [body], Authorization=self.auth)
                 for signed in json.loads(answer)["parts"]:

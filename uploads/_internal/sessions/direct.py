@@ -122,7 +122,7 @@ def size_of_part(session: UploadSession, plan: UploadPlan, number: int) -> int:
 
 @outside_transaction
 def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_size: int = 0) -> list[DirectPart]:
-    """Return signed URLs for parts; ``wanted`` has their CRC-32 by number, None if the client does not know it.
+    """Return signed URLs for parts; ``wanted`` has the CRC-32 of each number, None if unknown.
 
     The first call decides that the upload is direct, and whether its parts have checksums.
 
@@ -163,7 +163,7 @@ def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_si
 
 
 def _begin(session: UploadSession, store: Store, plan: UploadPlan, *, checked: bool) -> UploadPlan:
-    """Begin the upload in the store, unless another request has done so meanwhile."""
+    """Begin the upload in the store, unless another request was first."""
     layout = plan.as_json() | {"checked": checked and store.takes_checksums}
     untouched = UploadSession.objects.idle().filter(mode=Mode.UNDECIDED)
 
@@ -182,7 +182,7 @@ def _begin(session: UploadSession, store: Store, plan: UploadPlan, *, checked: b
 def _note_checksums(session: UploadSession, wanted: Mapping[int, int | None]) -> None:
     """Save the checksums that the URLs are signed for; raise PartSigned if one has changed.
 
-    With two checksums for one part, nobody could tell which of them the store took.
+    With two checksums for one part, it would not be known which of them the store took.
     """
     SignedPart.objects.bulk_create(
         [SignedPart(session=session, number=number, crc32=crc32 or 0) for number, crc32 in wanted.items()],
@@ -209,7 +209,8 @@ def list_direct(session: UploadSession) -> list[UploadPart]:
     gone = {row.offset for row in fresh} | (set(known) - {row.offset for row in stored})
     total = sum(row.size for row in stored)
     with durable():
-        if not session.change(bytes_stored=total):
+        until = fresh_expiry() if fresh else session.expires_at
+        if not session.change(bytes_stored=total, expires_at=until):
             return stored  # Another request is completing or ending the session.
         session.parts.filter(offset__in=gone & set(known)).delete()
         UploadPart.objects.bulk_create(fresh, ignore_conflicts=True)
@@ -220,7 +221,7 @@ def list_direct(session: UploadSession) -> list[UploadPart]:
 
 
 def _stored_parts(session: UploadSession, plan: UploadPlan) -> list[UploadPart]:
-    """Return rows for the parts that the store has, in their order; those of another size do not count."""
+    """Return rows for the parts in the store, in their order. Those of another size do not count."""
     listed = call_with_timeout(get_store(session.storage).list_parts, upload_of(session))
     if listed is None:
         raise DirectUnsupported(reason="its storage does not list parts")

@@ -92,7 +92,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
 
 
 def _complete_instead(session: UploadSession) -> bool:
-    """Complete an overdue session whose client sent all parts but never said so; return True if it has all of them."""
+    """Complete an overdue session if the store has all its parts; return False if it has to expire."""
     if not session.change(expires_at=fresh_expiry()):
         return True  # It is no longer idle.
     try:
@@ -140,9 +140,9 @@ def release(session: UploadSession) -> None:
             raise
         logger.exception("session %s: not released yet", session.label)
     else:
-        if not may_be_written(session):
+        if not may_be_written(session):  # Otherwise, the expiry task aborts the upload once more.
             session.change(storage_released=True)
-            return
+        return
     session.change(storage_released=False)
 
 

@@ -371,11 +371,11 @@ export class UploadSession extends EventTarget {
         this.#signing ??= this.#sign([number, ...todo]).finally(() => (this.#signing = null));
         await this.#signing;
       }
-      const { url, headers, sum } = this.#signed.get(number);
+      const { url, headers, crc32 } = this.#signed.get(number);
       this.#signed.delete(number);
       await this.#transmit("PUT", url, headers, part, progress, true).catch((error) => this.#unstored(error));
       this.#storeFailures = 0;
-      return sum;
+      return crc32;
     });
   }
 
@@ -386,12 +386,11 @@ export class UploadSession extends EventTarget {
     for (const number of numbers.slice(0, this.#etags.size ? BATCH : CONNECTIONS)) {
       const part = this.file.slice((number - 1) * size, number * size);
       const sum = update(-1, new Uint8Array(await this.#reading(part.arrayBuffer())));
-      const bytes = [24, 16, 8, 0].map((bits) => ((sum ^ -1) >>> bits) & 255);
-      parts.push({ number, crc32: btoa(String.fromCharCode(...bytes)), sum: hex(sum) });
+      parts.push({ number, crc32: hex(sum) });
     }
     const { lifetime, parts: signed } = await (await this.#post(this.#direct, { parts })).json();
     const until = Date.now() + 500 * lifetime; // half of it: sending takes time, too
-    signed.forEach((one, index) => this.#signed.set(one.number, { ...one, until, sum: parts[index].sum }));
+    signed.forEach((one, index) => this.#signed.set(one.number, { ...one, until, crc32: parts[index].crc32 }));
   }
 
   /** Try again after an error of the store, or send through the portal if this page cannot reach the store. */

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,6 +30,7 @@ from uploads.models import Mode, UploadPart, UploadSession
 SIGNED_AT_ONCE = 20
 """Maximum number of parts in one request for URLs."""
 SALT = "uploads.direct.part"
+_CRC32 = re.compile(r"[0-9a-fA-F]{8}")
 
 
 class DirectView(UploadView):
@@ -166,15 +166,11 @@ def _wanted(fields: dict[str, Any]) -> dict[int, int | None]:
 
 
 def _decoded(text: object) -> int:
-    """Return a CRC-32 given in base64, as S3 writes it; raise InvalidRequest."""
-    try:
-        data = base64.b64decode(str(text), validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if len(data) != 4:
-        message = "crc32 must be the base64 of four bytes."
+    """Return a CRC-32 given in hexadecimal; raise InvalidRequest."""
+    if not (isinstance(text, str) and _CRC32.fullmatch(text)):
+        message = "crc32 must have eight hexadecimal digits."
         raise InvalidRequest(message)
-    return int.from_bytes(data, "big")
+    return int(text, 16)
 
 
 def _verified(blocks: Iterator[bytes], size: int, crc32: int | None) -> Iterator[bytes]:
