@@ -31,7 +31,7 @@ migrations: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp  ## Write the tables of the documentation anew, and the site
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m docs.tables
-	$(BIN)/mkdocs build -q
+	$(BIN)/zensical build --strict
 
 release: $(VENV)/dev.stamp  ## Build what would be published, and verify it; nothing is published
 	rm -rf var/dist && mkdir -p var/dist
