@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +31,9 @@ def patient(whole_stack: Stack) -> Iterator[Stack]:
 
 
 @contextmanager
-def zombie(stack: Stack, path: str, data: bytes, declared: int, method: str = "POST") -> Iterator[socket.socket]:
+def zombie(
+    stack: Stack, path: str, data: bytes, declared: int, method: str = "POST", extra: str = ""
+) -> Iterator[socket.socket]:
     """Send ``data``, part of a body, and keep the connection open without sending more."""
     url = urlsplit(stack.url("patient"))
     uid = path.rpartition("=")[2].rpartition("/")[2]
@@ -39,11 +42,28 @@ def zombie(stack: Stack, path: str, data: bytes, declared: int, method: str = "P
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Token {stack.token}\r\n"
             f"Content-Type: {kind}\r\nContent-Length: {declared}\r\n"
-            f"Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n\r\n"
+            f"Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n{extra}\r\n"
         )
         connection.sendall(head.encode() + data)
         eventually(lambda: stack.ask(f"UploadSession.objects.get(pk='{uid}').lease_until is not None"))
         yield connection
+
+
+@contextmanager
+def sending(connection: socket.socket) -> Iterator[None]:
+    """Send a block several times a second."""
+    ended = threading.Event()
+
+    def send() -> None:
+        with suppress(OSError):
+            while not ended.wait(0.1):
+                connection.sendall(bytes(32 * 1024))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
 
 
 @pytest.mark.parametrize("web", ["patient", "other"])
@@ -58,6 +78,20 @@ def test_repeated_chunk_takes_over_session(patient: Stack, web: str) -> None:
         assert answer is not None
         assert answer.status_code == 201, answer.text
     check(patient, client, answer.json()["data"], DATA)
+
+
+def test_chunk_with_a_range_takes_over(patient: Stack) -> None:
+    """UpChunk does not retry 423: a client that says where its chunk begins has given up the older request."""
+    client = Client([patient.url()], patient.token)
+    path = client.create(len(DATA))
+    size = len(DATA)
+    place = f"bytes 0-{size - 1}/{len(DATA)}"
+    old = zombie(patient, path, DATA[: 5 * MIB], size, extra=f"Content-Range: {place}\r\n")
+    with old as connection, sending(connection):
+        headers = {"Content-Type": "application/octet-stream", "Content-Range": place}
+        answer = client.request("PUT", path, data=DATA, headers=headers)
+        assert answer is not None
+        assert answer.status_code == 201, answer.text
 
 
 @pytest.mark.parametrize("web", ["patient", "other"])
