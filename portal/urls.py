@@ -11,6 +11,7 @@ from portal import views
 from portal.health import healthz
 from uploads.contrib.onlyoffice.login import TokenLogin
 from uploads.contrib.prometheus import metrics
+from uploads.urls.tus import add_slash
 
 handler404 = "uploads.contrib.onlyoffice.views.page_not_found"
 
@@ -19,6 +20,7 @@ urlpatterns = [
     re_path(r"^api/2\.0/authentication(?:\.json)?/?$", TokenLogin.as_view({"post": "create", "get": "check"})),
     path("", include("uploads.urls.onlyoffice")),
     path("tus/", include("uploads.urls.tus")),
+    path("tus", add_slash),
     path("folders/<str:folder_id>/tus/", include("uploads.urls.tus", namespace="folder-tus")),
     path("uppy/", include("uploads.urls.uppy")),
     path("folders/<str:folder_id>/uppy/", include("uploads.urls.uppy", namespace="folder-uppy")),

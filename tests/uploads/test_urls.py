@@ -103,6 +103,11 @@ def test_checks_report_unreachable_routes(use_urls: UseUrls, routes: list[Any], 
 TUS = include(("uploads.urls.tus", "tus"), namespace="avatars")
 
 
+def test_missing_slash_is_redirected(api: APIClient, root: Folder) -> None:
+    answer = api.post("/tus?name=a.txt", HTTP_UPLOAD_LENGTH="3", HTTP_TUS_RESUMABLE="1.0.0")
+    assert (answer.status_code, answer["Location"]) == (308, "/tus/?name=a.txt")
+
+
 @pytest.mark.parametrize(
     ("route", "prefix"),
     [

@@ -4,16 +4,28 @@ Example: ``path("tus/", include("uploads.urls.tus"))``
 
 The folder is part of the URL, ``path("folders/<str:folder_id>/tus/", …)``, or an argument:
 ``path("avatars/", include("uploads.urls.tus", namespace="avatars"), {"folder_id": "12"})``.
+
+Some clients are configured without the slash: ``path("tus", add_slash)`` redirects them.
 """
 
 from __future__ import annotations
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 
 from uploads._internal.protocols.direct.views import PartsViewSet, PartViewSet
 from uploads._internal.protocols.resources.views import CollectionViewSet, UploadViewSet
 
 app_name = "tus"
+
+
+@csrf_exempt
+def add_slash(request: HttpRequest, **_: object) -> HttpResponse:
+    """Redirect to the same URL with a slash. The client repeats its method and body there (308)."""
+    path, _mark, query = request.get_full_path().partition("?")
+    return HttpResponse(status=308, headers={"Location": f"{path}/" + (f"?{query}" if query else "")})
+
 
 urlpatterns = [
     path(
