@@ -663,6 +663,8 @@ def test_operator_page_is_live(boss: Page, page: Page, stack: Stack, line: Wire,
     assert shown.locator(".upload-progress").inner_text() != before
     for scheme in ("light", "dark"):
         boss.emulate_media(color_scheme=scheme)
+        # The admin's links change their color slowly.
+        boss.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
         assert findings(boss, ".upload-numbers") == []
 
     other = file(47 * MIB)
