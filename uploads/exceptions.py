@@ -149,18 +149,6 @@ class ModeConflict(UploadError):
     text = "The upload session receives {mode} chunks; ways of sending cannot be mixed."
 
 
-class DirectUnsupported(UploadError):
-    code = "direct_unsupported"
-    status = 409
-    text = "The parts of this file must be sent through the portal: {reason}."
-
-
-class PartSigned(UploadError):
-    code = "part_signed"
-    status = 409
-    text = "Part {number} was signed for other bytes; begin a new upload."
-
-
 class UploadIncomplete(UploadError):
     code = "upload_incomplete"
     status = 409

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from uploads.models.bookkeeping import Account, NamingKey, PendingFile, StoreRecord, TaskRun
+from uploads.models.bookkeeping import Account, Move, NamingKey, PendingFile, StoreRecord, TaskRun
 from uploads.models.choices import FINISHING, MAY_EXPIRE, PAST_SENDING, CheckResult, Mode, State
 from uploads.models.managers import WrittenManager
 from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, SignedPart, UploadPart
-from uploads.models.session import Move, UploadSession, UploadSessionQuerySet, hash_of
+from uploads.models.session import UploadSession, UploadSessionQuerySet, hash_of
 
 __all__ = [
     "FINISHING",

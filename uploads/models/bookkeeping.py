@@ -1,4 +1,4 @@
-"""Models for stores, tasks, limits, the naming key, and files that wait for a form."""
+"""Models for the history, stores, tasks, limits, the naming key, and files that wait for a form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,31 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from uploads.models.choices import State
 from uploads.models.managers import WrittenManager
 from uploads.models.session import UploadSession
+
+
+class Move(models.Model):
+    """A change of a session's state; all of them are its history."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="moves", verbose_name=_("session"))
+    at = models.DateTimeField(_("time"), default=timezone.now)
+    before = models.CharField(_("from"), max_length=10, choices=State)
+    after = models.CharField(_("to"), max_length=10, choices=State)
+    why = models.TextField(_("reason"), blank=True)
+    who = models.CharField(_("user"), max_length=255, blank=True, help_text=_("Empty if the app made the change."))
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("state change")
+        verbose_name_plural = _("history")
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}: {self.why}"
 
 
 class PendingFile(models.Model):

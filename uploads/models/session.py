@@ -336,25 +336,3 @@ class UploadSession(models.Model):
             for name, value in values.items():
                 setattr(self, name, value)
         return bool(rows)
-
-
-class Move(models.Model):
-    """A change of a session's state; all of them are its history."""
-
-    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="moves", verbose_name=_("session"))
-    at = models.DateTimeField(_("time"), default=timezone.now)
-    before = models.CharField(_("from"), max_length=10, choices=State)
-    after = models.CharField(_("to"), max_length=10, choices=State)
-    why = models.TextField(_("reason"), blank=True)
-    who = models.CharField(_("user"), max_length=255, blank=True, help_text=_("Empty if the app made the change."))
-
-    objects = WrittenManager()
-
-    class Meta:
-        base_manager_name = "objects"
-        verbose_name = _("state change")
-        verbose_name_plural = _("history")
-        ordering = ("pk",)
-
-    def __str__(self) -> str:
-        return f"{self.before} → {self.after}: {self.why}"

@@ -26,7 +26,7 @@ from uploads._internal.transfer.lease import acquire_lease, fresh_expiry
 from uploads._internal.transfer.targets import begin_planned, upload_of
 from uploads._internal.transfer.transactions import durable, outside_transaction
 from uploads.destinations import Destination, destination_of
-from uploads.exceptions import DirectUnsupported, InvalidRequest, PartSigned, SessionBusy, UploadIncomplete
+from uploads.exceptions import InvalidRequest, SessionBusy, UploadError, UploadIncomplete
 from uploads.models import Mode, SignedPart, State, UploadPart, UploadSession
 
 MIB = 2**20
@@ -37,6 +37,18 @@ FEW_PARTS = 1000
 LOOK_EVERY = 16
 """Number of signed parts after which the store is asked for the stored ones, to show the progress."""
 MISSING_SHOWN = 20
+
+
+class DirectUnsupported(UploadError):
+    code = "direct_unsupported"
+    status = 409
+    text = "The parts of this file must be sent through the portal: {reason}."
+
+
+class PartSigned(UploadError):
+    code = "part_signed"
+    status = 409
+    text = "Part {number} was signed for other bytes; begin a new upload."
 
 
 @dataclass(frozen=True)

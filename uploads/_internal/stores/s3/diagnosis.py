@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.checks import CheckMessage, Warning
 
-from uploads._internal.stores.s3.calls import members
+from uploads._internal.stores.s3.calls import code_of, members
 
 if TYPE_CHECKING:
     from storages.backends.s3 import S3Storage
@@ -30,6 +30,20 @@ def clock_problems(date: str | None) -> Iterator[str]:
     skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) if date else 0
     if skew > MAX_SKEW:
         yield f"this host's clock and the store's differ by {skew:.0f} s; S3 refuses requests at 900 s: run NTP"
+
+
+def add_cors_rule(client: S3Client, bucket: str, rule: Any) -> bool:
+    """Add a CORS rule to the bucket's rules; return False if it has the rule."""
+    try:
+        rules: list[Any] = client.get_bucket_cors(Bucket=bucket)["CORSRules"]
+    except ClientError as error:
+        if code_of(error) != "NoSuchCORSConfiguration":
+            raise
+        rules = []
+    if rule in rules:
+        return False
+    client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [*rules, rule]})
+    return True
 
 
 def bucket_problems(client: S3Client, bucket: str, prefix: str, lifetime: timedelta) -> Iterator[str]:

@@ -35,7 +35,6 @@ from uploads._internal.stores.names import fragments_prefix
 from uploads._internal.stores.s3 import diagnosis
 from uploads._internal.stores.s3.calls import (
     COMPLETION_REFUSED,
-    code_of,
     errors_translated,
     has_no_such_call,
     is_denied,
@@ -213,18 +212,8 @@ class S3Store(S3Capabilities):
         return SignedUrl(str(url), headers)
 
     def add_cors_rule(self, rule: dict[str, Any]) -> bool:
-        bucket = self.storage.bucket_name
         with errors_translated():
-            try:
-                rules: list[Any] = self.client.get_bucket_cors(Bucket=bucket)["CORSRules"]
-            except ClientError as error:
-                if code_of(error) != "NoSuchCORSConfiguration":
-                    raise
-                rules = []
-            if rule in rules:
-                return False
-            self.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [*rules, rule]})  # type: ignore[list-item]
-        return True
+            return diagnosis.add_cors_rule(self.client, self.storage.bucket_name, rule)
 
     def link(self, name: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
         shown = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
