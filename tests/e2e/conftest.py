@@ -16,8 +16,10 @@ from typing import Any
 import psycopg
 import pytest
 import requests
+from playwright.sync_api import Browser, Page
 
 from devstack.weed import free_ports
+from tests.browser import sign_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,3 +131,13 @@ def demo_on_files(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
     started = start_demo(AWS_STORAGE_BUCKET_NAME="")
     yield started
     started.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, demo: Demo) -> Iterator[Page]:
+    """Yield the demo's folder page, signed in; a module's own ``demo`` counts."""
+    context = browser.new_context()
+    page = context.new_page()
+    sign_in(page, demo.url)
+    yield page
+    context.close()

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
-from tests.browser import needs_browser, sign_in
+from tests.browser import needs_browser
 from tests.data import MIB, sha256, some_bytes
 from tests.e2e.conftest import Demo
 from tests.proxy import Wire, wired
@@ -36,15 +36,6 @@ UPLOAD = """async ([name, options, leaves]) => {
     if (leaves) session.pause();
     return [session.state, session.error?.code ?? ""];
 }"""
-
-
-@pytest.fixture
-def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    context = browser.new_context()
-    page = context.new_page()
-    sign_in(page, demo.url)
-    yield page
-    context.close()
 
 
 @pytest.fixture

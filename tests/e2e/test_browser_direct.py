@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
-from tests.browser import needs_browser, sign_in
+from tests.browser import needs_browser
 from tests.data import MIB, some_bytes
 from tests.e2e.conftest import Demo
 
@@ -26,15 +26,6 @@ def demo(start_demo: Callable[..., Demo]) -> Iterator[Demo]:
     started = start_demo(UPLOADS_DIRECT="true")
     yield started
     started.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, demo: Demo) -> Iterator[Page]:
-    context = browser.new_context()
-    page = context.new_page()
-    sign_in(page, demo.url)
-    yield page
-    context.close()
 
 
 @pytest.fixture

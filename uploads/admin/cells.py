@@ -83,7 +83,7 @@ class SessionCells:
 
     @admin.display(description=_("CRC-32"))
     def checksum(self, session: UploadSession) -> str:
-        return "–" if session.crc32 is None else f"{session.crc32:08x}"
+        return session.crc or "–"
 
     @admin.display(description=_("metadata"))
     def metadata(self, session: UploadSession) -> str:

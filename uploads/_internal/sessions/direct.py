@@ -57,16 +57,16 @@ class DirectSettings:
 
     DIRECT: bool = conf.setting(
         False,  # noqa: FBT003 - the default
-        54,
+        57,
         "True or False",
         "Offer clients signed URLs, to send parts straight to the store; a destination's option `direct` overrides it.",
         lambda value: isinstance(value, bool),
     )
     DIRECT_ENDPOINT_URL: str = conf.setting(
-        "", 55, "URL", "The store's public address, if clients reach it by another name than the portal.", conf.is_text
+        "", 58, "URL", "The store's public address, if clients reach it by another name than the portal.", conf.is_text
     )
     DIRECT_URL_LIFETIME: timedelta = conf.setting(
-        timedelta(minutes=15), 56, "timedelta", "How long a signed URL is valid.", conf.is_duration
+        timedelta(minutes=15), 59, "timedelta", "How long a signed URL is valid.", conf.is_duration
     )
 
 
