@@ -51,6 +51,14 @@ def read_once(path: str) -> Any:
 JSONFileLoader.load_file = lambda _self, path: read_once(path)  # type: ignore[method-assign, assignment]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _volumes_deleted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Delete what the S3 servers stored, several GB in each run; all of them have ended by then."""
+    yield
+    for volume in tmp_path_factory.getbasetemp().rglob("*.dat"):
+        volume.unlink()
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Weed]:
     """Yield a real S3 server for the whole test session."""
