@@ -22,6 +22,7 @@ from rest_framework.test import APIClient
 
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
+from tests.proxy import Proxy
 from uploads._internal import doctor, sessions
 from uploads._internal.direct_probe import cors_rule
 from uploads._internal.stores.base import Store
@@ -172,11 +173,22 @@ def test_overdue_session_is_completed_if_whole(
 ) -> None:
     parts = direct.begin(DATA)
     direct.send(parts, DATA, *numbers)
-    UploadSession.objects.update(expires_at=timezone.now())
+    UploadSession.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
     sessions.expire_stale(batch_size=10)
     assert UploadSession.objects.get().state == state
     assert File.objects.count() == (state == State.COMPLETED)
     assert s3_uploads() == set()
+
+
+def test_overdue_session_waits_for_the_store(proxy: Proxy, direct: Direct) -> None:
+    """The task ends although a whole batch has to be tried again."""
+    direct.sign(direct.begin(DATA), DATA, 1)
+    proxy.faults.down = True
+    for state in (State.OPEN, State.EXPIRED):
+        UploadSession.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
+        sessions.expire_stale(batch_size=1)
+        assert UploadSession.objects.get().state == state
+        proxy.heal()
 
 
 def test_foreign_sessions_are_not_found(store: Store, direct: Direct, other_user: User) -> None:
@@ -199,6 +211,18 @@ def test_direct_parts_need_the_setting(
     path = urlsplit(answer["Location"]).path + "/parts"
     refused = api.post(path, {"parts": [{"number": 1}]}, format="json")
     assert (refused.status_code, refused.json()["code"]) == (409, "direct_unsupported")
+
+
+def test_customer_keys_keep_the_way_through_the_portal(
+    s3_store: Any, direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client would need the secret key to send a part to the store."""
+    secret = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    monkeypatch.setattr(s3_store.storage, "object_parameters", secret)
+    parts = direct.begin(DATA)
+    answer = direct.sign(parts, DATA, 1)
+    assert (answer.status_code, answer.json()["code"]) == (409, "direct_unsupported")
+    assert direct.api.head(parts.removesuffix("/parts"), HTTP_TUS_RESUMABLE="1.0.0").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -249,6 +273,15 @@ def test_doctor_names_the_missing_cors_rule(direct: Direct, s3_uploads: Callable
     call_command("uploads_cors", "http://portal.example", apply=True, stdout=out)
     assert "nothing to do" in out.getvalue()
     assert s3_uploads() == set()
+
+
+def test_signing_shows_the_progress(s3_store: Store, direct: Direct) -> None:
+    """The store is asked from time to time, because no byte passes the portal."""
+    parts = direct.begin(DATA)
+    direct.send(parts, DATA, 1, 2)
+    UploadSession.objects.update(updated_at=timezone.now() - timedelta(minutes=1))
+    direct.sign(parts, DATA, 3)
+    assert UploadSession.objects.get().bytes_stored == 2 * P
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
@@ -23,6 +24,9 @@ from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, Store
 from uploads.models import MAY_EXPIRE, Mode, PendingFile, State, TaskRun, UploadSession
 
 logger = logging.getLogger(__name__)
+
+RETRY_AFTER = timedelta(minutes=5)
+"""Additional lifetime of an overdue session whose parts cannot be listed at the moment."""
 
 
 @outside_transaction
@@ -93,6 +97,7 @@ def _expire_batch(size: int) -> tuple[int, int]:
 
 def _complete_instead(session: UploadSession) -> bool:
     """Complete an overdue session if the store has all its parts; return False if it has to expire."""
+    overdue = session.expires_at
     if not session.change(expires_at=fresh_expiry()):
         return True  # It is no longer idle.
     try:
@@ -102,8 +107,9 @@ def _complete_instead(session: UploadSession) -> bool:
         session.refresh_from_db()
         if session.state != State.OPEN:
             return True
-        session.change(expires_at=timezone.now())
-        return isinstance(error, StoreUnavailable | SessionBusy)
+        passes = isinstance(error, StoreUnavailable | SessionBusy)
+        session.change(expires_at=timezone.now() + RETRY_AFTER if passes else overdue)
+        return passes
     return True
 
 
