@@ -25,6 +25,8 @@ MIB = 2**20
 MAX_NAME = 1024
 """Maximum number of characters in an object's name."""
 DEFAULT_ALIAS = "default"
+PARTIAL = "+partial"
+"""Appended to the alias of a destination for partial uploads to it (tus 1.0, concatenation)."""
 Group = TypeVar("Group")
 
 

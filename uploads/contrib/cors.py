@@ -33,6 +33,7 @@ EXPOSE_HEADERS = (
     "Tus-Resumable",
     "Tus-Version",
     "Upload-Complete",
+    "Upload-Concat",
     "Upload-Defer-Length",
     "Upload-Draft-Interop-Version",
     "Upload-Expires",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.module_loading import import_string
 
 from uploads._internal import conf
-from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.conf import DEFAULT_ALIAS, PARTIAL
 from uploads.destinations.base import Destination
 from uploads.exceptions import NotFound
 
@@ -33,6 +33,9 @@ def all_aliases() -> list[str]:
 
 def configured(alias: str) -> dict[str, Any]:
     """Return the long form of a destination's settings; raise NotFound for an unknown alias."""
+    if alias.endswith(PARTIAL):
+        backend = "uploads._internal.protocols.tus.partial.PartialDestination"
+        return {"BACKEND": backend, "OPTIONS": {"whole": alias.removesuffix(PARTIAL)}}
     try:
         entry = (_BUILT_IN | _all())[alias]
     except KeyError as error:

@@ -81,13 +81,10 @@ class FormDestination(Destination):
         return ()  # The objects lie among the portal's own files, which the audit must not examine.
 
     def in_use(self, names: Collection[str]) -> Collection[str]:
-        """Return the names that wait for a form or are in a FileField of the portal."""
-        if not names:
-            return ()
-        pending = PendingFile.objects.filter(session__object_name__in=names)
-        found = set(pending.values_list("session__object_name", flat=True))
-        if not (form_routes() or UploadSession.objects.filter(destination=FORMS).exists()):
-            return found  # No form ever received a file.
+        """Return the names that are in a FileField of the portal."""
+        if not names or not (form_routes() or UploadSession.objects.filter(destination=FORMS).exists()):
+            return ()  # No form ever received a file.
+        found: set[str] = set()
         for field in file_fields():
             rows = field.model._base_manager.using(router.db_for_write(field.model))
             try:

@@ -36,7 +36,7 @@ class Move(models.Model):
 
 
 class PendingFile(models.Model):
-    """A finished upload that waits for its form. The form's transaction deletes the row."""
+    """A finished upload that waits for a form, or for the file it is a part of. Their transaction deletes the row."""
 
     session = models.OneToOneField(UploadSession, models.CASCADE, related_name="pending_file")
     since = models.DateTimeField(default=timezone.now, db_index=True)

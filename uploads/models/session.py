@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads import names
 from uploads._internal import owners, parts
 from uploads._internal.clock import DatabaseNow
+from uploads._internal.conf import PARTIAL
 from uploads._internal.parts import UploadPlan
 from uploads.models.choices import FINISHING, MAY_EXPIRE, CheckResult, Mode, State
 from uploads.models.managers import WrittenManager
@@ -232,6 +233,16 @@ class UploadSession(models.Model):
     def metadata(self) -> dict[str, str]:
         """The metadata that the client sent beside the file's name and size."""
         return dict(self.declared.get("metadata", []))
+
+    @property
+    def is_partial(self) -> bool:
+        """True if its bytes become part of another session's file."""
+        return self.destination.endswith(PARTIAL)
+
+    @property
+    def partials(self) -> list[uuid.UUID]:
+        """The ids of the partial uploads that make up the file."""
+        return [uuid.UUID(hex=pk) for pk in self.declared.get("partials", [])]
 
     @property
     def folder(self) -> int | str:

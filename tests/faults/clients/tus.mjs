@@ -4,9 +4,10 @@ import { basename } from "node:path";
 import { Upload } from "tus-js-client";
 
 const [endpoint, token, path, limit] = process.argv.slice(2);
+const parallelUploads = Number(process.env.PARALLEL);
 const upload = new Upload(createReadStream(path), {
   endpoint,
-  uploadSize: statSync(path).size,
+  ...(parallelUploads > 1 ? { parallelUploads } : { uploadSize: statSync(path).size }),
   headers: { Authorization: `Token ${token}` },
   retryDelays: [0, 200, 400, 800, 1600, 3200],
   metadata: { filename: basename(path) },

@@ -266,7 +266,8 @@ class UploadView(ViewSet):
     def open(self, folder_id: str, file: FileRequest) -> UploadSession:
         """Open a session for the file at the destination of the URL."""
         self.named_file = file.name
-        return sessions.create(self.user, folder_id, replace(file, destination=self.destination))
+        create = sessions.concatenate if file.partials else sessions.create
+        return create(self.user, folder_id, replace(file, destination=self.destination))
 
     def folder_of(self, file: FileRequest) -> str:
         """Return the folder of the URL, else the client's; empty if neither names one."""

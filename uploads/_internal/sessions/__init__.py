@@ -6,6 +6,7 @@ from uploads._internal.sessions.admission import require_live, require_no_failur
 from uploads._internal.sessions.audit import Comparison, audit, compare
 from uploads._internal.sessions.check import RELEASABLE, check, checks_due, release_checked
 from uploads._internal.sessions.complete import complete, complete_due, retry
+from uploads._internal.sessions.concatenate import concatenate
 from uploads._internal.sessions.create import FileRequest, create, create_edit
 from uploads._internal.sessions.end import abort, delete_pending_file, expire_now, expire_stale, extend, purge
 from uploads._internal.sessions.limits import max_file_size
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "complete",
     "complete_due",
+    "concatenate",
     "create",
     "create_edit",
     "delete_pending_file",

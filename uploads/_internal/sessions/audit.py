@@ -172,12 +172,13 @@ def _unfinished(names: list[str]) -> Iterator[Upload]:
 
 
 def _owned_objects(names: list[str]) -> set[str]:
-    """Return the members of ``names`` that an unfinished session or the portal owns.
+    """Return the members of ``names`` that an unfinished session, a file that waits, or the portal owns.
 
     The portal is queried last: a file that is published in between belongs to the portal by then.
     """
     unfinished = UploadSession.objects.unfinished()
-    owned = set(unfinished.named(names).values_list("object_name", flat=True))
+    waiting = UploadSession.objects.filter(pending_file__isnull=False)
+    owned = {name for rows in (unfinished, waiting) for name in rows.named(names).values_list("object_name", flat=True)}
     owned |= set(Fragment.objects.filter(session__in=unfinished, name__in=names).values_list("name", flat=True))
     segments = Segment.objects.filter(session__in=unfinished, name__in=_fragments(names))
     owned |= set(segments.values_list("name", flat=True))

@@ -180,7 +180,8 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             return  # Another process is completing the session.
         # The answer to the COMMIT was lost, but the file is published.
     logger.info("session %s: completed as file %s", session.label, session.file_id)
-    signals.session_completed.send_robust(UploadSession, session=session)
+    if not session.is_partial:
+        signals.session_completed.send_robust(UploadSession, session=session)
 
 
 def _release_fragments(session: UploadSession) -> None:

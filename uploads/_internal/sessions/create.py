@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import mimetypes
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from uploads import names, signals
 from uploads._internal import conf, owners
-from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.conf import DEFAULT_ALIAS, PARTIAL
 from uploads._internal.sessions.end import abort
 from uploads._internal.sessions.limits import check_file, check_user, is_limited, max_size_for, save_within_limits
 from uploads._internal.sessions.rules import ANY, Rules
@@ -64,6 +64,10 @@ class FileRequest:
     """Maximum number of characters of a title; longer titles are cut."""
     destination: str = DEFAULT_ALIAS
     """Alias of the destination that gets the file."""
+    is_partial: bool = False
+    """True if the bytes become part of a file (tus, concatenation)."""
+    partials: Sequence[UUID] = ()
+    """The ids of the partial uploads that make up the file, in their order."""
     id: UUID = field(default_factory=uuid4)
     """The id of the session."""
 
@@ -78,7 +82,7 @@ def create(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> UploadS
     QuotaExceeded, EncryptionUnsupported or StoreUnavailable. Nothing remains of the session then.
     """
     _check_metadata(file.metadata)
-    destination = get_destination(file.destination)
+    destination = get_destination(file.destination + PARTIAL if file.is_partial else file.destination)
     title, subfolders = (
         names.clean(file.name, file.longest_title),
         names.split_path(file.relative_path, file.longest_title),
@@ -139,7 +143,8 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
         destination.discard(session)
         raise
     logger.info("session %s: created for %d bytes", session.label, session.file_size)
-    signals.session_created.send_robust(UploadSession, session=session)
+    if not session.is_partial:
+        signals.session_created.send_robust(UploadSession, session=session)
     return session
 
 
@@ -203,6 +208,8 @@ def _declared(file: FileRequest) -> dict[str, Any]:
     Times are aware or naive, as the portal's own dates are.
     """
     declared: dict[str, Any] = {"metadata": [[name, value] for name, value in file.metadata.items()]}
+    if file.partials:
+        declared["partials"] = [pk.hex for pk in file.partials]
     with suppress(OverflowError):  # before year 1 or after 9999
         if moment := file.created_at:
             declared["created_at"] = (moment if settings.USE_TZ else timezone.make_naive(moment)).isoformat()

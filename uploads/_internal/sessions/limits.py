@@ -6,10 +6,11 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce
 
 from uploads._internal import conf, parts
+from uploads._internal.conf import PARTIAL
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.targets import largest_in_one_upload, largest_joined
@@ -23,7 +24,7 @@ from uploads.exceptions import (
     StoreUnavailable,
     TooManySessions,
 )
-from uploads.models import Account, UploadSession
+from uploads.models import Account, State, UploadSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -40,7 +41,7 @@ def check_file(session: UploadSession) -> None:
         largest = min(largest, config.MAX_FILE_SIZE)
     if session.file_size > largest:
         raise FileTooLarge(maximum=largest)
-    allowed = config.ALLOWED_EXTENSIONS
+    allowed = None if session.is_partial else config.ALLOWED_EXTENSIONS
     if allowed is not None and PurePosixPath(session.file_name).suffix.lower() not in allowed:
         raise ExtensionNotAllowed(allowed=", ".join(sorted(allowed)))
 
@@ -104,11 +105,18 @@ def _require_space(size: int, free: int, reserved: int, slack: int = 0) -> int:
 def _reserved(
     user: AbstractBaseUser, destination: Destination, *, besides: UploadSession | None = None
 ) -> dict[str, int]:
-    """Return the count and the bytes of the user's unfinished sessions in the destination."""
-    others = UploadSession.objects.unfinished().of(user).filter(destination=destination.alias)
+    """Return the count and the bytes of the user's unfinished sessions in the destination.
+
+    The bytes of completed partial uploads count until they belong to a file.
+    """
+    alias = destination.alias.removesuffix(PARTIAL)
+    mine = UploadSession.objects.of(user)
+    others = mine.unfinished().filter(destination__in=[alias, alias + PARTIAL])
+    others |= mine.filter(destination=alias + PARTIAL, pending_file__isnull=False)
     if besides:
-        others = others.exclude(pk=besides.pk)
-    return others.aggregate(count=Count("pk"), size=Coalesce(Sum("file_size"), 0))
+        others = others.exclude(pk__in=[besides.pk, *besides.partials])
+    unfinished = Count("pk", filter=~Q(state=State.COMPLETED))
+    return others.aggregate(count=unfinished, size=Coalesce(Sum("file_size"), 0))
 
 
 def is_limited(user: AbstractBaseUser, destination: Destination) -> bool:

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from functools import reduce
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from functools import partial, reduce
 from itertools import groupby
 
 from uploads._internal.parts import UploadPlan, combine_crc32
-from uploads._internal.stores.base import Store
+from uploads._internal.stores.base import Part, Store
+from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.dirty import DirtyParts
 from uploads._internal.transfer.lease import Lease
 from uploads._internal.transfer.targets import target_of
 from uploads._internal.transfer.threads import StoreThreads
 from uploads._internal.transfer.transactions import durable
 from uploads._internal.transfer.writer import PartWriter, Stored, commit_stored, parts_among, read_fragment, save_stored
-from uploads.models import Fragment, NumberedChunk, UploadPart, UploadSession
+from uploads.models import Fragment, NumberedChunk, Segment, UploadSession
 
 COMMIT_EVERY = 1.0
 """Seconds between two commits of new parts: this much work is repeated after a failure."""
 BATCH = 500
 
 
-def whole_crc32(rows: Iterator[Stored] | list[UploadPart] | list[NumberedChunk] | list[Stored]) -> int:
+def whole_crc32(rows: Iterable[Stored | NumberedChunk | Segment]) -> int:
     """Return the CRC-32 of the rows' bytes, joined in the order of the rows; that of each row is known."""
     return reduce(lambda crc32, row: combine_crc32(crc32, row.crc32 or 0, row.size or 0), rows, 0)
 
@@ -48,7 +50,7 @@ def make_parts(lease: Lease, store: Store, plan: UploadPlan) -> None:
     session = lease.session
     fragments = placed_fragments(session)
     starts = [at for at, _ in fragments]
-    missing = _missing(session, plan, fragments)
+    missing = _copy_parts(lease, store, plan, fragments, _missing(session, plan, fragments))
     if not session.file_size and not session.parts.exists():
         missing = [0]  # An upload has at least one part.
     for _, run in groupby(enumerate(missing), lambda item: item[1] - item[0]):
@@ -73,6 +75,59 @@ def _missing(session: UploadSession, plan: UploadPlan, fragments: list[tuple[int
         offsets = [index * plan.part_size for index in waiting[start : start + BATCH]]
         touched -= {plan.index(at) for at in session.parts.filter(offset__in=offsets).values_list("offset", flat=True)}
     return sorted(touched)
+
+
+def _copy_parts(
+    lease: Lease, store: Store, plan: UploadPlan, fragments: list[tuple[int, Fragment]], missing: list[int]
+) -> list[int]:
+    """Let the store copy each part that lies within one partial upload; return the indexes of all others."""
+    session, left = lease.session, []
+    if not session.partials or not store.composes:
+        return missing
+    starts = [at for at, _ in fragments]
+    under_way: list[tuple[int, Future[Part]]] = []
+
+    def note() -> None:
+        offset, future = under_way.pop(0)
+        part = lease.threads.finish(future)
+        with durable():
+            lease.commit(keep=True)
+            session.parts.create(offset=offset, size=part.size, crc32=part.crc32, etag=part.etag)
+
+    for index in missing:
+        start, end = index * plan.part_size, min(session.file_size, (index + 1) * plan.part_size)
+        at, fragment = fragments[bisect_right(starts, start) - 1]
+        if fragment.size < plan.part_size or at + fragment.size < end:
+            left.append(index)
+            continue
+        if len(under_way) == lease.threads.count:
+            note()
+        copy = partial(
+            store.copy_part,
+            target_of(session, store, plan.segment(index), lease.confirm),
+            number=plan.number(index),
+            source=fragment.name,
+            start=start - at,
+            size=end - start,
+            whole=fragment.size == end - start,
+        )
+        under_way.append((start, lease.threads.start(copy)))
+    while under_way:
+        note()
+    return left
+
+
+def _read(store: Store, plan: UploadPlan, fragment: Fragment, start: int, end: int) -> Iterator[bytes]:
+    """Yield the fragment's bytes from ``start`` to ``end``; of a partial upload, only these are read."""
+    if fragment.size > plan.part_size:
+        blocks = iter(store.read(fragment.name, start=start, size=end - start))
+        while (block := call_with_timeout(next, blocks, None)) is not None:
+            yield block
+        return
+    position = 0
+    for block in read_fragment(store, fragment):
+        yield block[max(0, start - position) : max(0, end - position)]
+        position += len(block)
 
 
 def _write_run(
@@ -105,12 +160,9 @@ def _write_run(
         with writer:
             writer.decide()
             for at, fragment in inside:
-                position = at
-                for block in read_fragment(store, fragment):
-                    view = block[max(0, start - position) : max(0, end - position)]
-                    position += len(block)
-                    if view:
-                        writer.write(view)
+                for block in _read(store, plan, fragment, max(0, start - at), min(fragment.size, end - at)):
+                    if block:
+                        writer.write(block)
                 if time.monotonic() - committed > COMMIT_EVERY:
                     committed = time.monotonic()
                     commit(writer.take_stored())

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 
-from uploads._internal.parts import UploadPlan, combine_crc32, update_crc32
+from uploads._internal.parts import UploadPlan, update_crc32
 from uploads._internal.stores.base import Part, Store, StoredObject, Upload
 from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.fragments import make_parts, placed_fragments, whole_crc32
@@ -55,15 +55,16 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
     """
     session = lease.session
     if not plan.segment_parts:
-        return _complete_repaired(lease, store, plan, upload_of(session), 0, session.file_size)
-    crc32 = 0
+        made, crc32 = _complete_repaired(lease, store, plan, upload_of(session), 0, session.file_size)
+        return made, _known(session, crc32)
     count = -(-session.file_size // plan.segment_start(1))
     segments = list(session.segments.all())
     if [segment.index for segment in segments] != list(range(count)):
         raise RowsIncomplete(reason=f"of {count} segments there are {len(segments)}")
     for segment in segments:
         _finish_segment(lease, store, plan, segment)
-        crc32 = combine_crc32(crc32, segment.crc32 or 0, segment.size or 0)
+    is_known = all(segment.crc32 is not None for segment in segments)
+    crc32 = _known(session, whole_crc32(segments) if is_known else None)
     copies = _compose(lease, store, plan, segments)
     stored, lost = complete_upload(lease, store, upload_of(session), copies, crc32)
     if stored is None:
@@ -73,6 +74,11 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
             raise StoreUnavailable from lost
         raise lost or StoreUnavailable
     return stored, crc32
+
+
+def _known(session: UploadSession, crc32: int | None) -> int | None:
+    """Return the file's CRC-32; if the store reports none of copied parts, that of the partial uploads."""
+    return whole_crc32([*session.fragments.all()]) if crc32 is None and session.partials else crc32
 
 
 def complete_upload(
@@ -191,7 +197,8 @@ def _finish_segment(lease: Lease, store: Store, plan: UploadPlan, segment: Segme
     end = min(session.file_size, plan.segment_start(segment.index + 1))
     upload = Upload(segment.name, segment.upload_id)
     stored, crc32 = _complete_repaired(lease, store, plan, upload, start, end)
-    if stored.size != end - start or stored.crc32 not in (None, crc32):
+    differs = crc32 is not None and stored.crc32 not in (None, crc32)
+    if stored.size != end - start or differs:
         raise StoredObjectWrong(reason=f"segment {segment.index} has {stored.size} bytes instead of {end - start}")
     segment.size, segment.crc32 = stored.size, crc32
     with durable():

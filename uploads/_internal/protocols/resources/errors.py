@@ -18,9 +18,10 @@ class VersionUnsupported(UploadError):
     text = "This server speaks tus 1.0.0: send it in Tus-Resumable."
 
 
-class ConcatenationUnsupported(UploadError):
-    code = "concatenation_unsupported"
-    text = "Concatenating uploads is not supported: send the file as one upload."
+class UploadConcatenated(UploadError):
+    code = "upload_concatenated"
+    status = 403
+    text = "The upload consists of partial uploads, and takes no bytes."
 
 
 class ContentTypeUnsupported(UploadError):

@@ -224,7 +224,7 @@ class CollectionViewSet(ResourceView):
             session = self._receive_first(session, chunk)
             if self.variant.is_final(session):
                 return self.final(session)
-            sessions.require_no_failure(session)
+        sessions.require_no_failure(session)
         return Response(status=201, headers=self._begun(session) | self.place(session))
 
     def list(self, request: Request, **_: str) -> Response:

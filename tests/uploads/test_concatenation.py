@@ -1,0 +1,173 @@
+"""Concatenation of tus 1.0: a client sends parts of a file at once, and joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from portal.destination import PortalDestination
+from portal.models import File, Folder
+from tests.data import MIB, some_bytes
+from tests.proxy import Proxy
+from tests.uploads.test_tus import TUS, Client, code_of, meta
+from uploads import signals
+from uploads._internal import sessions
+from uploads._internal.stores import get_store
+from uploads._internal.stores.base import Store
+from uploads.models import PendingFile, State, UploadSession
+
+pytestmark = [pytest.mark.django_db]
+
+
+@pytest.fixture
+def tus(api: APIClient, root: Folder, file_store: Store) -> Client:
+    return Client(api)
+
+
+def send_partial(tus: Client, data: bytes) -> str:
+    url: str = tus.create(len(data), data, HTTP_UPLOAD_CONCAT="partial", HTTP_UPLOAD_METADATA="")["Location"]
+    return url
+
+
+def join(tus: Client, *urls: str, name: str = "a.bin", **headers: Any) -> Any:
+    concat = {"HTTP_UPLOAD_CONCAT": f"final;{' '.join(urls)}", "HTTP_UPLOAD_METADATA": meta(filename=name)}
+    return tus.api.post(tus.endpoint, **TUS | concat | headers)
+
+
+def row(url: str) -> UploadSession:
+    return UploadSession.objects.get(pk=url.rpartition("/")[2])
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1], [0, 3, 0], [6 * MIB, 1, 0, 13 * MIB + 5], [31 * MIB + 7, 17 * MIB, 26 * MIB + 1]], ids=str
+)
+def test_file_is_what_its_parts_are(api: APIClient, root: Folder, store: Store, sizes: list[int]) -> None:
+    tus, parts = Client(api, root), [some_bytes(size) for size in sizes]
+    urls = [send_partial(tus, part) for part in parts]
+    assert not File.objects.exists()
+    assert [tus.head(url)["Upload-Concat"] for url in urls] == ["partial"] * len(urls)
+    answer = join(tus, *urls)
+    assert answer.status_code == 201, answer.content
+    final = answer["Location"]
+    assert tus.content(final) == b"".join(parts)
+    found = tus.head(final)
+    paths = [url.partition("testserver")[2] for url in urls]
+    assert found["Upload-Concat"] == f"final;{' '.join(paths)}"
+    assert found["Upload-Offset"] == found["Upload-Length"] == str(sum(sizes))
+    assert not any(store.stat(row(url).object_name) for url, size in zip(urls, sizes, strict=True) if size)
+    assert not list(row(final).fragments.all())
+
+
+def test_large_parts_are_copied_by_the_store(api: APIClient, root: Folder, proxy: Proxy) -> None:
+    """Only the part that two partial uploads share passes the portal again."""
+    tus, parts = Client(api, root), [some_bytes(40 * MIB + 5), some_bytes(40 * MIB)]
+    urls = [send_partial(tus, part) for part in parts]
+    assert get_store("default").composes  # It is found out once.
+    proxy.calls.clear()
+    final = join(tus, *urls)["Location"]
+    assert {kind: proxy.calls[kind] for kind in ("UploadPartCopy", "GetObject", "UploadPart")} == {
+        "UploadPartCopy": 8,
+        "GetObject": 2,
+        "UploadPart": 1,
+    }
+    assert tus.content(final) == b"".join(parts)
+    assert row(final).crc32 is not None
+
+
+def test_repeated_request_returns_the_same_upload(tus: Client) -> None:
+    """The answer to the first request may have been lost."""
+    urls = [send_partial(tus, b"ab"), send_partial(tus, b"c")]
+    first = join(tus, *urls)
+    assert (join(tus, *urls).status_code, join(tus, *urls)["Location"]) == (201, first["Location"])
+    assert File.objects.count() == 1
+    assert code_of(join(tus, *reversed(urls))) == (409, "partials_taken")
+    assert code_of(join(tus, urls[0])) == (409, "partials_taken")
+    assert tus.head(urls[0])["Upload-Offset"] == "2"
+
+
+def test_parts_of_another_file_or_user_are_refused(tus: Client, root: Folder, django_user_model: Any) -> None:
+    other = APIClient()
+    other.force_authenticate(django_user_model.objects.create(username="other"))
+    url, whole = send_partial(tus, b"ab"), tus.create(2, b"ab")["Location"]
+    unfinished = tus.create(3, b"ab", HTTP_UPLOAD_CONCAT="partial")["Location"]
+    assert code_of(join(Client(other), url)) == (404, "session_not_found")
+    assert code_of(join(tus, whole)) == (404, "session_not_found")
+    assert code_of(join(tus, "/tus/elsewhere")) == (404, "session_not_found")
+    assert code_of(join(tus, url, unfinished)) == (409, "partial_unfinished")
+    assert code_of(join(tus, url, url)) == (400, "invalid_request")
+    assert code_of(join(tus)) == (400, "invalid_request")
+    assert code_of(join(tus, url, HTTP_UPLOAD_LENGTH="2")) == (400, "invalid_request")
+    assert join(tus, url).status_code == 201
+
+
+def test_joined_upload_takes_no_bytes(tus: Client) -> None:
+    final = join(tus, send_partial(tus, b"ab"))["Location"]
+    assert code_of(tus.patch(final, 2, b"c")) == (403, "upload_concatenated")
+    assert tus.content(final) == b"ab"
+
+
+def test_rules_apply_to_the_file(
+    tus: Client, uploads_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Name and type are those of the file. Each byte counts once against the user's space."""
+    uploads_settings(ALLOWED_EXTENSIONS=[".pdf"])
+    monkeypatch.setattr(PortalDestination, "free_space", lambda *_: 5)
+    urls = [send_partial(tus, b"abc"), send_partial(tus, b"de")]
+    assert code_of(tus.create(1, name="more.pdf")) == (403, "quota_exceeded")
+    assert code_of(join(tus, *urls, name="a.exe"))[1] == "extension_not_allowed"
+    assert join(tus, *urls, name="a.pdf").status_code == 201
+
+
+def test_signals_are_sent_for_the_file_only(tus: Client) -> None:
+    names: list[str] = []
+
+    def note(session: UploadSession, **_: Any) -> None:
+        names.append(session.file_name)
+
+    both = (signals.session_created, signals.session_completed)
+    for signal in both:
+        signal.connect(note)
+    try:
+        join(tus, send_partial(tus, b"ab"), send_partial(tus, b"c"))
+    finally:
+        for signal in both:
+            signal.disconnect(note)
+    assert names == ["a.bin"] * 2
+
+
+@pytest.mark.parametrize("end", ["deleted", "overdue", "audited"])
+def test_parts_that_no_file_takes_are_deleted(tus: Client, file_store: Store, end: str, user: User) -> None:
+    url = send_partial(tus, b"ab")
+    sessions.audit(fix=True, tell=print)
+    assert len(list(file_store.list_objects(""))) == 1
+    if end == "deleted":
+        assert tus.delete(url).status_code == 204
+    elif end == "overdue":
+        PendingFile.objects.update(since=timezone.now() - timedelta(days=30))
+        sessions.expire_stale(batch_size=10)
+    else:
+        UploadSession.objects.all().delete()
+    assert code_of(join(tus, url)) in [(409, "partials_taken"), (404, "session_not_found")]
+    if end != "audited":
+        assert not list(file_store.list_objects(""))
+
+
+def test_parts_of_a_failed_file_are_deleted_with_it(
+    tus: Client, file_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(PortalDestination, "publish", refuse)
+    final = join(tus, send_partial(tus, b"ab"), send_partial(tus, b"c"))["Location"]
+    assert row(final).state == State.COMPLETING
+    monkeypatch.undo()
+    UploadSession.objects.filter(pk=row(final).pk).update(retry_at=None)
+    sessions.complete_due(limit=10)
+    assert tus.content(final) == b"abc"
