@@ -41,7 +41,8 @@ def join(tus: Client, *urls: str, name: str = "a.bin", **headers: Any) -> Any:
 
 
 def row(url: str) -> UploadSession:
-    return UploadSession.objects.get(pk=url.rpartition("/")[2])
+    session: UploadSession = UploadSession.objects.get(pk=url.rpartition("/")[2])
+    return session
 
 
 @pytest.mark.parametrize(

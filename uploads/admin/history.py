@@ -1,4 +1,4 @@
-"""The history of a session: its creation, changes of state, problems, and operators' actions."""
+"""The history of a session: its creation, changes of state, problems, refused requests, and operators' actions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import datetime
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext
 
 from uploads._internal import owners
 from uploads.admin.actions import ACTIONS
-from uploads.models import State, UploadSession
+from uploads.models import Refusal, State, UploadSession
 
 
 @dataclass
@@ -28,6 +30,7 @@ def history_of(session: UploadSession) -> list[Event]:
     """Return the events, the oldest first."""
     created = Event(session.created_at, str(State.OPEN.label), gettext("created"), session.owner_key)
     moves = [Event(move.at, move.get_after_display(), move.why, move.who) for move in session.moves.all()]
+    refusals = [_event_of(refusal) for refusal in session.refusals.all()]
     logged = LogEntry.objects.filter(
         content_type=get_content_type_for_model(UploadSession), object_id=str(session.pk)
     ).select_related("user")
@@ -37,4 +40,13 @@ def history_of(session: UploadSession) -> list[Event]:
         for entry in logged
         if entry.change_message in without_move
     ]
-    return sorted([created, *moves, *actions], key=lambda event: event.at)
+    return sorted([created, *moves, *refusals, *actions], key=lambda event: event.at)
+
+
+def _event_of(refusal: Refusal) -> Event:
+    about = refusal.code
+    if refusal.times > 1:
+        last = timezone.localtime(refusal.last_at) if timezone.is_aware(refusal.last_at) else refusal.last_at
+        values = {"code": refusal.code, "count": refusal.times, "last": date_format(last, "Y-m-d H:i:s")}
+        about = gettext("%(code)s, %(count)s times, last: %(last)s") % values
+    return Event(refusal.first_at, gettext("refused"), f"{refusal.text} ({about})", refusal.who)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uploads.models.bookkeeping import Account, Move, NamingKey, PendingFile, StoreRecord, TaskRun
+from uploads.models.bookkeeping import Account, Move, NamingKey, PendingFile, Refusal, StoreRecord, TaskRun
 from uploads.models.choices import FINISHING, MAY_EXPIRE, PAST_SENDING, CheckResult, Mode, State
 from uploads.models.managers import WrittenManager
 from uploads.models.parts import CopiedPart, Fragment, NumberedChunk, Segment, SignedPart, UploadPart
@@ -21,6 +21,7 @@ __all__ = [
     "NamingKey",
     "NumberedChunk",
     "PendingFile",
+    "Refusal",
     "Segment",
     "SignedPart",
     "State",

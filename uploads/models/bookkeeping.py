@@ -35,6 +35,27 @@ class Move(models.Model):
         return f"{self.before} → {self.after}: {self.why}"
 
 
+class Refusal(models.Model):
+    """Refused requests of a session that have the same error code."""
+
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="refusals")
+    code = models.CharField(max_length=100)
+    text = models.TextField(help_text="The sentence of the last refusal.")
+    who = models.CharField(max_length=255)
+    times = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(default=timezone.now)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    objects = WrittenManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        constraints = (models.UniqueConstraint(fields=["session", "code"], name="upload_sessions_refusal_code"),)
+
+    def __str__(self) -> str:
+        return f"{self.code}, {self.times} times"
+
+
 class PendingFile(models.Model):
     """A finished upload that waits for a form, or for the file it is a part of. Their transaction deletes the row."""
 

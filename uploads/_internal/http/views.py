@@ -23,16 +23,18 @@ from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
 from uploads import signals
-from uploads._internal import conf, owners, sessions
+from uploads._internal import conf, owners, sessions, tracing
 from uploads._internal.causes import cause_of
 from uploads._internal.conf import DEFAULT_ALIAS
 from uploads._internal.http.body import django_request, drain, has_unread_body, leave_unread, require_body
 from uploads._internal.http.deadline import declared_length
 from uploads._internal.http.errors import as_upload_error
+from uploads._internal.http.exceptions import DatabaseUnavailable
 from uploads._internal.http.metadata import FOLDERS, first_value
 from uploads._internal.http.probes import SYNC_WORKER, is_sync_worker
 from uploads._internal.http.slots import RequestSlot
 from uploads._internal.sessions import FileRequest
+from uploads._internal.sessions.states import note_refusal
 from uploads.destinations import destination_of
 from uploads.destinations.base import caller_scope, set_caller
 from uploads.exceptions import SessionNotFound
@@ -137,18 +139,23 @@ class UploadView(ViewSet):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.slot = RequestSlot()
         status = 500  # of an error that no handler knows
-        try:
-            with caller_scope():
-                response = super().dispatch(request, *args, **kwargs)
-            status = response.status_code
-            return response
-        except Exception:  # Whichever handler responds, the client must be able to read the response.
-            self._drain(request)
-            raise
-        finally:
-            self.slot.release()  # Only now is the rest of the body read, too.
-            if signals.request_finished.receivers:
-                self._report(request.method or "", status)
+        name = "receive" if request.method in ("POST", "PUT", "PATCH") else "request"
+        with tracing.span(name, protocol=self.protocol, method=request.method) as attributes:
+            try:
+                with caller_scope():
+                    response = super().dispatch(request, *args, **kwargs)
+                status = response.status_code
+                return response
+            except Exception:  # Whichever handler responds, the client must be able to read the response.
+                self._drain(request)
+                raise
+            finally:
+                self.slot.release()  # Only now is the rest of the body read, too.
+                attributes |= {"status": status, "code": self.refusal_code}
+                if self.named_session:
+                    attributes["session"] = self.named_session.pk.hex
+                if signals.request_finished.receivers:
+                    self._report(request.method or "", status)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in SAFE_METHODS:
@@ -225,6 +232,8 @@ class UploadView(ViewSet):
             f" ({_printable(cause_of(error))})" if known is not error or error.__cause__ else "",
         )
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django's own flag: its line says less
+        if session and not isinstance(known, DatabaseUnavailable):
+            note_refusal(session, self.refusal_code, str(known or error), self._owner_key() or "")
 
     def _drain(self, request: HttpRequest) -> None:
         """Read the rest of the body in the request's slot, or in one for refused requests."""

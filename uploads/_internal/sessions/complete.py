@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from uploads import signals
-from uploads._internal import conf
+from uploads._internal import conf, tracing
 from uploads._internal.causes import cause_of, is_interruption
 from uploads._internal.parts import UploadPlan
 from uploads._internal.sessions.states import move, move_held, note_problem
@@ -129,6 +129,7 @@ def retry(session: UploadSession, *, who: str = "") -> UploadSession:
     raise SessionBusy
 
 
+@tracing.traced("complete")
 def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
     """Complete the session that ``lease`` holds, and release it; the attempt is already counted.
 
@@ -262,6 +263,7 @@ def _verify(session: UploadSession, stored: StoredObject, crc32: int | None) -> 
     raise StoredObjectWrong(reason=reason)
 
 
+@tracing.traced("publish")
 def _publish(lease: Lease) -> None:
     session = lease.session
     destination = destination_of(session)
@@ -304,6 +306,7 @@ def _result(file: PublishedFile) -> dict[str, object]:
 
 
 def _retry_later(lease: Lease, error: Exception) -> None:
+    tracing.note_error(error)
     session = lease.session
     if session.attempts >= conf.current().COMPLETION_ATTEMPTS:
         fail(lease, error)
@@ -316,6 +319,7 @@ def _retry_later(lease: Lease, error: Exception) -> None:
 
 def fail(lease: Lease, error: Exception, **values: Any) -> None:
     """Stop completing the session until an operator retries it or it expires."""
+    tracing.note_error(error)
     session = lease.session
     expires_at = timezone.now() + conf.current().FAILED_LIFETIME
     why = reason_of(error)

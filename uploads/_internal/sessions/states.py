@@ -5,15 +5,25 @@ Each transition is a compare-and-set on the row, with a history row in the same 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import Error, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
 
 from uploads._internal.causes import cause_of
 from uploads._internal.transfer.lease import Lease
-from uploads._internal.transfer.transactions import alias
-from uploads.models import Move, State, UploadSession
+from uploads._internal.transfer.transactions import alias, durable, require_no_transaction
+from uploads.exceptions import TransactionOpen
+from uploads.models import Move, Refusal, State, UploadSession
+
+logger = logging.getLogger(__name__)
+
+MAX_REFUSALS = 30
+"""Maximum number of error codes whose refusals a session's history counts."""
+MAX_TEXT = 500
+"""Maximum length of a refusal's sentence, which may quote a header of the client."""
 
 MOVES = {
     (State.OPEN, State.COMPLETING): "the last byte is stored",
@@ -74,6 +84,22 @@ def note_problem(session: UploadSession, error: BaseException) -> None:
     last = session.moves.order_by("-pk").values_list("why", flat=True).first()
     if last != why:
         _note(session, State(session.state), State(session.state), why, "")
+
+
+def note_refusal(session: UploadSession, code: str, text: str, who: str) -> None:
+    """Count a refused request in the session's history.
+
+    A failure is only logged, because the client must get the refusal.
+    """
+    try:
+        require_no_transaction()
+        text, same = text[:MAX_TEXT], session.refusals.filter(code=code)
+        with durable():
+            again = same.update(times=F("times") + 1, text=text, last_at=timezone.now())
+            if not again and session.refusals.count() < MAX_REFUSALS:
+                Refusal.objects.create(session=session, code=code, text=text, who=who)
+    except (Error, TransactionOpen) as error:
+        logger.warning("session %s: refusal %s is not in its history: %s", session.label, code, cause_of(error))
 
 
 def _note(session: UploadSession, before: State, to: State, why: str, who: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from uploads._internal import conf
@@ -52,7 +53,7 @@ class Caller:
                 free.release()
 
         try:
-            threading.Thread(target=run, name="uploads-call", daemon=True).start()
+            threading.Thread(target=copy_context().run, args=(run,), name="uploads-call", daemon=True).start()
         except RuntimeError as error:  # The system allows no more threads.
             free.release()
             raise CallTimeout(str(error)) from error

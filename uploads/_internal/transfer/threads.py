@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
 from uploads._internal import conf
@@ -47,9 +48,9 @@ class StoreThreads:
         self._calls: set[Future[Any]] = set()
 
     def start(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
-        """Begin a store call in a thread."""
+        """Begin a store call in a thread, in the context of the request: its span is the parent of the call's."""
         self._executor = self._executor or ThreadPoolExecutor(self.count, thread_name_prefix="uploads-store")
-        future = self._executor.submit(call, *args, **kwargs)
+        future = self._executor.submit(copy_context().run, call, *args, **kwargs)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         return future
