@@ -35,7 +35,9 @@ class Environment(NamedTuple):
 
 OLDEST, NEWEST = "5.2", "6.1"
 NO_PYTHON = f"Django {NEWEST} needs Python 3.12 or newer; this machine has none."
-MODELS = Environment(OLDEST, packages="crispy-bootstrap5 django-filer django-polymorphic django-safedelete")
+MODELS = Environment(
+    OLDEST, packages="crispy-bootstrap5 django-filer django-oscar django-polymorphic django-safedelete"
+)
 STRICT = Environment(OLDEST, packages="django-cors-headers django-csp djangorestframework-simplejwt")
 WAGTAIL = Environment(NEWEST, packages="wagtail>=8")
 HOSTS = {
@@ -47,6 +49,7 @@ HOSTS = {
     "wagtail_site.images": WAGTAIL,
     "filer_site": MODELS,
     "filer_site.images": MODELS,
+    "oscar_site": MODELS,
     "archive": MODELS,
     "archive.images": MODELS,
     "elsewhere_db": None,
