@@ -193,7 +193,7 @@ UPLOADS: dict[str, Any] = {
     "INTERIM_RESPONSES": env.bool("UPLOADS_INTERIM_RESPONSES", default=False),
 }
 
-CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="filesystem://")
+CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="filesystem://localhost")  # kombu warns if there is no host
 CELERY_TASK_DEFAULT_QUEUE = env("CELERY_QUEUE", default="celery")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 if CELERY_BROKER_URL.startswith("filesystem:"):

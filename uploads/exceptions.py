@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.template.defaultfilters import filesizeformat
+
 
 class UploadError(Exception):
     """The base of all errors. A failed call leaves its session unchanged."""
@@ -73,11 +75,6 @@ class ChunkNotMultiple(UploadError):
 class ChunkBeyondFile(UploadError):
     code = "chunk_beyond_file"
     text = "The chunk exceeds the end of the file: {remaining} of {total} bytes are still missing."
-
-
-class ChunkNumberInvalid(UploadError):
-    code = "chunk_number_invalid"
-    text = "The chunk number must be between 1 and {highest}."
 
 
 class ContentRangeInvalid(UploadError):
@@ -221,7 +218,11 @@ class TooManySessions(UploadError):
 class QuotaExceeded(UploadError):
     code = "quota_exceeded"
     status = 403
-    text = "The file has {size} bytes, but you have only {free} left; {reserved} are reserved by unfinished uploads."
+    text = "The file has {size}, but you have only {free} left; {reserved} are reserved by unfinished uploads."
+
+    def __init__(self, **sizes: int) -> None:
+        text = self.text.format_map({name: filesizeformat(size) for name, size in sizes.items()})
+        super().__init__(text, **sizes)
 
 
 class SessionBusy(UploadError):

@@ -122,6 +122,17 @@ def test_emptying_the_trash_asks_first(page: Page, name: str) -> None:
     page.get_by_role("link", name="Trash").click()
     page.get_by_role("button", name="Empty trash").click()
     question = page.get_by_role("alertdialog")
-    expect(question).to_contain_text(re.compile(r"Delete \d+ files? and all their versions\?"))
+    expect(question).to_contain_text(re.compile(r"Delete \d+ files? with all versions\?"))
     question.get_by_role("button", name="Empty trash").click()
     expect(page.get_by_role("main")).to_contain_text("The trash is empty.")
+
+
+def test_user_page_links_to_uploads(browser: Browser, demo: Demo, name: str) -> None:
+    page = browser.new_page()
+    sign_in(page, demo.url, "admin")
+    page.goto(f"{demo.url}/admin/auth/user/?q=demo")
+    page.click("#result_list tbody th a")
+    page.get_by_role("link", name="Upload sessions", exact=True).and_(page.locator(".object-tools a")).click()
+    expect(page.locator("#result_list .upload-owner").first).to_contain_text("demo")
+    expect(page.locator("#changelist-filter")).to_contain_text("By owner")
+    page.close()

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.weed import free_ports
 from tests import browser
-from tests.e2e.conftest import ROOT
+from tests.e2e.conftest import ROOT, Demo
 
 pytestmark = pytest.mark.skipif("DATABASE_URL" in os.environ, reason="the pages have databases of their own")
 STEP = re.compile(
@@ -58,10 +58,10 @@ def test_tutorial_ends_with_an_upload_page(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     page = (ROOT / "docs" / "tutorial.md").read_text()
     try:
-        follow(page.replace("/path/to/this/checkout", str(ROOT)).replace("8000", str(port)), tmp_path)
+        follow(page.replace("/path/to/this/checkout", str(ROOT)).replace("8001", str(port)), tmp_path)
         with browser.launched() as chromium:
             tab = chromium.new_page()
-            tab.goto(f"http://127.0.0.1:{port}/admin/login/?next=/upload/")
+            tab.goto(f"http://127.0.0.1:{port}/upload/")
             tab.fill("[name=username]", "ada")
             tab.fill("[name=password]", "secret")
             tab.click("[type=submit]")
@@ -72,6 +72,11 @@ def test_tutorial_ends_with_an_upload_page(tmp_path: Path) -> None:
         assert stored.read_bytes() == b"dropped"
     finally:
         subprocess.run(["pkill", "-f", f"manage.py runserver {port}"], check=False)
+
+
+def test_readme_uploads_to_demo(demo: Demo, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("## One upload to the demo\n")[2].partition("\n## ")[0]
+    follow(section.replace("http://127.0.0.1:8000", demo.url), tmp_path)
 
 
 def test_readme_embeds_in_a_new_project(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_form_files_count_against_free_space(file_store: Store, user: User, root
     settings.QUOTA = 10
     metadata = {"field": ticket(user, Limits(label="a"))}
     request = FileRequest(name="a.bin", size=11, destination="forms", metadata=metadata)
-    with pytest.raises(Exception, match="only 10 left"):
+    with pytest.raises(Exception, match=r"only 10.bytes left"):
         sessions.create(user, "", request)
 
 

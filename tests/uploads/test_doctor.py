@@ -112,7 +112,7 @@ def test_cron_satisfies_the_task_check(file_store: Store) -> None:
 
 def ways(url: str) -> list[str]:
     """Return the problems that the doctor finds when it probes the protocols."""
-    return [finding.text for finding in doctor.examine(url) if finding.about == "way" and not finding.ok]
+    return [finding.text for finding in doctor.examine(url) if finding.about == "path" and not finding.ok]
 
 
 def test_probe_respects_the_script_prefix(file_store: Store, settings: Any, before: str) -> None:

@@ -57,7 +57,7 @@ def test_ended_session_frees_its_reservation(
     settings.QUOTA = 20
     uploads_settings(MAX_OPEN_SESSIONS=2)
     first = open_session(6)
-    with pytest.raises(QuotaExceeded, match="14 left; 6 are reserved"):
+    with pytest.raises(QuotaExceeded, match=r"14.bytes left; 6.bytes are reserved"):
         open_session(15)
     open_session(14 - 6)
     with pytest.raises(TooManySessions, match="2 unfinished uploads; the maximum is 2"):
@@ -69,7 +69,7 @@ def test_ended_session_frees_its_reservation(
 def test_published_files_count_against_the_quota(settings: Any, open_session: OpenSession) -> None:
     settings.QUOTA = 10
     assert sessions.receive(open_session(6), chunk_of(b"abcdef")).state == State.COMPLETED
-    with pytest.raises(QuotaExceeded, match="4 left"):
+    with pytest.raises(QuotaExceeded, match=r"4.bytes left"):
         open_session(5)
 
 

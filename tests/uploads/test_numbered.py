@@ -13,13 +13,13 @@ from tests.helpers import Chunk, chunk_of, finalize
 from tests.proxy import Proxy
 from uploads._internal import sessions
 from uploads._internal.http.exceptions import IncompleteBody
+from uploads._internal.sessions.numbered.receive import ChunkNumberInvalid
 from uploads._internal.sessions.rules import ANY
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.targets import upload_of
 from uploads.exceptions import (
     ChunkBeyondFile,
-    ChunkNumberInvalid,
     ChunkSizeDiffers,
     ChunkTooSmall,
     FileTooLarge,

@@ -67,6 +67,13 @@ ADVICE = {
         _("Look up in the worker's log what ended each attempt, for example a lack of memory. Then retry."), RETRY
     ),
     "quota_exceeded": Advice(_("The user deletes files, or gets more space. Then retry."), RETRY),
+    **dict.fromkeys(
+        ("folder_not_found", "file_not_found"),
+        Advice(
+            _("Restore what is missing, then retry. Otherwise, the user uploads the file again, to another place."),
+            RETRY,
+        ),
+    ),
     "upload_gone": Advice(
         _("The user uploads the file again. A retry cannot help: the store no longer has the bytes."), LOST
     ),

@@ -66,6 +66,7 @@ class BoundedPaginator(Pages):
 class UploadSessionAdmin(SessionCells, SessionAdmin):
     list_display = ("file", "state_badge", "progress", "speed", "time_left", "last_activity", "expiry")
     list_filter = (StateFilter, OwnerFilter, "created_at", "updated_at", DestinationFilter, "check_result")
+    empty_value_display = "–"
     list_per_page = 50
     list_max_show_all = 0
     paginator = BoundedPaginator
@@ -132,6 +133,11 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
 
     def _allowed(self, request: HttpRequest) -> list[Action]:
         return [action for action in ACTIONS if getattr(self, f"has_{action.name}_permission")(request)]
+
+    def _possible(self, request: HttpRequest, session: UploadSession) -> list[Action]:
+        """Return the allowed actions that can help, the most helpful first."""
+        allowed = {action.name: action for action in self._allowed(request)}
+        return [allowed[name] for name in advise(session).actions if name in allowed]
 
     def ask(self, request: HttpRequest, queryset: QuerySet[UploadSession], action: Action) -> HttpResponseBase | None:
         """Show a confirmation page, which lists the uploads that the action cannot change."""
@@ -247,7 +253,7 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
             "segments": session.segments.all(),
             "drawn": drawn(session),
             "checkbox": ACTION_CHECKBOX_NAME,
-            "possible_actions": [action for action in self._allowed(request) if action.can_help(session)],
+            "possible_actions": self._possible(request, session),
             "subtitle": session.file_name,
             "title": _("Upload session"),
             **self._comparison(request, session),

@@ -51,10 +51,10 @@ def probe_upload(
     """
     kind = "form" if form else "chunk"
     if path is None:
-        return Finding("way", ok=False, text="the URL of chunks depends on a request, so it cannot be probed")
+        return Finding("path", ok=False, text="the URL of chunks depends on a request, so it cannot be probed")
     address = f"{url.rstrip('/')}/{path}"
     if not address.startswith(("http://", "https://")):
-        return Finding("way", ok=False, text=f"{url} is not an http(s) address")
+        return Finding("path", ok=False, text=f"{url} is not an http(s) address")
     content_type, body = "application/octet-stream", bytes(size)
     if form:
         boundary = uuid.uuid4().hex
@@ -69,23 +69,25 @@ def probe_upload(
     except urllib.error.HTTPError as error:
         status, body, headers = error.code, error.read(), error.headers
     except OSError as error:
-        return Finding("way", ok=False, text=f"{url} does not take a body of {size} bytes: {error}")
+        return Finding("path", ok=False, text=f"{url} does not take a body of {size} bytes: {error}")
     try:
         code = str(code_of(json.loads(body)))
     except (ValueError, KeyError, TypeError):
         code = ""
     if code == TransactionOpen.code:
         text = "something runs requests in a database transaction (middleware?): exempt the upload URLs from it"
-        return Finding("way", ok=False, text=text)
+        return Finding("path", ok=False, text=text)
     if code == BodyConsumed.code:
         text = "middleware reads request.POST or request.body before the app: exempt the upload URLs from it"
-        return Finding("way", ok=False, text=text)
+        return Finding("path", ok=False, text=text)
     if SYNC_WORKER in headers:
         text = "gunicorn's sync workers kill chunks that take longer than --timeout: add --worker-class gthread"
-        return Finding("way", ok=False, text=text)
+        return Finding("path", ok=False, text=text)
     if code and status in (401, 404):
-        return Finding("way", ok=True, text=f"a {kind} of {size} bytes gets through to the app at {address}")
+        return Finding("path", ok=True, text=f"a {kind} of {size} bytes gets through to the app at {address}")
     hint = "give the address where the portal really is" if 300 <= status < 400 else HINTS.get(status, "look there")
     return Finding(
-        "way", ok=False, text=f"a proxy or server before the app answers a {kind} of {size} bytes with {status}: {hint}"
+        "path",
+        ok=False,
+        text=f"a proxy or server before the app answers a {kind} of {size} bytes with {status}: {hint}",
     )

@@ -22,16 +22,18 @@ button { font: inherit; color: inherit; background: transparent; border: 1px sol
 button:hover { border-color: var(--accent); }
 button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 #summary { color: var(--quiet); margin: .6rem 0 0; font-size: .875em; }
+:is(#summary, #list):empty { margin: 0; }
 #all { display: flex; flex-wrap: wrap; gap: .35rem .75rem; align-items: center; margin-top: .5rem; font-size: .8125em; }
+#all:not(:has(button:not([hidden]), #total:not([hidden]))) { display: none; }
 #total { flex: 1 1 8rem; }
 ul { list-style: none; margin: .5rem 0 0; padding: 0; max-height: 24rem; overflow: auto; position: relative; }
-li { display: grid; grid-template-columns: 2rem minmax(0, 1fr) auto; gap: .15rem .75rem; align-items: center; padding: .45rem 4px; border-bottom: 1px solid var(--line); content-visibility: auto; contain-intrinsic-height: 3.5rem; }
+li { display: grid; grid-template-columns: 2rem minmax(0, 1fr) minmax(10.25rem, auto); gap: .15rem .75rem; align-items: center; padding: .45rem 4px; border-bottom: 1px solid var(--line); content-visibility: auto; contain-intrinsic-height: 3.5rem; }
 li > * { grid-column: 2; }
 .icon { grid-area: 1 / 1 / span 3; position: relative; height: 2rem; color: var(--quiet); }
 .icon > * { position: absolute; width: 100%; height: 100%; object-fit: cover; border-radius: 4px; }
 .icon svg { fill: none; stroke: currentColor; stroke-width: 1.5; stroke-linejoin: round; }
 .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.buttons { display: flex; flex-wrap: wrap; gap: .35rem; font-size: .8125rem; grid-area: 1 / 3 / span 3; }
+.buttons { display: flex; flex-wrap: wrap; justify-content: end; gap: .35rem; font-size: .8125rem; grid-area: 1 / 3 / span 3; }
 .bar { height: 6px; border-radius: 3px; background: var(--line); overflow: hidden; position: relative; }
 .bar i { position: absolute; inset: 0 auto 0 0; background: var(--accent); }
 .bar .sent { opacity: .4; }
@@ -40,7 +42,7 @@ li[data-state=failed] .status { color: var(--bad); }
 li[data-state=completed] .status { color: var(--good); }
 li[data-state=completed] .bar i { background: var(--good); }
 li:is([data-state=failed], [data-state=cancelled]) .bar { visibility: hidden; height: 0; }
-@media (max-width: 30rem) { li { grid-template-columns: 2rem minmax(0, 1fr); } li .buttons { grid-area: 4 / 2; } }
+@media (max-width: 30rem) { li { grid-template-columns: 2rem minmax(0, 1fr); } li .buttons { grid-area: 4 / 2; justify-content: start; } }
 `;
 
 // CSP may forbid style elements.

@@ -10,8 +10,13 @@ from uploads._internal.sessions.receive import explain_loss
 from uploads._internal.sessions.rules import Chunk, Rules
 from uploads._internal.stores import get_store
 from uploads._internal.transfer.transactions import outside_transaction
-from uploads.exceptions import ChunkNumberInvalid, SessionAborted, SessionExpired, UploadGone
+from uploads.exceptions import SessionAborted, SessionExpired, UploadError, UploadGone
 from uploads.models import Mode, UploadSession
+
+
+class ChunkNumberInvalid(UploadError):
+    code = "chunk_number_invalid"
+    text = "The chunk number must be between 1 and {highest}."
 
 
 def check_number(session: UploadSession, number: int, rules: Rules) -> None:
