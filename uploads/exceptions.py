@@ -221,8 +221,7 @@ class QuotaExceeded(UploadError):
     text = "The file has {size}, but you have only {free} left; {reserved} are reserved by unfinished uploads."
 
     def __init__(self, **sizes: int) -> None:
-        text = self.text.format_map({name: filesizeformat(size) for name, size in sizes.items()})
-        super().__init__(text, **sizes)
+        super().__init__(self.text.format_map({name: filesizeformat(size) for name, size in sizes.items()}), **sizes)
 
 
 class SessionBusy(UploadError):
