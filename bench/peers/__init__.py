@@ -286,8 +286,9 @@ class OursDirect(Ours):
         batches = iter(range(1, count + 1, BATCH))
 
         def work(_: int) -> None:
-            portal, store = self.connect(), http.client.HTTPConnection(urlsplit(self.store).netloc, timeout=300)
+            store = http.client.HTTPConnection(urlsplit(self.store).netloc, timeout=300)
             for first in batches:
+                portal = self.connect()  # Each time, because gunicorn closes idle connections.
                 datas = {
                     number: memoryview(BLOCK)[: min(part_size, size - (number - 1) * part_size)]
                     for number in range(first, min(first + BATCH, count + 1))

@@ -16,6 +16,8 @@ import requests
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
@@ -282,6 +284,17 @@ def test_signing_shows_the_progress(s3_store: Store, direct: Direct) -> None:
     UploadSession.objects.update(updated_at=timezone.now() - timedelta(minutes=1))
     direct.sign(parts, DATA, 3)
     assert UploadSession.objects.get().bytes_stored == 2 * P
+
+
+@pytest.mark.parametrize(("checked", "text"), [(True, "straight to the store"), (False, "without checksums")])
+def test_admin_names_the_way_of_the_bytes(
+    s3_store: Store, direct: Direct, admin_client: Client, text: str, *, checked: bool
+) -> None:
+    direct.send(direct.begin(DATA), DATA, 1, checked=checked)
+    address = reverse("admin:upload_sessions_uploadsession_change", args=[UploadSession.objects.get().pk])
+    page = admin_client.get(address).content.decode()
+    assert text in page
+    assert "X-Amz" not in page
 
 
 @pytest.mark.django_db(transaction=True)

@@ -72,20 +72,44 @@ def test_parts_form_the_file(store: Store, plugin: Plugin, part: int, *, reporte
     assert (File.objects.get().content_type, File.objects.get().title) == ("application/x-a", "a.bin")
 
 
-def test_parts_go_straight_to_the_store(s3_store: Store, plugin: Plugin, uploads_settings: Any) -> None:
+@pytest.mark.parametrize("part", [5 * MIB, 6 * MIB])
+def test_parts_go_straight_to_the_store(s3_store: Store, plugin: Plugin, uploads_settings: Any, part: int) -> None:
     uploads_settings(DIRECT=True)
     data = some_bytes(12 * MIB + 7)
-    upload = plugin.begin(metadata={"size": len(data)})
-    for number, start in enumerate(range(0, len(data), 5 * MIB), 1):
+    upload = plugin.begin(metadata={"size": len(data), "partSize": part})
+    for number, start in enumerate(range(0, len(data), part), 1):
         url = plugin.api.get(f"/uppy/s3/multipart/{upload}/{number}?key=a.bin").json()["url"]
         assert "testserver" not in url
-        answer = requests.put(url, data[start : start + 5 * MIB], timeout=60)
+        answer = requests.put(url, data[start : start + part], timeout=60)
         assert (answer.status_code, "ETag" in answer.headers) == (200, True)
     assert sum(row["Size"] for row in plugin.listed(upload)) == len(data)
     assert plugin.complete(upload, [1, 2, 3], {1: "x", 2: "x", 3: "x"}).json()["code"] == "part_changed"
     answer = plugin.complete(upload, [1, 2, 3])
     assert answer.status_code == 200, answer.content
     assert plugin.content(answer) == data
+
+
+@pytest.mark.parametrize(
+    ("given", "parameters"),
+    [({}, {}), ({"partSize": 5 * MIB}, {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32})],
+    ids=["part-size-unknown", "customer-keys"],
+)
+def test_parts_that_cannot_be_signed_go_through_the_portal(
+    s3_store: Any, plugin: Plugin, uploads_settings: Any, monkeypatch: Any, given: Any, parameters: Any
+) -> None:
+    uploads_settings(DIRECT=True)
+    monkeypatch.setattr(s3_store.storage, "object_parameters", parameters)
+    upload = plugin.begin(metadata={"size": 12 * MIB} | given)
+    assert "testserver" in plugin.api.get(f"/uppy/s3/multipart/{upload}/1?key=a.bin").json()["url"]
+
+
+def test_malformed_part_size_is_refused(s3_store: Store, plugin: Plugin, uploads_settings: Any) -> None:
+    answer = plugin.api.post("/uppy/s3/multipart", {"filename": "a", "metadata": {"partSize": "x"}}, format="json")
+    assert answer.status_code == 400
+    uploads_settings(DIRECT=True)
+    headers = {"HTTP_UPLOAD_LENGTH": "3", "HTTP_UPLOAD_METADATA": "partSize eA=="}  # x, by another protocol
+    place = plugin.api.post("/tus/", HTTP_TUS_RESUMABLE="1.0.0", **headers)["Location"]
+    assert "testserver" in plugin.api.get(f"/uppy/s3/multipart/{place.rsplit('/')[-1]}/1").json()["url"]
 
 
 def test_resent_part_replaces_the_first(file_store: Store, plugin: Plugin) -> None:

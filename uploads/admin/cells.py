@@ -20,11 +20,16 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads.admin.advice import is_stalled
 from uploads.admin.filters import stalled
-from uploads.models import FINISHING, State, TaskRun, UploadSession
+from uploads.models import FINISHING, Mode, State, TaskRun, UploadSession
 
 MAX_COUNTED_ROWS = 10_000
 """Maximum number of rows that are counted and paginated, so that lists stay fast."""
 KIB = 1024
+WAYS = {
+    Mode.SEQUENTIAL: _("through the portal, in order"),
+    Mode.NUMBERED: _("through the portal, in numbered chunks"),
+    Mode.DIRECT: _("straight to the store"),
+}
 A_MINUTE, A_YEAR = timedelta(minutes=1), timedelta(days=365)
 
 
@@ -102,13 +107,20 @@ class SessionCells:
     def stored(self, session: UploadSession) -> str:
         return size_text(session.bytes_stored)
 
+    @admin.display(description=_("way of the bytes"))
+    def way(self, session: UploadSession) -> str:
+        if session.mode == Mode.DIRECT and not session.layout.get("checked"):
+            return gettext("straight to the store, without checksums")
+        return str(WAYS.get(Mode(session.mode), "–"))
+
     @admin.display(description=_("bytes composed"))
     def composed(self, session: UploadSession) -> str:
         return size_text(session.bytes_composed)
 
     @admin.display(description=_("layout"))
     def layout_text(self, session: UploadSession) -> str:
-        texts = (f"{name}: {size_text(n) if name.endswith('_size') else n}" for name, n in session.layout.items())
+        shown = {name: n for name, n in session.layout.items() if name != "checked"}
+        texts = (f"{name}: {size_text(n) if name.endswith('_size') else n}" for name, n in shown.items())
         return "; ".join(texts) or "–"
 
     @admin.display(description=_("encrypted"))

@@ -79,7 +79,10 @@ class UploadSessionAdmin(SessionCells, SessionAdmin):
     list_filter_sheet = True  # django-unfold: filters beside the list would push columns out of sight.
 
     fieldsets = (
-        (_("File"), {"fields": ("id_text", "size", "stored", "destination", "folder_id", "file_id", "check_result")}),
+        (
+            _("File"),
+            {"fields": ("id_text", "size", "stored", "way", "destination", "folder_id", "file_id", "check_result")},
+        ),
         (
             _("Technical details"),
             {

@@ -21,7 +21,7 @@ def stored_rows(session: UploadSession) -> list[tuple[Any, ...]]:
     waiting = session.fragments.all()[: MAX_STORED_ROWS - len(rows)]
     rows += [(_("waiting for more bytes"), fragment.chunk or "–", fragment) for fragment in waiting]
     return [
-        (number, chunk, size_text(row.offset), size_text(row.size), row.crc, row.created_at)
+        (number, chunk, size_text(row.offset), size_text(row.size), row.crc or "–", row.created_at)
         for number, chunk, row in rows
     ]
 

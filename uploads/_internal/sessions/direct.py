@@ -20,7 +20,7 @@ from uploads._internal.sessions.admission import check_open, require_live
 from uploads._internal.sessions.complete import await_check, complete, complete_held
 from uploads._internal.sessions.states import move_held
 from uploads._internal.stores import get_store
-from uploads._internal.stores.base import SignedUrl, Store
+from uploads._internal.stores.base import SignedUrl, Store, Upload
 from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.lease import acquire_lease, fresh_expiry
 from uploads._internal.transfer.targets import begin_planned, upload_of
@@ -34,8 +34,8 @@ PART_SIZE = 8 * MIB
 """Preferred size of a direct part in bytes."""
 FEW_PARTS = 1000
 """Maximum number of parts while they are smaller than 5 GiB: ListParts answers 1,000 at a time."""
-LOOK_EVERY = 16
-"""Number of signed parts after which the store is asked for the stored ones, to show the progress."""
+LOOK_AFTER = timedelta(seconds=5)
+"""Time after which signing asks the store for the stored parts, to show the progress."""
 MISSING_SHOWN = 20
 
 
@@ -154,13 +154,14 @@ def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_si
         raise InvalidRequest(message)
     else:
         _note_checksums(session, wanted)
-    session.change(expires_at=fresh_expiry())
-    if any(number % LOOK_EVERY == 0 for number in wanted):
+    if timezone.now() - session.updated_at > LOOK_AFTER:
+        session.change(expires_at=fresh_expiry())
         list_direct(session)
     seconds = int(settings.DIRECT_URL_LIFETIME.total_seconds())
     until, found = expires_at(settings), []
     for number, crc32 in wanted.items():
-        signed = store.sign_part(
+        signed = _sign(
+            store,
             upload_of(session),
             number=number,
             size=sizes[number],
@@ -168,14 +169,20 @@ def sign_parts(session: UploadSession, wanted: Mapping[int, int | None], part_si
             seconds=seconds,
             endpoint=settings.DIRECT_ENDPOINT_URL,
         )
-        if signed is None:
-            raise DirectUnsupported(reason="its storage has no signed URLs")
         found.append(DirectPart(number, (number - 1) * plan.part_size, sizes[number], signed, until))
     return found
 
 
+def _sign(store: Store, upload: Upload, **wanted: Any) -> SignedUrl:
+    signed = store.sign_part(upload, **wanted)
+    if signed is None:
+        raise DirectUnsupported(reason="its storage has no signed URLs")
+    return signed
+
+
 def _begin(session: UploadSession, store: Store, plan: UploadPlan, *, checked: bool) -> UploadPlan:
-    """Begin the upload in the store, unless another request was first."""
+    """Begin the upload in the store, unless another request was first, or the store signs no URLs."""
+    _sign(store, Upload(session.file_name, "trial"), number=1, size=1, crc32=None, seconds=1, endpoint="")
     layout = plan.as_json() | {"checked": checked and store.takes_checksums}
     untouched = UploadSession.objects.idle().filter(mode=Mode.UNDECIDED)
 

@@ -13,7 +13,7 @@ const FINAL = new Set(["completed", "failed", "cancelled"]);
 const CEILINGS = new Map();
 /** Connections to the store, parts signed in one request, and attempts before an unreachable store is given up. */
 const [CONNECTIONS, BATCH, STORE_ATTEMPTS] = [4, 16, 3];
-/** Endpoints whose store this page cannot reach: their files go through the portal. */
+/** Endpoints whose store signs no URLs or cannot be reached by this page: their files go through the portal. */
 const UNREACHABLE = new Set();
 const DEFAULTS = {
   endpoint: "/tus/",
@@ -57,6 +57,7 @@ export class UploadSession extends EventTarget {
   #signed = new Map();
   #signing = null;
   #storeFailures = 0;
+  #reached = false;
   #wake = null;
   #running = null;
   #samples = [];
@@ -196,7 +197,8 @@ export class UploadSession extends EventTarget {
       this.#sendInOrder();
       return true;
     }
-    if (error.code === "store_unreachable") {
+    if (error.code === "store_unreachable" || error.code === "direct_unsupported") {
+      UNREACHABLE.add(this.#base("endpoint").href);
       await this.#end();
       this.#forget();
       return (this.#anew = true);
@@ -306,28 +308,20 @@ export class UploadSession extends EventTarget {
   /** Start over if the stored bytes differ from the file. */
   async #compare() {
     this.#set("comparing");
-    const sum = async (start, size) => {
-      let sum = -1;
-      for (let at = start; at < start + size && !this.#stopped; at += 4 * MIB) {
-        const part = this.file.slice(at, Math.min(at + 4 * MIB, start + size));
-        sum = update(sum, new Uint8Array(await this.#reading(part.arrayBuffer())));
-      }
-      return hex(sum);
-    };
     let same = true;
     if (this.#direct) {
       for (const [number, crc32] of this.#etags) {
         const start = (number - 1) * this.#plan.part_size;
-        same &&= !crc32 || crc32 === (await sum(start, Math.min(this.#plan.part_size, this.file.size - start)));
+        same &&= !crc32 || crc32 === (await this.#sum(start, this.#plan.part_size));
       }
     } else if (this.#numbered) {
       for (const [number, etag] of this.#etags) {
         const size = parseInt(etag.split("-")[1], 16);
-        same &&= etag.includes(await sum((number - 1) * this.#partSize, size));
+        same &&= etag.includes(await this.#sum((number - 1) * this.#partSize, size));
       }
     } else {
       const said = await (await this.#call("GET", `${this.url}?crc32`)).json();
-      same = !said.crc32 || said.crc32 === (await sum(0, said.offset));
+      same = !said.crc32 || said.crc32 === (await this.#sum(0, said.offset));
     }
     if (this.#stopped) return;
     this.#unsure = false;
@@ -335,6 +329,17 @@ export class UploadSession extends EventTarget {
       this.#forget();
       this.#anew = true;
     }
+  }
+
+  /** CRC-32 of a range, up to the end of the file; the page stays responsive meanwhile. */
+  async #sum(start, size) {
+    let sum = -1;
+    const end = Math.min(start + size, this.file.size);
+    for (let at = start; at < end && !this.#stopped; at += 4 * MIB) {
+      const piece = this.file.slice(at, Math.min(at + 4 * MIB, end));
+      sum = update(sum, new Uint8Array(await this.#reading(piece.arrayBuffer())));
+    }
+    return hex(sum);
   }
 
   get #partSize() {
@@ -366,17 +371,22 @@ export class UploadSession extends EventTarget {
 
   async #sendDirect() {
     if (!this.#plan) await this.#ask();
-    await this.#sendParts(this.#plan.part_size, CONNECTIONS, async (number, part, progress, todo) => {
+    const sending = this.#sendParts(this.#plan.part_size, CONNECTIONS, async (number, part, progress, todo) => {
       while (!(this.#signed.get(number)?.until > Date.now())) {
         this.#signing ??= this.#sign([number, ...todo]).finally(() => (this.#signing = null));
         await this.#signing;
       }
       const { url, headers, crc32 } = this.#signed.get(number);
       this.#signed.delete(number);
-      await this.#transmit("PUT", url, headers, part, progress, true).catch((error) => this.#unstored(error));
+      const reached = (bytes) => {
+        this.#reached = true;
+        progress(bytes);
+      };
+      await this.#transmit("PUT", url, headers, part, reached, true);
       this.#storeFailures = 0;
       return crc32;
     });
+    await sending.catch((error) => (error.ofStore ? this.#unstored(error) : Promise.reject(error)));
   }
 
   /** Get the URLs of the next parts; the store takes only bytes with these checksums. */
@@ -384,10 +394,9 @@ export class UploadSession extends EventTarget {
     const size = this.#plan.part_size;
     const parts = [];
     for (const number of numbers.slice(0, this.#etags.size ? BATCH : CONNECTIONS)) {
-      const part = this.file.slice((number - 1) * size, number * size);
-      const sum = update(-1, new Uint8Array(await this.#reading(part.arrayBuffer())));
-      parts.push({ number, crc32: hex(sum) });
+      parts.push({ number, crc32: await this.#sum((number - 1) * size, size) });
     }
+    if (this.#stopped) throw new UploadError("network", "");
     const { lifetime, parts: signed } = await (await this.#post(this.#direct, { parts })).json();
     const until = Date.now() + 500 * lifetime; // half of it: sending takes time, too
     signed.forEach((one, index) => this.#signed.set(one.number, { ...one, until, crc32: parts[index].crc32 }));
@@ -396,12 +405,12 @@ export class UploadSession extends EventTarget {
   /** Try again after an error of the store, or send through the portal if this page cannot reach the store. */
   async #unstored(error) {
     const lost = new UploadError("network", error.status ? `The store answered ${error.status}.` : error.message);
-    if (this.#stopped || error.status) throw lost; // The next URL may do better, or the portal knows more.
+    if (this.#stopped || LATER.has(error.status)) throw lost;
     await this.#call("GET", this.url); // Is it the network?
-    if (++this.#storeFailures < STORE_ATTEMPTS && this.#etags.size) throw lost;
-    const endpoint = this.#base("endpoint").href;
-    if (!UNREACHABLE.has(endpoint)) console.warn("The store cannot be reached from this page (CORS?). Uploads go through the portal.");
-    UNREACHABLE.add(endpoint);
+    // Without a CORS rule, browsers send no byte. Otherwise, the next URL may do better.
+    if (++this.#storeFailures < STORE_ATTEMPTS && (error.status || this.#reached)) throw lost;
+    const known = UNREACHABLE.has(this.#base("endpoint").href);
+    if (!known) console.warn("The store cannot be reached from this page (CORS?). Uploads go through the portal.");
     throw new UploadError("store_unreachable", "The store cannot be reached.");
   }
 
@@ -476,13 +485,13 @@ export class UploadSession extends EventTarget {
         clearTimeout(timer);
         this.#xhrs.delete(xhr);
         const told = signed || (xhr.getResponseHeader("Upload-Offset") ?? xhr.getResponseHeader("ETag"));
-        if (xhr.status >= 200 && xhr.status < 300 && told !== null) resolve(xhr);
-        else if (xhr.status) {
-          const error = refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After"));
-          const half = Math.ceil(chunk.size / 2);
-          if (error.code === "http_413" && !signed) CEILINGS.set(this.#base("endpoint").href, Math.min(this.#ceiling, half));
-          reject(error);
-        } else reject(new UploadError("network", "The connection was lost."));
+        if (xhr.status >= 200 && xhr.status < 300 && told !== null) return resolve(xhr);
+        const error = xhr.status
+          ? refusal(xhr.status, xhr.responseText, xhr.getResponseHeader("Retry-After"))
+          : new UploadError("network", "The connection was lost.");
+        const half = Math.ceil(chunk.size / 2);
+        if (error.code === "http_413" && !signed) CEILINGS.set(this.#base("endpoint").href, Math.min(this.#ceiling, half));
+        reject(Object.assign(error, { ofStore: signed }));
       };
       this.#xhrs.add(xhr);
       watch(this.#options.stall);

@@ -36,6 +36,8 @@ SIZES = "size", "filesize"
 
 Portals with user quotas need the size.
 """
+PART_SIZE = "partSize"
+"""Metadata in which a page gives the plugin's ``getChunkSize``: the store's URLs are signed for this size."""
 
 
 class UppyView(UploadView):
@@ -151,11 +153,18 @@ class UppyUploadViewSet(UppyView):
 
     def _signed(self, session: UploadSession, number: int) -> str:
         """Return the store's own signed URL if the portal offers that way, else empty text."""
-        if session.mode == Mode.NUMBERED or not direct.is_offered(session):
+        store, given = get_store(session.storage), session.metadata.get(PART_SIZE, "")
+        if not _is_number(given) or session.mode == Mode.NUMBERED or not direct.is_offered(session):
             return ""
-        if get_store(session.storage).writes_anywhere:
+        size = max(int(given), MIN_PART_SIZE, -(-session.file_size // MAX_PARTS))  # as the plugin does
+        if store.writes_anywhere or session.file_size > size * store.max_parts:
             return ""
-        (part,) = direct.sign_parts(session, {number: None}, max(MIN_PART_SIZE, -(-session.file_size // MAX_PARTS)))
+        try:
+            (part,) = direct.sign_parts(session, {number: None}, size)
+        except direct.DirectUnsupported:
+            if session.mode == Mode.DIRECT:
+                raise
+            return ""
         return part.signed.url
 
     def receive(self, request: Request, session_id: str, number: int, **_: str) -> Response:
@@ -223,11 +232,16 @@ def _file_request(fields: dict[str, Any]) -> FileRequest:
     pairs = {_storable(name): _storable(value) for name, value in given.items() if value is not None}
     names = {"filename": str(fields.get("filename") or ""), "filetype": str(fields.get("type") or "")}
     size = metadata.first_value(pairs, SIZES)
-    if size and not (size.isascii() and size.isdigit() and len(size) < 19):
-        message = "metadata.size must be a number of bytes."
-        raise InvalidRequest(message)
+    for name, value in (("size", size), (PART_SIZE, pairs.get(PART_SIZE))):
+        if value and not _is_number(value):
+            message = f"metadata.{name} must be a number of bytes."
+            raise InvalidRequest(message)
     file = metadata.file_request(pairs | names, int(size) if size else None, RULES)
     return replace(file, metadata=pairs)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _storable(value: object) -> str:
