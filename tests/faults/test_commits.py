@@ -113,6 +113,6 @@ def test_transactional_middleware_is_reported(stack: Stack) -> None:
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "transaction_open")
     assert (stack.ask("UploadSession.objects.count()"), stack.stored()) == before
     doctor = f"list(__import__('uploads._internal.doctor', fromlist=['x']).examine({stack.url('wrapped')!r}))"
-    ways = stack.ask(f"[finding.text for finding in {doctor} if finding.about == 'way']")
-    assert ["database transaction" in way for way in ways] == [True] * 3
+    texts = stack.ask(f"[finding.text for finding in {doctor} if finding.about == 'path']")
+    assert ["database transaction" in text for text in texts] == [True] * 3
     stack.kill("wrapped")
