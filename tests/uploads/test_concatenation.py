@@ -7,19 +7,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from devstack import weed
 from portal.destination import PortalDestination
 from portal.models import File, Folder
 from tests.data import MIB, some_bytes
 from tests.proxy import Proxy
-from tests.uploads.test_tus import TUS, Client, code_of, meta
+from tests.uploads.test_tus import BYTES, TUS, Client, code_of, meta
 from uploads import signals
 from uploads._internal import sessions
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
+from uploads.exceptions import Forbidden, QuotaExceeded
 from uploads.models import PendingFile, State, UploadSession
 
 pytestmark = [pytest.mark.django_db]
@@ -108,7 +110,9 @@ def test_parts_of_another_file_or_user_are_refused(tus: Client, root: Folder, dj
 
 
 def test_joined_upload_takes_no_bytes(tus: Client) -> None:
-    final = join(tus, send_partial(tus, b"ab"))["Location"]
+    url = send_partial(tus, b"ab")
+    assert code_of(join(tus, url, data=b"c", content_type=BYTES)) == (400, "invalid_request")
+    final = join(tus, url)["Location"]
     assert code_of(tus.patch(final, 2, b"c")) == (403, "upload_concatenated")
     assert tus.content(final) == b"ab"
 
@@ -142,33 +146,91 @@ def test_signals_are_sent_for_the_file_only(tus: Client) -> None:
     assert names == ["a.bin"] * 2
 
 
-@pytest.mark.parametrize("end", ["deleted", "overdue", "audited"])
-def test_parts_that_no_file_takes_are_deleted(tus: Client, file_store: Store, end: str, user: User) -> None:
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("end", ["deleted", "overdue", "lost", "file-expired"])
+def test_parts_without_a_file_are_deleted(
+    tus: Client,
+    file_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    uploads_settings: Callable[..., None],
+    end: str,
+) -> None:
+    """The client is told to begin again. The audit finds what no row names."""
     url = send_partial(tus, b"ab")
+    uploads_settings(AUDIT_GRACE=timedelta(microseconds=1))
     sessions.audit(fix=True, tell=print)
     assert len(list(file_store.list_objects(""))) == 1
     if end == "deleted":
         assert tus.delete(url).status_code == 204
     elif end == "overdue":
         PendingFile.objects.update(since=timezone.now() - timedelta(days=30))
-        sessions.expire_stale(batch_size=10)
-    else:
+    elif end == "lost":
         UploadSession.objects.all().delete()
-    assert code_of(join(tus, url)) in [(409, "partials_taken"), (404, "session_not_found")]
-    if end != "audited":
-        assert not list(file_store.list_objects(""))
+    else:
+        monkeypatch.setattr(PortalDestination, "publish", failing(QuotaExceeded(size=2, free=1, reserved=0)))
+        assert code_of(join(tus, url))[1] == "completion_failed"
+        UploadSession.objects.filter(state=State.FAILED).update(expires_at=timezone.now() - timedelta(days=1))
+    sessions.expire_stale(batch_size=10)
+    assert tus.head(url).status_code == (404 if end == "lost" else 410)
+    assert code_of(join(tus, url))[1] in ("partials_taken", "session_not_found")
+    sessions.audit(fix=True, tell=print)
+    assert not list(file_store.list_objects(""))
 
 
-def test_parts_of_a_failed_file_are_deleted_with_it(
-    tus: Client, file_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(PortalDestination, "publish", refuse)
+def test_completion_is_retried_with_the_parts(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PortalDestination, "publish", failing(RuntimeError()))
     final = join(tus, send_partial(tus, b"ab"), send_partial(tus, b"c"))["Location"]
     assert row(final).state == State.COMPLETING
+    assert "Upload-Offset" not in tus.head(final)
     monkeypatch.undo()
     UploadSession.objects.filter(pk=row(final).pk).update(retry_at=None)
     sessions.complete_due(limit=10)
     assert tus.content(final) == b"abc"
+
+
+def test_failed_request_can_be_repeated(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that the database lost does not count against the user's space."""
+    monkeypatch.setattr(PortalDestination, "free_space", lambda *_: 5)
+    url = send_partial(tus, b"abc")
+
+    def lose(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("INSERT") and "upload_sessions_fragment" in sql:
+            raise OperationalError
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(lose):
+        assert join(tus, url).status_code == 503
+    assert join(tus, url).status_code == 201
+
+
+def test_portal_decides_about_parts(tus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts need a folder of the user. Forms take none, because their ticket is for a whole file."""
+    form = Client(tus.api)
+    form.endpoint = "/uploads/"
+    assert code_of(form.create(3, b"abc", HTTP_UPLOAD_CONCAT="partial")) == (403, "not_accepted")
+    monkeypatch.setattr(PortalDestination, "folder", failing(Forbidden()))
+    assert code_of(tus.create(3, b"abc", HTTP_UPLOAD_CONCAT="partial")) == (403, "forbidden")
+
+
+def test_only_the_file_is_checked(tus: Client, uploads_settings: Callable[..., None]) -> None:
+    uploads_settings(SHA256=True)
+    answer = join(tus, send_partial(tus, b"ab"))
+    assert row(answer["Location"]).state == State.CHECKING
+
+
+@pytest.mark.parametrize("sizes", [[3], [40 * MIB, 6 * MIB]], ids=["read", "copied"])
+def test_changed_part_is_noticed(
+    api: APIClient, root: Folder, s3_store: Store, s3_client: Any, sizes: list[int]
+) -> None:
+    tus = Client(api, root)
+    urls = [send_partial(tus, some_bytes(size)) for size in sizes]
+    key = f"media/{row(urls[0]).object_name}"
+    s3_client.put_object(Bucket=weed.BUCKET, Key=key, Body=some_bytes(sizes[0], seed=99))
+    join(tus, *urls)
+    assert not File.objects.exists()

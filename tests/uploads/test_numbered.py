@@ -4,9 +4,11 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from devstack import weed
 from tests.data import MIB, some_bytes
 from tests.foreign import ForeignStore
 from tests.helpers import Chunk, chunk_of, finalize
@@ -377,3 +379,15 @@ def test_replacing_wrongly_sized_chunk_keeps_neighbors(store: Store, open_sessio
     session = UploadSession.objects.get()
     assert session.bytes_stored == sum(row.size for row in sessions.stored_of(session)) == len(data)
     assert b"".join(store.read(finalize(session).object_name)) == data
+
+
+def test_changed_fragment_is_noticed(s3_store: Store, open_session: OpenSession, s3_client: Any) -> None:
+    """Fragments may be larger than the parts, if the first chunk arrives after others."""
+    chunks = split(some_bytes(44 * MIB), 24 * MIB)
+    session = send(open_session(44 * MIB), 2, chunks[2])
+    fragment = max(session.fragments.all(), key=lambda fragment: fragment.size)
+    address = {"Bucket": weed.BUCKET, "Key": f"media/{fragment.name}"}
+    body = s3_client.get_object(**address)["Body"].read()
+    s3_client.put_object(**address, Body=b"changed" + body[7:])
+    session = finalize(send(session, 1, chunks[1]))
+    assert session.state != State.COMPLETED

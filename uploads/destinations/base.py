@@ -171,7 +171,8 @@ class Destination:
         """Veto the upload by raising an error.
 
         Runs at creation, before any call to the store; then ``session`` is not saved yet and its ``storage`` may be
-        changed. Runs again before ``publish``, because conditions may change while bytes are sent.
+        changed. Runs again before ``publish``, because conditions may change while bytes are sent. It does not run for
+        partial uploads of tus, but for the file that joins them.
         """
 
     def accept_abort(self, user: AbstractBaseUser, session: UploadSession) -> None:

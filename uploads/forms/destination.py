@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from uploads import names
 from uploads._internal import sessions
-from uploads._internal.conf import DEFAULT_ALIAS
+from uploads._internal.conf import DEFAULT_ALIAS, PARTIAL
 from uploads.destinations.base import Destination, Folder, PublishedFile, generated_name, sign_object_name
 from uploads.destinations.registry import FORMS, aliases, get_destination
 from uploads.forms.routes import form_routes
@@ -54,7 +54,8 @@ class FormDestination(Destination):
         if free is None:
             return None
         mine = UploadSession.objects.of(user)
-        taken = mine.filter(pending_file__isnull=False) | mine.unfinished().filter(destination=DEFAULT_ALIAS)
+        unfinished = mine.unfinished().filter(destination__in=[DEFAULT_ALIAS, DEFAULT_ALIAS + PARTIAL])
+        taken = mine.filter(pending_file__isnull=False) | unfinished
         return free - (taken.aggregate(size=Sum("file_size"))["size"] or 0)
 
     def object_name(self, session: UploadSession) -> str:

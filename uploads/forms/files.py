@@ -80,8 +80,7 @@ class StoredFile(ImageFieldFile):
         if not connections[using].in_atomic_block:
             message = "Files of upload fields are taken in a transaction: save the form in transaction.atomic()."
             raise TransactionManagementError(message)
-        taken, _rows = PendingFile.objects.using(using).filter(session=self.session, given_up=False).delete()
-        if not taken:
+        if not PendingFile.take(PendingFile.objects.using(using).filter(session=self.session)):
             raise ValidationError(GONE, "taken")
         self._committed = True
 

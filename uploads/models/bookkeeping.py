@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from django.db import models
 from django.utils import timezone
@@ -38,7 +39,8 @@ class Move(models.Model):
 class Refusal(models.Model):
     """Refused requests of a session that have the same error code."""
 
-    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="refusals")
+    # Without a constraint, MySQL does not lock the session's row, which a slow publication may hold.
+    session = models.ForeignKey(UploadSession, models.CASCADE, related_name="refusals", db_constraint=False)
     code = models.CharField(max_length=100)
     text = models.TextField(help_text="The sentence of the last refusal.")
     who = models.CharField(max_length=255)
@@ -72,6 +74,16 @@ class PendingFile(models.Model):
 
     def __str__(self) -> str:
         return str(self.session)
+
+    @classmethod
+    def take(cls, rows: models.QuerySet[Any]) -> int:
+        """Delete rows in the caller's transaction; return the number of files that were not given up.
+
+        The UPDATE decides, because ``delete`` selects first if the portal has receivers of ``post_delete``.
+        """
+        taken: int = rows.filter(given_up=False).update(given_up=True)
+        rows.delete()
+        return taken
 
 
 class StoreRecord(models.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.utils import timezone
 
 from uploads._internal.sessions.rules import Chunk
@@ -21,7 +23,7 @@ from uploads.exceptions import (
     SessionExpired,
     UploadError,
 )
-from uploads.models import CheckResult, Mode, State, UploadSession
+from uploads.models import CheckResult, Mode, PendingFile, State, UploadSession
 
 
 def require_live(session: UploadSession) -> UploadSession:
@@ -30,7 +32,17 @@ def require_live(session: UploadSession) -> UploadSession:
         raise SessionAborted
     if session.state == State.EXPIRED or (session.state == State.OPEN and session.expires_at <= timezone.now()):
         raise SessionExpired
+    if session.is_partial and session.state == State.COMPLETED and not _has_bytes(session):
+        raise SessionExpired
     return session
+
+
+def _has_bytes(partial: UploadSession) -> bool:
+    """Return whether a completed partial upload waits for its file, or belongs to one that has not ended without it."""
+    if partial.file_id == partial.pk.hex:
+        return not partial.file_size or PendingFile.objects.filter(session=partial, given_up=False).exists()
+    ended = [State.ABORTED, State.EXPIRED]
+    return UploadSession.objects.filter(pk=UUID(hex=partial.file_id)).exclude(state__in=ended).exists()
 
 
 def require_no_failure(session: UploadSession) -> None:

@@ -22,11 +22,12 @@ from itertools import islice
 from typing import TypeVar
 
 from uploads._internal import conf
+from uploads._internal.conf import PARTIAL
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import FoundObject, FoundUpload, Store, StoredObject, Upload
 from uploads._internal.stores.names import FRAGMENT, SIGNATURE, is_ours
 from uploads._internal.transfer.targets import uploads_of
-from uploads.destinations import all_aliases, get_destination
+from uploads.destinations import aliases, all_aliases, get_destination
 from uploads.exceptions import StoreRefused, StoreUnavailable
 from uploads.models import Fragment, NamingKey, Segment, UploadSession
 
@@ -61,7 +62,8 @@ def audit(*, fix: bool = False, tell: Callable[[str], object] = logger.warning) 
     beside uploads and other audits.
     """
     report = Report()
-    places = list(dict.fromkeys(place for alias in all_aliases() for place in get_destination(alias).audit_prefixes()))
+    known = [*all_aliases(), *(alias + PARTIAL for alias in aliases())]
+    places = list(dict.fromkeys(place for alias in known for place in get_destination(alias).audit_prefixes()))
     in_rows = UploadSession.objects.unfinished().order_by().values_list("storage", flat=True).distinct()
     for alias in sorted({*in_rows, *(alias for alias, _ in places)}):
         _find_lost(get_store(alias), alias, report, tell)

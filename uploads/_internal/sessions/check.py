@@ -25,6 +25,7 @@ from uploads._internal.stores import get_store
 from uploads._internal.stores.reader import open_object
 from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.lease import Lease, acquire_lease
+from uploads._internal.transfer.targets import objects_of
 from uploads._internal.transfer.transactions import outside_transaction, reconnect
 from uploads.destinations import destination_of
 from uploads.exceptions import (
@@ -161,5 +162,5 @@ def _apply_check_result(
         complete_held(lease)
         return
     if policy == "delete":
-        call_with_timeout(get_store(session.storage).delete, [session.object_name])
+        call_with_timeout(get_store(session.storage).delete, [session.object_name, *objects_of(session)])
     fail(lease, error or CheckerUnavailable(), check_result=check_result, **found)

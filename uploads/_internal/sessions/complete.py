@@ -17,7 +17,7 @@ from uploads import signals
 from uploads._internal import conf, tracing
 from uploads._internal.causes import cause_of, is_interruption
 from uploads._internal.parts import UploadPlan
-from uploads._internal.sessions.states import move, move_held, note_problem
+from uploads._internal.sessions.states import announce, move, move_held, note_problem
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store, StoredObject, encrypted_well_enough
 from uploads._internal.transfer.deadlines import call_with_timeout
@@ -151,7 +151,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
                 left_to_task=False,
                 failure="",
             )
-            signals.session_checking.send_robust(UploadSession, session=session)
+            announce(signals.session_checking, session)
             return
         _publish(lease)
         _release_fragments(session)
@@ -181,8 +181,7 @@ def complete_held(lease: Lease, *, budget: timedelta | None = None) -> None:
             return  # Another process is completing the session.
         # The answer to the COMMIT was lost, but the file is published.
     logger.info("session %s: completed as file %s", session.label, session.file_id)
-    if not session.is_partial:
-        signals.session_completed.send_robust(UploadSession, session=session)
+    announce(signals.session_completed, session)
 
 
 def _release_fragments(session: UploadSession) -> None:
@@ -211,7 +210,7 @@ def undo_attempt(lease: Lease) -> None:
 
 
 def _awaits_check(session: UploadSession) -> bool:
-    if conf.current().SHA256 and not session.sha256:
+    if conf.current().SHA256 and not session.sha256 and not session.is_partial:
         return True
     return session.check_result == CheckResult.NONE and destination_of(session).is_checked(session)
 
@@ -328,7 +327,7 @@ def fail(lease: Lease, error: Exception, **values: Any) -> None:
     move_held(lease, State.FAILED, why=why, retry_at=None, failure=why, expires_at=expires_at, **values)
     level = logging.WARNING if session.check_result else logging.ERROR  # A refused file is no defect.
     logger.log(level, "session %s: failed: %s (%s)", session.label, session.failure, cause_of(error))
-    signals.session_failed.send_robust(UploadSession, session=session)
+    announce(signals.session_failed, session)
 
 
 def reason_of(error: Exception) -> str:

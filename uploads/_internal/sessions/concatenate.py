@@ -12,8 +12,8 @@ from uploads._internal import conf
 from uploads._internal.conf import PARTIAL
 from uploads._internal.sessions.complete import await_check, complete_held
 from uploads._internal.sessions.create import FileRequest, create
-from uploads._internal.sessions.end import abort
 from uploads._internal.sessions.states import move_held
+from uploads._internal.sessions.whole import give_up
 from uploads._internal.transfer.lease import Lease, acquire_lease, fresh_expiry
 from uploads._internal.transfer.transactions import durable, outside_transaction
 from uploads.exceptions import SessionNotFound, UploadError
@@ -50,8 +50,8 @@ def concatenate(user: AbstractBaseUser, folder_id: str, file: FileRequest) -> Up
         with acquire_lease(session) as lease:
             _take(lease, partials)
             complete_held(lease, budget=conf.current().COMPLETION_BUDGET)
-    except PartialsTaken:
-        abort(session)
+    except BaseException:
+        give_up(session)
         raise
     return await_check(session)
 
@@ -88,7 +88,7 @@ def _take(lease: Lease, partials: Sequence[UploadSession]) -> None:
         for at, row in zip(offsets, filled, strict=False)
     ]
     with durable():
-        taken, _ = PendingFile.objects.filter(session__in=filled, given_up=False).delete()
+        taken = PendingFile.take(PendingFile.objects.filter(session__in=filled))
         if taken != len(filled) or any(partial.storage != session.storage for partial in filled):
             raise PartialsTaken
         move_held(

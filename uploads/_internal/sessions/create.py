@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from uploads._internal.conf import DEFAULT_ALIAS, PARTIAL
 from uploads._internal.sessions.end import abort
 from uploads._internal.sessions.limits import check_file, check_user, is_limited, max_size_for, save_within_limits
 from uploads._internal.sessions.rules import ANY, Rules
+from uploads._internal.sessions.states import announce
 from uploads._internal.stores import get_store
 from uploads._internal.stores.names import sign_name
 from uploads._internal.transfer.lease import fresh_expiry
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+JOINING_TIME = timedelta(minutes=5)
+"""Lifetime of a session until it has taken its partial uploads, which is a moment later."""
 MAX_METADATA = 8 * 2**10
 """Maximum bytes of the names and values that a client declares besides name and size."""
 
@@ -143,8 +146,7 @@ def _open(user: AbstractBaseUser, session: UploadSession) -> UploadSession:
         destination.discard(session)
         raise
     logger.info("session %s: created for %d bytes", session.label, session.file_size)
-    if not session.is_partial:
-        signals.session_created.send_robust(UploadSession, session=session)
+    announce(signals.session_created, session)
     return session
 
 
@@ -197,7 +199,7 @@ def _new_session(
         storage=config.STORAGE,
         created_at=now,
         updated_at=now,
-        expires_at=fresh_expiry(),
+        expires_at=now + JOINING_TIME if file.partials else fresh_expiry(),
         client=_client(),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime
 
 from django.db.models import Q
 from django.utils import timezone
@@ -12,7 +12,7 @@ from uploads import signals
 from uploads._internal import conf
 from uploads._internal.causes import cause_of, is_interruption
 from uploads._internal.sessions.direct import complete_direct, may_be_written
-from uploads._internal.sessions.states import MOVES, move, note_problem
+from uploads._internal.sessions.states import MOVES, announce, move, note_problem
 from uploads._internal.stores import get_store
 from uploads._internal.stores.base import Store
 from uploads._internal.transfer.deadlines import call_with_timeout
@@ -24,9 +24,6 @@ from uploads.exceptions import SessionBusy, SessionClosed, SessionExpired, Store
 from uploads.models import MAY_EXPIRE, Mode, PendingFile, State, TaskRun, UploadSession
 
 logger = logging.getLogger(__name__)
-
-RETRY_AFTER = timedelta(minutes=5)
-"""Additional lifetime of an overdue session whose parts cannot be listed at the moment."""
 
 
 @outside_transaction
@@ -65,9 +62,9 @@ def expire_stale(*, batch_size: int) -> int:
     Overdue files that no form took are deleted, too. Safe to run twice at once: each session is moved by
     compare-and-set.
     """
-    total = 0
+    total, begun = 0, timezone.now()
     while True:
-        found, expired = _expire_batch(batch_size)
+        found, expired = _expire_batch(batch_size, begun)
         total += expired
         if found < batch_size:
             break
@@ -81,9 +78,12 @@ def expire_stale(*, batch_size: int) -> int:
     return total
 
 
-def _expire_batch(size: int) -> tuple[int, int]:
-    """Expire one batch; return the number of sessions found and the number this call expired."""
-    stale = list(UploadSession.objects.stale().order_by("expires_at")[:size])
+def _expire_batch(size: int, begun: datetime) -> tuple[int, int]:
+    """Expire one batch; return the number of sessions found and the number this call expired.
+
+    Sessions that this run tried in vain expire after ``begun``.
+    """
+    stale = list(UploadSession.objects.stale().filter(expires_at__lte=begun).order_by("expires_at")[:size])
     expired = 0
     for session in stale:
         if session.state == State.OPEN and session.mode == Mode.DIRECT and _complete_instead(session):
@@ -108,7 +108,7 @@ def _complete_instead(session: UploadSession) -> bool:
         if session.state != State.OPEN:
             return True
         passes = isinstance(error, StoreUnavailable | SessionBusy)
-        session.change(expires_at=timezone.now() + RETRY_AFTER if passes else overdue)
+        session.change(expires_at=timezone.now() if passes else overdue)
         return passes
     return True
 
@@ -212,4 +212,4 @@ def _after_end(session: UploadSession) -> None:
     )
     signal = signals.session_aborted if session.state == State.ABORTED else signals.session_expired
     release(session)
-    signal.send_robust(UploadSession, session=session)
+    announce(signal, session)

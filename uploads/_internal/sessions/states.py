@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import Error, transaction
 from django.db.models import F, QuerySet
+from django.dispatch import Signal
 from django.utils import timezone
 
 from uploads._internal.causes import cause_of
@@ -75,6 +76,12 @@ def move_held(lease: Lease, to: State, *, keep: bool = False, why: str = "", who
             _note(lease.session, before, to, why, who)
 
 
+def announce(signal: Signal, session: UploadSession) -> None:
+    """Send a signal about the session, unless its file is only a part of another one."""
+    if not session.is_partial:
+        signal.send_robust(UploadSession, session=session)
+
+
 def note_problem(session: UploadSession, error: BaseException) -> None:
     """Record an error in the history of a session that keeps its state.
 
@@ -98,7 +105,7 @@ def note_refusal(session: UploadSession, code: str, text: str, who: str) -> None
             again = same.update(times=F("times") + 1, text=text, last_at=timezone.now())
             if not again and session.refusals.count() < MAX_REFUSALS:
                 Refusal.objects.create(session=session, code=code, text=text, who=who)
-    except (Error, TransactionOpen) as error:
+    except (Error, TransactionOpen, ValueError) as error:
         logger.warning("session %s: refusal %s is not in its history: %s", session.label, code, cause_of(error))
 
 

@@ -97,8 +97,9 @@ def _copy_parts(
     for index in missing:
         start, end = index * plan.part_size, min(session.file_size, (index + 1) * plan.part_size)
         at, fragment = fragments[bisect_right(starts, start) - 1]
-        if fragment.size < plan.part_size or at + fragment.size < end:
-            left.append(index)
+        whole = fragment.size == end - start
+        if at + fragment.size < end or not (whole or fragment.size > plan.part_size):
+            left.append(index)  # S3 copies no ranges of objects up to 5 MiB.
             continue
         if len(under_way) == lease.threads.count:
             note()
@@ -109,7 +110,7 @@ def _copy_parts(
             source=fragment.name,
             start=start - at,
             size=end - start,
-            whole=fragment.size == end - start,
+            whole=whole,
         )
         under_way.append((start, lease.threads.start(copy)))
     while under_way:
@@ -117,9 +118,9 @@ def _copy_parts(
     return left
 
 
-def _read(store: Store, plan: UploadPlan, fragment: Fragment, start: int, end: int) -> Iterator[bytes]:
-    """Yield the fragment's bytes from ``start`` to ``end``; of a partial upload, only these are read."""
-    if fragment.size > plan.part_size:
+def _read(store: Store, fragment: Fragment, start: int, end: int, *, verified: bool) -> Iterator[bytes]:
+    """Yield the fragment's bytes from ``start`` to ``end``; read all of it if it is to be verified."""
+    if not verified and end - start < fragment.size:
         blocks = iter(store.read(fragment.name, start=start, size=end - start))
         while (block := call_with_timeout(next, blocks, None)) is not None:
             yield block
@@ -147,6 +148,12 @@ def _write_run(
         if parts_among(stored):
             commit_stored(store, session, stored, save)
 
+    def commit_if_due() -> None:
+        nonlocal committed
+        if time.monotonic() - committed > COMMIT_EVERY:
+            committed = time.monotonic()
+            commit(writer.take_stored())
+
     writer = PartWriter(
         threads,
         session,
@@ -160,12 +167,13 @@ def _write_run(
         with writer:
             writer.decide()
             for at, fragment in inside:
-                for block in _read(store, plan, fragment, max(0, start - at), min(fragment.size, end - at)):
+                inner = max(0, start - at), min(fragment.size, end - at)
+                for block in _read(store, fragment, *inner, verified=not session.partials):
                     if block:
                         writer.write(block)
-                if time.monotonic() - committed > COMMIT_EVERY:
-                    committed = time.monotonic()
-                    commit(writer.take_stored())
+                    if session.partials:  # It may be large; the whole file is verified instead.
+                        commit_if_due()
+                commit_if_due()
             commit(writer.finish(last=end == session.file_size))
     finally:
         threads.settle()

@@ -77,8 +77,16 @@ def assemble(lease: Lease, store: Store, plan: UploadPlan) -> tuple[StoredObject
 
 
 def _known(session: UploadSession, crc32: int | None) -> int | None:
-    """Return the file's CRC-32; if the store reports none of copied parts, that of the partial uploads."""
-    return whole_crc32([*session.fragments.all()]) if crc32 is None and session.partials else crc32
+    """Return the file's CRC-32, and compare it with that of its partial uploads; raise StoredObjectWrong.
+
+    ``crc32`` is that of the parts, None if the store reports none of copied parts.
+    """
+    if not session.partials:
+        return crc32
+    known = whole_crc32(session.fragments.all())
+    if crc32 not in (None, known):
+        raise StoredObjectWrong(reason=f"its CRC-32 is {crc32:08x} instead of {known:08x}")
+    return known
 
 
 def complete_upload(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from uploads._internal import conf
 from uploads._internal.sessions import delete_pending_file
 from uploads.destinations import Destination, Folder, PublishedFile, get_destination
+from uploads.destinations.registry import FORMS
+from uploads.exceptions import NotAccepted
 from uploads.models import PendingFile
 
 if TYPE_CHECKING:
@@ -22,22 +25,28 @@ class PartialDestination(Destination):
     whole = ""
     """Alias of that destination."""
     direct = False
+    databases = ()
 
     @property
     def _whole(self) -> Destination:
         return get_destination(self.whole)
 
     def folder(self, user: AbstractBaseUser, folder_id: str) -> Folder:
-        """Return the file's folder; the client of a partial upload may not name one yet."""
-        return self._whole.folder(user, folder_id) if folder_id else Folder("", [""])
+        return self._whole.folder(user, folder_id)
 
     def free_space(self, user: AbstractBaseUser) -> int | None:
         return self._whole.free_space(user)
 
     def accept(self, user: AbstractBaseUser, session: UploadSession) -> None:
+        """Refuse parts of a form's file, whose ticket is for a whole file.
+
+        The rules of the portal apply to the whole file.
+        """
+        if self.whole == FORMS:
+            raise NotAccepted(reason="form fields take no partial uploads")
         storages = self._whole.storages
         if session.storage not in storages:
-            session.storage = next(iter(storages))
+            session.storage = min(storages)
 
     def prefix(self, session: UploadSession) -> str:
         return self._whole.prefix(session)
@@ -51,4 +60,4 @@ class PartialDestination(Destination):
             delete_pending_file(pending)
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
-        return ()  # Its objects are among those of the whole files.
+        return [(storage, conf.current().OBJECT_PREFIX) for storage in sorted(self._whole.storages)]

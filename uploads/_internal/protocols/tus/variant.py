@@ -30,7 +30,7 @@ from uploads.models import State, UploadSession
 
 CHECKSUMS = {"sha1": "sha1", "md5": "md5", "sha256": "sha256", "sha-256": "sha256"}
 """Algorithms of Upload-Checksum and their hashlib names."""
-MAX_PARTIALS = 200
+MAX_PARTIALS = 80
 """Maximum number of partial uploads in a file; their URLs have to fit into one header."""
 STATUSES = {DigestMismatch: 460, ChunkBeyondFile: 413}
 """Statuses of tus 1.0 (checksum extension), and of tusd for a PATCH beyond the length, which other servers follow."""
@@ -120,6 +120,9 @@ class Tus(Variant):
             partials = [UUID(hex=url.rpartition("/")[2]) for url in urls.split()]
         except ValueError as error:
             raise SessionNotFound from error
+        if declared_length(self.request) != 0:
+            message = "Upload-Concat: a final upload has no bytes of its own."
+            raise InvalidRequest(message)
         if "Upload-Length" in self.request.headers or not 0 < len({*partials}) == len(partials) <= MAX_PARTIALS:
             message = f"Upload-Concat: name 1 to {MAX_PARTIALS} different partial uploads, and send no Upload-Length."
             raise InvalidRequest(message)
