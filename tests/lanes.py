@@ -1,6 +1,7 @@
 """Run the tests in lanes: short ones (``make test``) or all combinations (``make test-all``).
 
-``make test-all LANE=mariadb`` runs one lane. ``make test ARGS="-k admin"`` runs pytest once with these arguments.
+``make test-all LANE="mariadb faults"`` runs some of them; ``make test ARGS="-k admin"`` runs pytest once with these
+arguments.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     if arguments:
         return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
-    lanes = [lane for lane in (all_lanes() if options.all else short_lanes()) if options.lane in ("", lane.name)]
-    if not lanes:
-        names = ", ".join(lane.name for lane in all_lanes())
-        sys.exit(f"There is no lane {options.lane!r}. Lanes: {names}.")
+    lanes, wanted = all_lanes() if options.all else short_lanes(), options.lane.split()
+    if unknown := {*wanted} - {lane.name for lane in lanes}:
+        sys.exit(f"There is no lane {', '.join(unknown)}. Lanes: {', '.join(lane.name for lane in lanes)}.")
+    lanes = [lane for lane in lanes if not wanted or lane.name in wanted]
     runs = [lane for lane in lanes if not lane.missing]
     print(f"{len(runs)} lanes, about {sum(lane.minutes for lane in runs):.0f} minutes on two cores:")
     for lane in lanes:

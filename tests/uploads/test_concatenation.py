@@ -219,7 +219,7 @@ def test_portal_decides_about_parts(tus: Client, monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_the_file_is_checked(tus: Client, uploads_settings: Callable[..., None]) -> None:
-    uploads_settings(SHA256=True)
+    uploads_settings(SHA256=True, CHECK_WAIT=timedelta(0))
     answer = join(tus, send_partial(tus, b"ab"))
     assert row(answer["Location"]).state == State.CHECKING
 
