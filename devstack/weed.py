@@ -25,12 +25,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 SERVERS = ("master", "volume", "filer", "s3")
 PORTS = [f"{server}.{port}" for server in SERVERS for port in ("port", "port.grpc")]
 BUCKET = "uploads"
+ATTEMPTS = 3
 START_TIMEOUT = 60
 """Seconds."""
 
 
 class WeedError(RuntimeError):
     """The server did not start; the text has the end of its log."""
+
+
+class PortTaken(WeedError):
+    """Another process has one of the ports."""
 
 
 def find() -> str | None:
@@ -82,8 +87,16 @@ class Weed:
 def start(directory: Path) -> Weed:
     """Start the server on free ports, and wait until it responds.
 
-    ``directory`` has its data, log and credentials.
+    ``directory`` has its data, log and credentials. Another process may take a port before the server does; then it
+    starts on others.
     """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(PortTaken):
+            return _start(directory)
+    return _start(directory)
+
+
+def _start(directory: Path) -> Weed:
     directory.mkdir(parents=True, exist_ok=True)
     secret = _secrets(directory)
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -172,4 +185,4 @@ def _wait(process: subprocess.Popen[bytes], environment: dict[str, str], log: Pa
             return
     tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
     msg = f"SeaweedFS did not start. The end of {log}:\n{tail}"
-    raise WeedError(msg)
+    raise (PortTaken if "Port allocation failed" in tail else WeedError)(msg)
