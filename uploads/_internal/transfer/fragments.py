@@ -136,6 +136,7 @@ def _write_run(
 ) -> None:
     """Write the adjacent parts from byte ``start`` to byte ``end``."""
     session, committed = lease.session, time.monotonic()
+    is_joined = bool(session.partials)  # They may be large, and the whole file is verified instead.
     threads = StoreThreads(lease, count=lease.threads.count)
     threads.deadline = lease.threads.deadline
 
@@ -168,10 +169,10 @@ def _write_run(
             writer.decide()
             for at, fragment in inside:
                 inner = max(0, start - at), min(fragment.size, end - at)
-                for block in _read(store, fragment, *inner, verified=not session.partials):
+                for block in _read(store, fragment, *inner, verified=not is_joined):
                     if block:
                         writer.write(block)
-                    if session.partials:  # It may be large; the whole file is verified instead.
+                    if is_joined:
                         commit_if_due()
                 commit_if_due()
             commit(writer.finish(last=end == session.file_size))
