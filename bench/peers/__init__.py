@@ -11,9 +11,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from abc import ABC, abstractmethod
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -283,27 +285,32 @@ class OursDirect(Ours):
         parts = urlsplit(begun.headers["Upload-Parts"]).path
         _, plan = send(portal, "GET", parts, [], Authorization=self.auth)
         part_size, count = json.loads(plan)["part_size"], json.loads(plan)["count"]
-        batches = iter(range(1, count + 1, BATCH))
+        batches, waiting, lock = iter(range(1, count + 1, BATCH)), deque[Any](), threading.Lock()
+
+        def data_of(number: int) -> memoryview:
+            return memoryview(BLOCK)[: min(part_size, size - (number - 1) * part_size)]
+
+        def take() -> Any:
+            """Return the next signed part, None after the last; sign a batch if none is left."""
+            with lock:
+                if not waiting and (first := next(batches, 0)):
+                    numbers = range(first, min(first + BATCH, count + 1))
+                    wanted = [{"number": number, "crc32": f"{zlib.crc32(data_of(number)):08x}"} for number in numbers]
+                    body = json.dumps({"parts": wanted}).encode()
+                    # Another connection each time, because gunicorn closes idle ones.
+                    _, answer = send(self.connect(), "POST", parts, [body], Authorization=self.auth)
+                    waiting.extend(json.loads(answer)["parts"])
+                return waiting.popleft() if waiting else None
 
         def work(_: int) -> None:
             store = http.client.HTTPConnection(urlsplit(self.store).netloc, timeout=300)
-            for first in batches:
-                portal = self.connect()  # Each time, because gunicorn closes idle connections.
-                datas = {
-                    number: memoryview(BLOCK)[: min(part_size, size - (number - 1) * part_size)]
-                    for number in range(first, min(first + BATCH, count + 1))
-                }
-                wanted = [{"number": number, "crc32": f"{zlib.crc32(data):08x}"} for number, data in datas.items()]
-                body = json.dumps({"parts": wanted}).encode()
-                _, answer = send(portal, "POST", parts, [body], Authorization=self.auth)
-                for signed in json.loads(answer)["parts"]:
-                    url = urlsplit(signed["url"])
-                    data = datas[signed["number"]]
-                    send(store, "PUT", f"{url.path}?{url.query}", [data], **signed["headers"])
+            while signed := take():
+                url = urlsplit(signed["url"])
+                send(store, "PUT", f"{url.path}?{url.query}", [data_of(signed["number"])], **signed["headers"])
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(work, range(CONNECTIONS)))
-        send(portal, "POST", parts.removesuffix("parts") + "complete", [], Authorization=self.auth)
+        send(self.connect(), "POST", parts.removesuffix("parts") + "complete", [], Authorization=self.auth)
 
     @property
     def store(self) -> str:
