@@ -75,8 +75,7 @@ class FormDestination(Destination):
         return PublishedFile(id=session.pk.hex, folder_id=PLACE, title=session.file_name, details=details)
 
     def withdraw(self, session: UploadSession) -> None:
-        for pending in PendingFile.objects.select_related("session").filter(session=session):
-            sessions.delete_pending_file(pending)
+        sessions.delete_waiting(session)
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         return ()  # The objects lie among the portal's own files, which the audit must not examine.

@@ -8,7 +8,7 @@ from uploads._internal.sessions.check import RELEASABLE, check, checks_due, rele
 from uploads._internal.sessions.complete import complete, complete_due, retry
 from uploads._internal.sessions.concatenate import concatenate
 from uploads._internal.sessions.create import FileRequest, create, create_edit
-from uploads._internal.sessions.end import abort, delete_pending_file, expire_now, expire_stale, extend, purge
+from uploads._internal.sessions.end import abort, delete_waiting, expire_now, expire_stale, extend, purge
 from uploads._internal.sessions.limits import max_file_size
 from uploads._internal.sessions.numbered.finalize import finalize
 from uploads._internal.sessions.numbered.receive import check_number, receive_numbered
@@ -40,7 +40,7 @@ __all__ = [
     "concatenate",
     "create",
     "create_edit",
-    "delete_pending_file",
+    "delete_waiting",
     "expire_now",
     "expire_stale",
     "extend",

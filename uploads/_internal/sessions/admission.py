@@ -38,7 +38,7 @@ def require_live(session: UploadSession) -> UploadSession:
 
 
 def _has_bytes(partial: UploadSession) -> bool:
-    """Return whether a completed partial upload waits for its file, or belongs to one that has not ended without it."""
+    """Return whether a completed partial upload waits for its file, or belongs to one that still exists."""
     if partial.file_id == partial.pk.hex:
         return not partial.file_size or PendingFile.objects.filter(session=partial, given_up=False).exists()
     ended = [State.ABORTED, State.EXPIRED]

@@ -175,6 +175,12 @@ def _fragments(session: UploadSession, store: Store) -> set[str]:
         return named  # The audit finds the rest.
 
 
+def delete_waiting(session: UploadSession) -> None:
+    """Delete the session's file, if it still waits for a form or for the file it is a part of."""
+    for pending in PendingFile.objects.select_related("session").filter(session=session):
+        delete_pending_file(pending)
+
+
 def delete_pending_file(pending: PendingFile) -> None:
     """Delete a file that no form took; the expiry task retries a failed deletion."""
     # After this update no form can take the file. The update waits for a form that is taking it in a transaction.

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from functools import partial, reduce
 from itertools import groupby
+from typing import Any
 
 from uploads._internal.parts import UploadPlan, combine_crc32
-from uploads._internal.stores.base import Part, Store
+from uploads._internal.stores.base import Store
 from uploads._internal.transfer.deadlines import call_with_timeout
 from uploads._internal.transfer.dirty import DirtyParts
 from uploads._internal.transfer.lease import Lease
@@ -81,41 +81,36 @@ def _copy_parts(
     lease: Lease, store: Store, plan: UploadPlan, fragments: list[tuple[int, Fragment]], missing: list[int]
 ) -> list[int]:
     """Let the store copy each part that lies within one partial upload; return the indexes of all others."""
-    session, left = lease.session, []
+    session = lease.session
     if not session.partials or not store.composes:
         return missing
     starts = [at for at, _ in fragments]
-    under_way: list[tuple[int, Future[Part]]] = []
 
-    def note() -> None:
-        offset, future = under_way.pop(0)
-        part = lease.threads.finish(future)
-        with durable():
-            lease.commit(keep=True)
-            session.parts.create(offset=offset, size=part.size, crc32=part.crc32, etag=part.etag)
-
-    for index in missing:
+    def source(index: int) -> dict[str, Any] | None:
+        """Return the arguments of the copy, None if no single object has all bytes of the part."""
         start, end = index * plan.part_size, min(session.file_size, (index + 1) * plan.part_size)
         at, fragment = fragments[bisect_right(starts, start) - 1]
         whole = fragment.size == end - start
+        # S3 copies no ranges of objects up to 5 MiB.
         if at + fragment.size < end or not (whole or fragment.size > plan.part_size):
-            left.append(index)  # S3 copies no ranges of objects up to 5 MiB.
-            continue
-        if len(under_way) == lease.threads.count:
-            note()
-        copy = partial(
+            return None
+        return {"source": fragment.name, "start": start - at, "size": end - start, "whole": whole}
+
+    found = {index: arguments for index in missing if (arguments := source(index))}
+    calls = (
+        partial(
             store.copy_part,
             target_of(session, store, plan.segment(index), lease.confirm),
             number=plan.number(index),
-            source=fragment.name,
-            start=start - at,
-            size=end - start,
-            whole=whole,
+            **arguments,
         )
-        under_way.append((start, lease.threads.start(copy)))
-    while under_way:
-        note()
-    return left
+        for index, arguments in found.items()
+    )
+    for index, part in zip(found, lease.threads.each(calls), strict=True):
+        with durable():
+            lease.commit(keep=True)
+            session.parts.create(offset=index * plan.part_size, size=part.size, crc32=part.crc32, etag=part.etag)
+    return [index for index in missing if index not in found]
 
 
 def _read(store: Store, fragment: Fragment, start: int, end: int, *, verified: bool) -> Iterator[bytes]:

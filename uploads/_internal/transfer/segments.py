@@ -7,8 +7,8 @@ segments, without a byte passing through this process. Interrupted composing is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from uploads._internal.parts import UploadPlan, update_crc32
 from uploads._internal.stores.base import Part, Store, StoredObject, Upload
@@ -269,18 +269,8 @@ def _copies(plan: UploadPlan, segments: Iterable[Segment]) -> Iterator[Copy]:
 def _copy(lease: Lease, store: Store, copies: Iterable[Copy]) -> None:
     """Let the store make several copies at a time; record each finished one."""
     session = lease.session
-    upload = upload_of(session)
-    under_way: list[Future[Part]] = []
-
-    def note(future: Future[Part]) -> None:
-        part = lease.threads.finish(future)
+    calls = (partial(store.copy_part, upload_of(session), **asdict(copy)) for copy in copies)
+    for part in lease.threads.each(calls):
         with durable():
             lease.commit(keep=True)
             CopiedPart.objects.create(session=session, **asdict(part))
-
-    for copy in copies:
-        if len(under_way) == lease.threads.count:
-            note(under_way.pop(0))
-        under_way.append(lease.threads.start(store.copy_part, upload, **asdict(copy)))
-    for future in under_way:
-        note(future)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
@@ -72,6 +73,16 @@ class StoreThreads:
     def call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Make a store call and wait for it."""
         return self.finish(self.start(call, *args, **kwargs))
+
+    def each(self, calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+        """Make store calls, as many at a time as there are threads; yield their results in order."""
+        under_way: deque[Future[Result]] = deque()
+        for call in calls:
+            if len(under_way) == self.count:
+                yield self.finish(under_way.popleft())
+            under_way.append(self.start(call))
+        while under_way:
+            yield self.finish(under_way.popleft())
 
     def settle(self) -> None:
         """Wait for running store calls, so that nothing of this request happens later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from uploads._internal import conf
-from uploads._internal.sessions import delete_pending_file
+from uploads._internal.sessions import delete_waiting
 from uploads.destinations import Destination, Folder, PublishedFile, get_destination
 from uploads.destinations.registry import FORMS
 from uploads.exceptions import NotAccepted
@@ -56,8 +56,7 @@ class PartialDestination(Destination):
         return PublishedFile(id=session.pk.hex, folder_id=session.folder, title=session.file_name)
 
     def withdraw(self, session: UploadSession) -> None:
-        for pending in PendingFile.objects.select_related("session").filter(session=session):
-            delete_pending_file(pending)
+        delete_waiting(session)
 
     def audit_prefixes(self) -> Iterable[tuple[str, str]]:
         return [(storage, conf.current().OBJECT_PREFIX) for storage in sorted(self._whole.storages)]
